@@ -1,0 +1,37 @@
+"""The streams and the names of their topics, which users script against."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Stream = Literal["connection_logs", "client_events", "device_logs"]
+STREAMS: tuple[Stream, ...] = get_args(Stream)
+
+FAILURES = "tidegate.failures"  # one JSON document a failed attempt, keyed `fleet/site`
+REJECTS = "tidegate.rejects"  # one JSON document a refused line, on the source's partition
+ALERTS = "tidegate.alerts"
+HEALTH = "tidegate.health"  # minute aggregates, keyed `fleet/site`
+PARTIALS = "tidegate.partials"  # internal: partial counts on their way to HEALTH
+CONTROL = "tidegate.control"  # compacted: the epoch of these topics
+
+EPOCH_KEY = b"epoch"  # the record of CONTROL that names the epoch
+
+
+def raw(stream: Stream) -> str:
+    return f"tidegate.{stream}.raw"
+
+
+def enriched(stream: Stream) -> str:
+    return f"tidegate.{stream}.enriched"
+
+
+PARTITIONED: tuple[str, ...] = (
+    *(raw(stream) for stream in STREAMS),
+    *(enriched(stream) for stream in STREAMS),
+    FAILURES,
+    REJECTS,
+    ALERTS,
+    HEALTH,
+    PARTIALS,
+)
+"""Topics that share one number of partitions; CONTROL has a single one."""
