@@ -7,7 +7,7 @@ e.g. ``01K9ZQ4T3M8W5X0R2B7C6D1E9F-c3-1042-17``. ClickHouse computes the same tex
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from tidegate.contracts.topics import Stream
 
@@ -16,7 +16,8 @@ _STREAMS: dict[str, Stream] = {letter: stream for stream, letter in STREAM_LETTE
 _ID = re.compile(r"([0-9A-HJKMNP-TV-Z]{26})-([cwd])(\d{1,10})-(\d{1,19})-(\d{1,10})", re.ASCII)
 
 
-class Position(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Position:
     epoch: str  # ULID of one life of the topics
     stream: Stream
     partition: int  # of the raw topic
@@ -38,4 +39,5 @@ def parse_id(text: str) -> Position | None:
 
 def id_expression(stream: Stream) -> str:
     """The ClickHouse expression that computes the id from the position columns."""
-    return f"concat(epoch, '-{STREAM_LETTERS[stream]}', toString(partition), '-', toString(offset), '-', toString(index))"
+    letter = STREAM_LETTERS[stream]
+    return f"concat(epoch, '-{letter}', toString(partition), '-', toString(offset), '-', toString(index))"
