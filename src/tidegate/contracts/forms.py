@@ -1,0 +1,364 @@
+"""The forms of each stream, and the verdict on an event's bytes.
+
+Two speeds, one verdict. The strict struct takes an event whole; where it refuses, the event is looked at
+again: `_precise` parses it to plain JSON, tells its form, and asks the model, whose word is final. So the
+fast path may refuse too much (an unknown field, a repeated key) and never too little; the property test
+`tests/properties/test_contracts.py` holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from tidegate.contracts import models
+from tidegate.contracts.derive import Derived, derive, wire_names
+from tidegate.contracts.rejects import Code, Fault
+from tidegate.contracts.topics import STREAMS, Stream
+
+SHORT = 80  # characters of a value that a fault quotes
+
+
+class Form:
+    """One form of a stream: its model, and the structs and decoders derived from it."""
+
+    def __init__(
+        self, name: str, stream: Stream, model: type[BaseModel], *, tag_field: str | None = None
+    ) -> None:
+        self.name = name
+        self.stream: Stream = stream
+        self.model = model
+        self.tag_field = tag_field
+        self.wires: dict[str, str] = wire_names(model)
+        self.wire_set = frozenset(self.wires.values())
+        self.derived: Derived = derive(model, tag_field=tag_field)
+        self.struct = self.derived.strict
+        self.fields: tuple[str, ...] = self.struct.__struct_fields__
+
+    def __repr__(self) -> str:
+        return f"<form {self.name} of {self.stream}>"
+
+
+NETWORK = Form("network", "connection_logs", models.NetworkLog)
+SESSION = Form("session", "connection_logs", models.SessionLog)
+LEGACY = Form("legacy", "connection_logs", models.LegacyLog)
+SUCCESS = Form("success", "client_events", models.SuccessEvent, tag_field="event_type")
+FAILURE = Form("failure", "client_events", models.FailureEvent, tag_field="event_type")
+INTERMEDIATE = Form("intermediate", "client_events", models.IntermediateEvent, tag_field="event_type")
+DEVICE_LOG = Form("device_log", "device_logs", models.DeviceLog)
+
+FORMS: dict[Stream, tuple[Form, ...]] = {
+    "connection_logs": (NETWORK, SESSION, LEGACY),
+    "client_events": (SUCCESS, FAILURE, INTERMEDIATE),
+    "device_logs": (DEVICE_LOG,),
+}
+EVENT_TYPES: dict[str, Form] = {"Success": SUCCESS, "Failure": FAILURE, "Intermediate": INTERMEDIATE}
+FORM_OF: dict[type[msgspec.Struct], Form] = {
+    struct: form
+    for forms in FORMS.values()
+    for form in forms
+    for struct in (form.derived.strict, form.derived.lenient)
+}
+
+
+class Event(NamedTuple):
+    """A good event. `value` has the model's fields as sent; `extra` is the JSON object of the fields that
+    the model does not know, values byte for byte as sent, empty for none."""
+
+    form: Form
+    value: msgspec.Struct
+    extra: bytes = b""
+
+
+def unions(stream: Stream) -> list[Any]:
+    """The strict types of a stream that one decoder can tell apart: a union by tag, or a form each.
+
+    The legacy form is left out: nothing in it is required, so its struct would take what is no form at all.
+    """
+    forms = FORMS[stream]
+    if forms[0].tag_field is not None:
+        union: Any = forms[0].struct
+        for form in forms[1:]:
+            union = union | form.struct
+        return [union]
+    return [form.struct for form in forms if form is not LEGACY]
+
+
+_STRICT: dict[Stream, list[msgspec.json.Decoder[Any]]] = {
+    stream: [msgspec.json.Decoder(union) for union in unions(stream)] for stream in STREAMS
+}
+_OBJECT = msgspec.json.Decoder()
+_RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
+
+
+def examine(stream: Stream, line: bytes | msgspec.Raw) -> Event | Fault:
+    """The verdict on one event. Never raises for what the bytes say."""
+    for decoder in _STRICT[stream]:
+        try:
+            value = decoder.decode(line)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            continue
+        form = FORM_OF[type(value)]
+        if holds(form, value):
+            return Event(form, value)
+        break
+    return precise(stream, bytes(line))
+
+
+def examine_all(stream: Stream, lines: Sequence[bytes]) -> list[Event | Fault]:
+    """The same verdicts for many events, in one pass of the decoder where all are of one form."""
+    text = b"\n".join(lines)
+    # a line break inside an event would make two lines of it
+    if text.count(b"\n") == len(lines) - 1:
+        for decoder in _STRICT[stream]:
+            try:
+                values = decoder.decode_lines(text)
+            except (msgspec.DecodeError, ValueError, RecursionError):
+                continue
+            if len(values) != len(lines):  # a blank line is no event
+                break
+            events: list[Event | Fault] = []
+            for value in values:
+                form = FORM_OF[type(value)]
+                if not holds(form, value):
+                    break
+                events.append(Event(form, value))
+            else:
+                return events
+            break
+    return [examine(stream, line) for line in lines]
+
+
+def holds(form: Form, value: msgspec.Struct) -> bool:
+    """Whether the text formats of a decoded event hold."""
+    try:
+        for name, parse in form.derived.checks.items():
+            field = getattr(value, name)
+            if field is not None:
+                parse(field)
+    except ValueError:
+        return False
+    return True
+
+
+def precise(stream: Stream, line: bytes) -> Event | Fault:
+    """The model's verdict, with the field and the reason; the fields it does not know are kept."""
+    found = _parse(line)
+    if isinstance(found, Fault):
+        return found
+    if stream == "connection_logs" and found.keys() == {"data"}:
+        return _unwrap(found["data"])
+    form = classify(stream, found)
+    if isinstance(form, Fault):
+        return form
+    return _judge(form, found, line)
+
+
+def _parse(line: bytes, path: str = "") -> dict[str, Any] | Fault:
+    """One JSON object, or what is wrong with the bytes."""
+    if not line.strip():
+        return Fault(Code.EMPTY_RECORD, path, "", "one JSON object", "the line is empty")
+    try:
+        found = _OBJECT.decode(line)
+    except UnicodeDecodeError as error:
+        return Fault(Code.NOT_UTF8, path, _short(line), "UTF-8", f"byte {error.start} is not UTF-8")
+    except RecursionError:
+        return Fault(Code.NOT_JSON, path, _short(line), "one JSON object", "nested too deeply")
+    except (msgspec.DecodeError, ValueError) as error:
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as utf8:
+            return Fault(Code.NOT_UTF8, path, _short(line), "UTF-8", f"byte {utf8.start} is not UTF-8")
+        return Fault(Code.NOT_JSON, path, _short(line), "one JSON object", str(error)[:200])
+    if not isinstance(found, dict):
+        return Fault(Code.NOT_OBJECT, path, _short(line), "one JSON object", "JSON, but not an object")
+    return found
+
+
+def _unwrap(data: Any) -> Event | Fault:
+    """The event inside the legacy wrapper; faults name its fields behind ``data.``."""
+    if data is None:
+        return Fault(Code.MISSING_FIELD, "data", "null", "a string of JSON", "data is required")
+    if not isinstance(data, str):
+        return Fault(Code.WRONG_TYPE, "data", _short(data), "a string of JSON", "data is not a string")
+    inner = data.encode("utf-8")
+    found = _parse(inner, "data")
+    if isinstance(found, Fault):
+        return found
+    form = classify("connection_logs", found)
+    verdict = form if isinstance(form, Fault) else _judge(form, found, inner)
+    if isinstance(verdict, Fault):
+        path = f"data.{verdict.path}" if verdict.path else "data"
+        return msgspec.structs.replace(verdict, path=path)
+    return verdict
+
+
+_CONNECTION_FORMS: tuple[tuple[frozenset[str], Form], ...] = (
+    (frozenset({"network_type", "network_security"}), NETWORK),
+    (frozenset({"app_id", "connection_status"}), LEGACY),
+    (frozenset({"device_id", "application_id"}), SESSION),
+)
+
+
+def classify(stream: Stream, found: Mapping[str, Any]) -> Form | Fault:
+    """Which form of the stream a JSON object is, by the fields it has."""
+    if stream == "connection_logs":
+        for marks, form in _CONNECTION_FORMS:
+            if not marks.isdisjoint(found):
+                return form
+        return Fault(
+            Code.UNKNOWN_FORM,
+            "",
+            _short(", ".join(found)),
+            "network_type and network_security, or device_id and timestamp, or data alone",
+            "the fields fit none of the forms of a connection log",
+        )
+    if stream == "client_events":
+        kind = found.get("eventType")
+        if kind is None:
+            return Fault(
+                Code.MISSING_FIELD,
+                "eventType",
+                "null" if "eventType" in found else "",
+                "Success, Failure or Intermediate",
+                "eventType is required",
+            )
+        form_of_kind = EVENT_TYPES.get(kind) if isinstance(kind, str) else None
+        if form_of_kind is None:
+            code = Code.NOT_IN_ENUM if isinstance(kind, str) else Code.WRONG_TYPE
+            return Fault(
+                code, "eventType", _short(kind), "Success, Failure or Intermediate", "no such type of event"
+            )
+        return form_of_kind
+    return DEVICE_LOG
+
+
+def _judge(form: Form, found: dict[str, Any], line: bytes) -> Event | Fault:
+    try:
+        form.model.model_validate(found)
+    except ValidationError as error:
+        return _fault(error)
+    known = {key: value for key, value in found.items() if key in form.wire_set}
+    # Not `strict` of the line itself: there, a key given twice is checked twice; plain JSON keeps the last.
+    value = msgspec.convert(known, form.derived.lenient)
+    return Event(form, value, _extra(form, found, line))
+
+
+def _extra(form: Form, found: Mapping[str, Any], line: bytes) -> bytes:
+    """The unknown fields as a JSON object, their values byte for byte as sent."""
+    nested = [
+        inner
+        for inner in form.derived.nested.values()
+        if isinstance(part := found.get(inner.wire), dict) and not part.keys() <= inner.wires
+    ]
+    if found.keys() <= form.wire_set and not nested:
+        return b""
+    raw = _RAW_FIELDS.decode(line)
+    parts = {key: bytes(value) for key, value in raw.items() if key not in form.wire_set}
+    for inner in nested:
+        fields = _RAW_FIELDS.decode(raw[inner.wire])
+        parts[inner.wire] = _object({k: bytes(v) for k, v in fields.items() if k not in inner.wires})
+    return _object(parts)
+
+
+def _object(parts: Mapping[str, bytes]) -> bytes:
+    return b"{" + b",".join(_ENCODER.encode(key) + b":" + value for key, value in parts.items()) + b"}"
+
+
+_CODES: dict[str, Code] = {
+    "missing": Code.MISSING_FIELD,
+    "literal_error": Code.NOT_IN_ENUM,
+    "greater_than_equal": Code.OUT_OF_RANGE,
+    "less_than_equal": Code.OUT_OF_RANGE,
+    "out_of_range": Code.OUT_OF_RANGE,
+    "finite_number": Code.OUT_OF_RANGE,
+    "string_too_short": Code.BAD_FORMAT,
+    "bad_format": Code.BAD_FORMAT,
+}
+
+
+def _fault(error: ValidationError) -> Fault:
+    """The first thing the model says, in our words: code, path, what was found, what is allowed.
+
+    What is missing comes before what is wrong: the first answers 400, the second 422. null in a required
+    field is missing.
+    """
+    problems = error.errors(include_url=False)
+    problem = min(problems, key=lambda item: not _missing(item))
+    # a union tells one problem a member: the path ends where the member's name begins
+    path = ".".join(str(part) for part in problem["loc"] if not _member(part))
+    found = problem.get("input")
+    detail = problem["msg"]
+    if _missing(problem):
+        return Fault(
+            Code.MISSING_FIELD, path, "null" if found is None else "", "a value", f"{path} is required"
+        )
+    code = _CODES.get(problem["type"], Code.WRONG_TYPE)
+    context = problem.get("ctx", {})
+    allowed = {
+        Code.NOT_IN_ENUM: str(context.get("expected", "")),
+        Code.OUT_OF_RANGE: _range(problem["type"], context),
+        Code.BAD_FORMAT: str(context.get("reason", "at least one character")),
+    }.get(code, detail.removeprefix("Input should be "))
+    return Fault(code, path, _short(found), allowed, detail)
+
+
+def _missing(problem: Any) -> bool:
+    if problem["type"] == "missing":
+        return True
+    # a required field's null: the optional ones allow None, so a problem with a None input is a required one
+    return problem.get("input", ...) is None
+
+
+_MEMBERS = frozenset(
+    {"str", "int", "float", "bool", "constrained-int", "constrained-float", "constrained-str"}
+)
+
+
+def _member(part: Any) -> bool:
+    return isinstance(part, str) and (part in _MEMBERS or part.startswith("function-after"))
+
+
+def _range(type_: str, context: Mapping[str, Any]) -> str:
+    if type_ == "greater_than_equal":
+        return f"at least {context['ge']}"
+    if type_ == "less_than_equal":
+        return f"at most {context['le']}"
+    return str(context.get("reason", "a finite number"))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bytes):
+        text = value[: SHORT * 4].decode("utf-8", "replace")
+    elif isinstance(value, str):
+        text = value[: SHORT + 1]
+    else:
+        try:
+            text = _ENCODER.encode(value)[: SHORT * 4].decode("utf-8", "replace")
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            text = type(value).__name__
+    return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
+
+
+def echo(event: Event) -> dict[str, Any]:
+    """Every field of the form in the document's spelling and order, missing ones None.
+
+    Coordinates are echoed as strings, however they came.
+    """
+    plain = msgspec.to_builtins(event.value)
+    answer = {wire: plain.get(wire) for wire in event.form.wires.values()}
+    if event.form is NETWORK:
+        for name in ("latitude", "longitude"):
+            if isinstance(answer[name], float):
+                answer[name] = format(Decimal(repr(answer[name])), "f")
+    return answer
+
+
+def events_of(verdicts: Iterable[Event | Fault]) -> list[Event]:
+    """The good ones among verdicts."""
+    return [verdict for verdict in verdicts if isinstance(verdict, Event)]
