@@ -114,6 +114,9 @@ class Settings:
     # `tidegate up`
     kafka_listen: str = setting("127.0.0.1:9092", "Address of the broker that `up` starts")
     clickhouse_listen: str = setting("127.0.0.1:8123", "Address of the ClickHouse that `up` starts")
+    kafka_jars: str = setting(
+        "", "Folder of Apache Kafka's jars for `--broker kafka`; empty: Maven fetches them to ~/.cache/tidegate"
+    )
 
     @property
     def tokens_path(self) -> Path:

@@ -1,0 +1,272 @@
+"""The topics of one Kafka: creating them, and the epoch that names their life.
+
+Safe to run again and from two places at once: Kafka creates a topic once, and whoever created the
+control topic writes the epoch into it. An epoch that is there is never written over with another.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tidegate.contracts.topics import CONTROL, EPOCH_KEY, PARTITIONED
+from tidegate.errors import RetryLater, Stop
+from tidegate.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+ATTEMPT_SECONDS = 5.0  # one request to the broker
+MINTER_SECONDS = 10.0  # how long the creator of the control topic gets to write its epoch
+
+
+class EpochRecord(msgspec.Struct, frozen=True):
+    """The value of the record `epoch` in the control topic, as JSON."""
+
+    epoch: str
+    created_at: str  # ISO 8601, UTC
+
+
+class TopicSet(NamedTuple):
+    """What `ensure_topics` found or made."""
+
+    epoch: str
+    created: tuple[str, ...]  # names of the topics that did not exist before
+    minted: bool  # whether this call wrote the epoch
+
+
+def mint_epoch() -> str:
+    """A new ULID: 48 bits of milliseconds and 80 random bits as 26 Crockford base-32 characters."""
+    value = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+    return "".join(CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5))
+
+
+def ensure_topics(settings: Settings) -> TopicSet:
+    """Create what is missing and see to it that there is an epoch.
+
+    Raises RetryLater while the broker is away, Stop when a topic has fewer partitions than
+    `kafka_partitions` says (more are fine) or the topics do not agree on their number.
+    """
+    admin = AdminClient(_client(settings.kafka_bootstrap))
+    existing = _partition_counts(admin)
+    # The control topic comes last: where it is, the others are.
+    created = _create(admin, [name for name in PARTITIONED if name not in existing], settings)
+    control_is_mine = bool(_create(admin, [] if CONTROL in existing else [CONTROL], settings))
+    _check_partitions(_partition_counts(admin), settings.kafka_partitions)
+
+    epoch = _wait_for_record(settings.kafka_bootstrap, 0.0 if control_is_mine else MINTER_SECONDS)
+    minted = epoch is None
+    if epoch is None:
+        epoch = _write_epoch(settings.kafka_bootstrap, mint_epoch())
+    elif created:
+        log.warning(
+            "epoch %s is older than the topics %s made now; if they were deleted by hand, the sink will"
+            " refuse offsets that it has stored before",
+            epoch,
+            ", ".join(created),
+        )
+    return TopicSet(epoch, (*created, *([CONTROL] if control_is_mine else [])), minted)
+
+
+def read_epoch(bootstrap: str, *, timeout_seconds: float = 10.0) -> str:
+    """The epoch of the topics behind `bootstrap`, waiting up to `timeout_seconds` for it to be there.
+
+    Raises RetryLater when the broker is away or `tidegate topics` has not run yet.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            epoch = _first_epoch(bootstrap)
+            if epoch is not None:
+                return epoch
+            reason = f"no epoch in {CONTROL} yet: run `tidegate topics`"
+        except RetryLater as error:
+            reason = str(error)
+        if time.monotonic() >= deadline:
+            raise RetryLater(reason)
+        time.sleep(0.2)
+
+
+def run(settings: Settings) -> int:
+    """`tidegate topics`: wait for the broker, create, say what was done. Returns the exit status."""
+    while True:
+        try:
+            topics = ensure_topics(settings)
+            break
+        except RetryLater as error:
+            log.warning("%s; trying again in %.0f s", error, error.after_seconds)
+            time.sleep(error.after_seconds)
+    log.info(
+        "epoch %s (%s); created %s",
+        topics.epoch,
+        "new" if topics.minted else "was there",
+        ", ".join(topics.created) or "nothing",
+    )
+    return 0
+
+
+def _client(bootstrap: str) -> dict[str, object]:
+    # librdkafka prints to standard error by itself; what matters comes back as errors.
+    return {
+        "bootstrap.servers": bootstrap,
+        "log_level": 0,
+        "socket.connection.setup.timeout.ms": int(ATTEMPT_SECONDS * 1000),
+    }
+
+
+def _partition_counts(admin: AdminClient) -> dict[str, int]:
+    try:
+        topics = admin.list_topics(timeout=ATTEMPT_SECONDS).topics
+    except KafkaException as error:
+        raise _away(error) from error
+    return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
+
+
+def _create(admin: AdminClient, names: Iterable[str], settings: Settings) -> list[str]:
+    """Create topics; returns those that this call made, and not somebody else in the meantime."""
+    new = [_new_topic(name, settings) for name in names]
+    if not new:
+        return []
+    created = []
+    for name, future in admin.create_topics(
+        new, request_timeout=ATTEMPT_SECONDS * 4, operation_timeout=ATTEMPT_SECONDS * 2
+    ).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code in (KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.POLICY_VIOLATION):
+                raise Stop(f"Kafka refuses to create {name}: {error.args[0].str()}") from error
+            if code != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise _away(error) from error
+        else:
+            created.append(name)
+    return created
+
+
+def _new_topic(name: str, settings: Settings) -> NewTopic:
+    config = {"max.message.bytes": str(settings.kafka_max_record_bytes)}
+    if settings.kafka_replication > 2:
+        config["min.insync.replicas"] = "2"
+    if name == CONTROL:
+        config["cleanup.policy"] = "compact"
+        partitions = 1
+    else:
+        config["retention.ms"] = str(settings.kafka_retention_hours * 3_600_000)
+        partitions = settings.kafka_partitions
+    return NewTopic(name, partitions, settings.kafka_replication, config=config)
+
+
+def _check_partitions(counts: dict[str, int], wanted: int) -> None:
+    found = {name: counts.get(name, 0) for name in PARTITIONED}
+    missing = [name for name, count in found.items() if count == 0]
+    if missing:
+        raise RetryLater(f"topics created but not visible yet: {', '.join(missing)}")
+    short = [f"{name} has {count}" for name, count in found.items() if count < wanted]
+    if short:
+        raise Stop(
+            f"kafka_partitions is {wanted}, but {'; '.join(short)}. Set kafka_partitions to what is there,"
+            " or add partitions to all the tidegate topics alike"
+        )
+    if len(set(found.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in found.items())
+        raise Stop(f"the tidegate topics must all have the same number of partitions, found {listed}")
+
+
+def _wait_for_record(bootstrap: str, seconds: float) -> str | None:
+    deadline = time.monotonic() + seconds
+    while (epoch := _first_epoch(bootstrap)) is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return epoch
+
+
+def _first_epoch(bootstrap: str) -> str | None:
+    """The oldest epoch record. Raises RetryLater when the broker is away or fails."""
+    records = _epoch_records(bootstrap)
+    return records[0] if records else None
+
+
+def _epoch_records(bootstrap: str) -> list[str]:
+    consumer = Consumer(
+        _client(bootstrap)
+        | {
+            "group.id": "tidegate-epoch",  # required by the client; nothing is ever committed
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "allow.auto.create.topics": False,
+        }
+    )
+    try:
+        if consumer.list_topics(CONTROL, timeout=ATTEMPT_SECONDS).topics[CONTROL].error is not None:
+            return []
+        first, end = consumer.get_watermark_offsets(TopicPartition(CONTROL, 0), timeout=ATTEMPT_SECONDS)
+        if first >= end:
+            return []
+        consumer.assign([TopicPartition(CONTROL, 0, first)])
+        return _read_to(consumer, end)
+    except KafkaException as error:
+        raise _away(error) from error
+    finally:
+        consumer.close()
+
+
+def _read_to(consumer: Consumer, end: int) -> list[str]:
+    epochs: list[str] = []
+    deadline = time.monotonic() + ATTEMPT_SECONDS * 2
+    while time.monotonic() < deadline:
+        message = consumer.poll(0.2)
+        if message is None:
+            continue
+        error = message.error()
+        if error is None:
+            if message.key() == EPOCH_KEY and message.value():
+                epochs.append(msgspec.json.decode(message.value(), type=EpochRecord).epoch)
+            if message.offset() + 1 >= end:
+                return epochs
+        elif error.code() == KafkaError._PARTITION_EOF:
+            return epochs
+        else:
+            raise KafkaException(error)
+    raise RetryLater(f"{CONTROL} could not be read to its end")
+
+
+def _write_epoch(bootstrap: str, mine: str) -> str:
+    """Write an epoch and return the one that holds: the first in the log.
+
+    Two writers can only meet when the creator of the topic died before it wrote. The one that comes
+    second writes the first's epoch once more, so that compaction, which keeps the last, keeps it.
+    """
+    _produce(bootstrap, mine)
+    records = _epoch_records(bootstrap)
+    if not records:
+        raise RetryLater(f"the epoch written to {CONTROL} cannot be read back")
+    if records[-1] != records[0]:
+        _produce(bootstrap, records[0])
+    return records[0]
+
+
+def _produce(bootstrap: str, epoch: str) -> None:
+    value = msgspec.json.encode(EpochRecord(epoch, datetime.now(UTC).isoformat()))
+    errors: list[KafkaError] = []
+    producer = Producer(_client(bootstrap) | {"acks": "all", "message.timeout.ms": 10_000})
+    producer.produce(
+        CONTROL, key=EPOCH_KEY, value=value, partition=0, on_delivery=lambda error, _: errors.append(error)
+    )
+    producer.flush(15)
+    if not errors:
+        raise RetryLater(f"the epoch could not be written to {CONTROL}")
+    if errors[0] is not None:
+        raise _away(KafkaException(errors[0]))
+
+
+def _away(error: KafkaException) -> RetryLater:
+    return RetryLater(f"Kafka does not answer as it should: {error.args[0].str()}")
