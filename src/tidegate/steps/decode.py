@@ -161,7 +161,8 @@ def _frame_of(
     fleets: Container[str] | None,
 ) -> Decoded | None:
     count = len(events)
-    if count == 0 or (fleets is not None and not all(sender in fleets for sender in set(senders))):
+    known = set(senders)
+    if count == 0 or (fleets is not None and not all(sender in fleets for sender in known)):
         return None
     received = [received_at if time is None else time for time in times]
     if min(received) <= MILLIS_LIMIT:
@@ -182,10 +183,10 @@ def _frame_of(
     if len(groups) > 1:
         senders = [senders[i] for i in order]
         received = [received[i] for i in order]
-    columns["fleet"] = pa.array(senders, pa.string())
+    columns["fleet"] = _constant(senders[0], count) if len(known) == 1 else pa.array(senders, pa.string())
     columns["received_at"] = pa.array(received, pa.int64())
     columns["index"] = pa.array(order, pa.uint32())
-    columns["extra"] = pa.array([""] * count, pa.string())
+    columns["extra"] = _constant("", count)
     return Decoded(columns, [], count)
 
 
@@ -346,6 +347,10 @@ _CONSTANTS: dict[Form, tuple[str, str]] = {
     **{form: ("form", form.name) for form in FORMS["connection_logs"]},
     **{form: ("event_type", event_type) for event_type, form in EVENT_TYPES.items()},
 }
+
+
+def _constant(text: str, count: int) -> pa.Array[Any]:
+    return pa.repeat(pa.scalar(text, pa.string()), count)
 
 
 class _Source(NamedTuple):
