@@ -1,0 +1,1 @@
+"""ClickHouse: the client, the numbered migrations, the named queries."""

@@ -1,0 +1,194 @@
+"""Bringing the database to the schema of this version: `tidegate migrate`.
+
+Safe to run twice and from two places at once: every statement is idempotent (IF NOT EXISTS), and what was
+applied is recorded with the checksum of its template in `schema_migrations`. TTLs are not part of a
+migration: they follow the settings each time.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import NamedTuple
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from tidegate.contracts.topics import STREAMS
+from tidegate.errors import RetryLater, Stop
+from tidegate.settings import Settings
+from tidegate.store.client import connect, infrastructure
+from tidegate.store.templates import Migration, migrations, places
+
+log = logging.getLogger(__name__)
+
+LEVELS = ("1m", "1h", "1d")
+"""The rollups of each stream, finest first: table `<stream>_<level>`."""
+
+ALREADY_DONE = frozenset({57})  # TABLE_ALREADY_EXISTS: another migrate was faster
+NO_TTL_TO_REMOVE = 36  # BAD_ARGUMENTS: the same
+H3_PROBE = ("geoToH3(40.7128, -74.006, toUInt8(8))", 613229551394226175)
+"""ClickHouse before 25.5 took longitude first: its cells would lie elsewhere."""
+
+
+class Migrated(NamedTuple):
+    """What `migrate` did."""
+
+    applied: tuple[str, ...]  # migrations, by file name
+    ttls: tuple[str, ...]  # tables whose TTL was changed
+
+
+def migrate(client: Client, settings: Settings) -> Migrated:
+    """Apply what is missing, and the TTLs of the settings.
+
+    Raises RetryLater while ClickHouse is away (run it again), Stop where the database was written by
+    another version of a migration than this one, or the server is too old.
+    """
+    with infrastructure():
+        return _migrate(client, settings)
+
+
+def run(settings: Settings) -> int:
+    """`tidegate migrate`: wait for ClickHouse, migrate, say what was done. Returns the exit status."""
+    while True:
+        try:
+            client = connect(settings, database="")
+            try:
+                done = migrate(client, settings)
+            finally:
+                client.close()
+            break
+        except RetryLater as error:
+            log.warning("%s; trying again in %.0f s", error, error.after_seconds)
+            time.sleep(error.after_seconds)
+    log.info(
+        "database %s is up to date; applied %s; TTL changed of %s",
+        settings.clickhouse_database,
+        ", ".join(done.applied) or "nothing",
+        ", ".join(done.ttls) or "nothing",
+    )
+    return 0
+
+
+main = run
+
+
+def _migrate(client: Client, settings: Settings) -> Migrated:
+    _check_server(client)
+    known = migrations()
+    _prepare(client, settings)
+    recorded = _recorded(client, settings)
+    _check(recorded, known, settings)
+    applied = []
+    for migration in known:
+        if migration.version not in recorded:
+            _apply(client, migration, settings)
+            applied.append(f"{migration.version:04d}_{migration.name}")
+    return Migrated(tuple(applied), tuple(_apply_ttls(client, settings)))
+
+
+def _check_server(client: Client) -> None:
+    expression, cell = H3_PROBE
+    [(found, version)] = client.query(f"SELECT {expression}, version()").result_rows
+    if found != cell:
+        raise Stop(f"ClickHouse {version} takes geoToH3(longitude, latitude): Tidegate needs 25.5 or newer")
+
+
+def _prepare(client: Client, settings: Settings) -> None:
+    place = places(settings)
+    client.command(f"CREATE DATABASE IF NOT EXISTS {place['database']} {place['on_cluster']}")
+    _create(
+        client,
+        f"CREATE TABLE IF NOT EXISTS {place['database']}.schema_migrations {place['on_cluster']}\n"
+        "(\n"
+        "    version UInt32 COMMENT 'Number of the migration',\n"
+        "    name String COMMENT 'Its name',\n"
+        "    checksum String COMMENT 'SHA-256 of its template',\n"
+        "    applied_at DateTime64(6, 'UTC') DEFAULT now64(6) COMMENT 'When it was applied'\n"
+        f")\nENGINE = {place['replacing_merge_tree']}\nORDER BY version",
+    )
+
+
+def _recorded(client: Client, settings: Settings) -> dict[int, str]:
+    rows = client.query(
+        f"SELECT version, argMax(checksum, applied_at) FROM {settings.clickhouse_database}.schema_migrations"
+        " GROUP BY version"
+    ).result_rows
+    return {int(version): str(checksum) for version, checksum in rows}
+
+
+def _check(recorded: dict[int, str], known: list[Migration], settings: Settings) -> None:
+    ours = {migration.version: migration for migration in known}
+    for version, checksum in sorted(recorded.items()):
+        migration = ours.get(version)
+        if migration is None:
+            raise Stop(
+                f"database {settings.clickhouse_database} has migration {version:04d} of a newer Tidegate:"
+                " update this one"
+            )
+        if migration.checksum != checksum:
+            raise Stop(
+                f"migration {version:04d}_{migration.name} is not the one that database"
+                f" {settings.clickhouse_database} was made with: a released migration never changes"
+            )
+
+
+def _apply(client: Client, migration: Migration, settings: Settings) -> None:
+    for statement in migration.statements(settings):
+        _create(client, statement)
+    client.command(
+        f"INSERT INTO {settings.clickhouse_database}.schema_migrations (version, name, checksum) VALUES"
+        f" ({migration.version}, '{migration.name}', '{migration.checksum}')"
+    )
+    log.info("applied migration %04d_%s", migration.version, migration.name)
+
+
+def _create(client: Client, statement: str) -> None:
+    try:
+        client.command(statement)
+    except DatabaseError as error:
+        if error.code not in ALREADY_DONE:
+            raise
+
+
+def ttl_days(settings: Settings) -> dict[str, tuple[str, int]]:
+    """For each table with a TTL: the date it counts from, and the days to keep (0: for ever)."""
+    days: dict[str, tuple[str, int]] = {
+        "connection_logs": ("toDate(received_at)", settings.ttl_connection_logs_days),
+        "client_events": ("toDate(received_at)", settings.ttl_client_events_days),
+        "device_logs": ("toDate(received_at)", settings.ttl_device_logs_days),
+        "rejects": ("toDate(received_at)", settings.ttl_rejects_days),
+    }
+    rollups = {
+        "1m": settings.ttl_rollups_1m_days,
+        "1h": settings.ttl_rollups_1h_days,
+        "1d": settings.ttl_rollups_1d_days,
+    }
+    for stream in STREAMS:
+        for level in LEVELS:
+            days[f"{stream}_{level}"] = ("received_day", rollups[level])
+    return days
+
+
+def _apply_ttls(client: Client, settings: Settings) -> list[str]:
+    place = places(settings)
+    rows = client.query(
+        "SELECT name, engine_full FROM system.tables WHERE database = {database:String}",
+        parameters={"database": settings.clickhouse_database},
+    ).result_rows
+    engines = {str(name): str(engine) for name, engine in rows}
+    changed = []
+    for table, (start, days) in ttl_days(settings).items():
+        match = re.search(r" TTL .*?toIntervalDay\((\d+)\)", engines[table])
+        in_force = int(match[1]) if match else 0
+        if in_force == days:
+            continue
+        what = f"MODIFY TTL {start} + toIntervalDay({days})" if days else "REMOVE TTL"
+        try:
+            client.command(f"ALTER TABLE {place['database']}.{table} {place['on_cluster']} {what}")
+        except DatabaseError as error:
+            if days or error.code != NO_TTL_TO_REMOVE:
+                raise
+        changed.append(table)
+    return changed
