@@ -79,6 +79,15 @@ class Settings:
     gateway_ack_timeout_ms: int = setting(
         10_000, "Longest wait for the broker's ack before 503, milliseconds"
     )
+    gateway_rate_events_per_second: float = setting(
+        0.0, "Rate of a token that names none of its own, events/s; 0: no limit"
+    )
+    gateway_rate_bytes_per_second: float = setting(
+        0.0, "Rate of a token that names none of its own, decompressed body bytes/s; 0: no limit"
+    )
+    gateway_rate_burst_seconds: float = setting(
+        1.0, "How many seconds of its rate a token may spend at once, seconds"
+    )
     gateway_drain_seconds: float = setting(20.0, "Longest wait for open requests on SIGTERM, seconds")
 
     # Worker
@@ -86,6 +95,10 @@ class Settings:
     worker_window_frames: int = setting(
         64, "Frames in flight for each partition before the worker waits for acks"
     )
+    worker_window_bytes: int = setting(
+        134_217_728, "Bytes in flight over all partitions before the worker waits for acks"
+    )
+    worker_buffer_frames: int = setting(256, "Raw frames of each stream that wait in memory for the worker")
     worker_geohash_precision: int = setting(6, "Characters of the geohash, 1 to 12")
     worker_clock_skew_seconds: int = setting(
         86_400, "Device time further than this from received time is flagged, seconds"
@@ -115,7 +128,8 @@ class Settings:
     kafka_listen: str = setting("127.0.0.1:9092", "Address of the broker that `up` starts")
     clickhouse_listen: str = setting("127.0.0.1:8123", "Address of the ClickHouse that `up` starts")
     kafka_jars: str = setting(
-        "", "Folder of Apache Kafka's jars for `--broker kafka`; empty: Maven fetches them to ~/.cache/tidegate"
+        "",
+        "Folder of Apache Kafka's jars for `--broker kafka`; empty: Maven fetches them to ~/.cache/tidegate",
     )
 
     @property

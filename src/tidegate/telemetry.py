@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from prometheus_client import Counter, Gauge, Histogram
+
 
 def configure_logging(role: str, level: str) -> None:
     """Plain one-line logs on standard error, led by time, level and role."""
@@ -18,3 +20,69 @@ def configure_logging(role: str, level: str) -> None:
         format=f"%(asctime)s %(levelname)-7s {role} %(name)s: %(message)s",
         force=True,
     )
+
+
+# Gateway
+
+# Rising 4xx: a sender broke its format or its token; 503: the broker is away or too slow.
+GATEWAY_REQUESTS = Counter(
+    "tidegate_gateway_requests_total", "Answered ingest requests", ["stream", "status"]
+)
+# Flat while devices send: look at requests by status. The rate of this is what comes in.
+GATEWAY_EVENTS = Counter("tidegate_gateway_events_total", "Events acknowledged by the broker", ["stream"])
+# Rising: a sender sends events that are no use; its 207 and 4xx answers say what is wrong.
+GATEWAY_REFUSED = Counter("tidegate_gateway_refused_events_total", "Events refused as bad input", ["stream"])
+# Bandwidth by stream; compare with events to see a sender change its encoding.
+GATEWAY_BODY_BYTES = Counter("tidegate_gateway_body_bytes_total", "Body bytes as sent", ["stream"])
+# Close to `gateway_queue_bytes`: 503 follows; the broker is too slow, or add a gateway.
+GATEWAY_HELD_BYTES = Gauge("tidegate_gateway_held_bytes", "Bytes of requests and unacknowledged frames")
+# Above a few tens of milliseconds: look at the broker's disk and network, then at the gateway's CPU.
+GATEWAY_ACK_SECONDS = Histogram(
+    "tidegate_gateway_ack_seconds",
+    "From a frame's first event to its ack",
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+# Events divided by frames is the frame size; below 10 under load: raise `gateway_linger_ms`.
+GATEWAY_FRAMES = Counter("tidegate_gateway_frames_total", "Frames acknowledged by the broker")
+# Above 0: requests were answered 503; the log says whether the broker had the frames.
+GATEWAY_LOST_FRAMES = Counter("tidegate_gateway_lost_frames_total", "Frames that were not acknowledged")
+# 0: every write is answered 503; /readyz and the log say why.
+GATEWAY_BROKER_READY = Gauge("tidegate_gateway_broker_ready", "1 while the broker takes records")
+
+
+# Worker
+
+# The rate of this is what the worker gets done. Rising rejected: table `rejects` says what and whose.
+WORKER_LINES = Counter(
+    "tidegate_worker_lines_total", "Lines of raw frames by what became of them", ["stream", "outcome"]
+)
+# Lines divided by frames is the frame size; small frames cost far more an event: let senders batch.
+WORKER_FRAMES = Counter("tidegate_worker_frames_total", "Raw frames sent on", ["stream"])
+# Growing: add workers (up to the number of partitions); steady and not 0: look at the wait for acks.
+WORKER_LAG = Gauge("tidegate_worker_lag_records", "Raw records not sent on yet", ["stream", "partition"])
+# Its rate is the share of one core that the steps take; near 1: add workers.
+WORKER_TRANSFORM_SECONDS = Counter("tidegate_worker_transform_seconds_total", "Time in the steps", ["stream"])
+# Its rate near 1: the broker acknowledges too slowly; look at its disk, or raise `worker_window_frames`.
+WORKER_WAIT_SECONDS = Counter(
+    "tidegate_worker_wait_seconds_total", "Time waited for a place in the window", ["stream"]
+)
+# At `worker_window_frames` times the partitions: the broker is what the worker waits for.
+WORKER_IN_FLIGHT = Gauge("tidegate_worker_in_flight_frames", "Frames sent and not acknowledged")
+# Close to `worker_window_bytes`: frames are large and the broker is slow; no more is read until it falls.
+WORKER_IN_FLIGHT_BYTES = Gauge("tidegate_worker_in_flight_bytes", "Bytes sent and not acknowledged")
+# Failed attempts told to alerting consumers; a jump is an incident in a fleet, not of Tidegate.
+WORKER_FAILURES = Counter("tidegate_worker_failures_total", "Records written to tidegate.failures", ["stream"])
+# Above 0: a bug. The lines stand in table `rejects` as kind `crash`; the log has the traceback.
+WORKER_CRASHES = Counter("tidegate_worker_crashed_lines_total", "Lines on which a step failed", ["stream"])
+# Above 0: retention took records before they were read; the sink stops there until the gap is accepted.
+WORKER_LOST = Counter(
+    "tidegate_worker_lost_records_total", "Records gone from the topic before they were read", ["stream"]
+)
+# Rising often: workers come and go, or their session times out; look at restarts and at the CPU.
+WORKER_REBALANCES = Counter("tidegate_worker_rebalances_total", "Times that partitions were assigned")
+# Repeats rise after a restart, and only then.
+WORKER_HEALTH_PARTIALS = Counter(
+    "tidegate_worker_health_partials_total", "Frames' partial counts merged into minutes", ["outcome"]
+)
+# Minutes held for merging; grows with sites, not with events.
+WORKER_HEALTH_MINUTES = Gauge("tidegate_worker_health_minutes", "Minutes of sites held in the table")

@@ -1,0 +1,206 @@
+"""The gateway's connection to Kafka: one producer, and a watch that knows when it is of use.
+
+States. `ready`: topics and epoch are known and the broker answers. `stalled`: connected, but the broker
+has not answered for a second: nothing new is taken, what is under way may still be acked. `away`: no
+connection, no topics or no epoch: what was under way has an unknown outcome. Recovery is by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
+
+from tidegate import telemetry, topics
+from tidegate.contracts.topics import STREAMS, Stream, raw
+from tidegate.errors import RetryLater
+
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 0.25  # between two looks at the broker
+ANSWER_SECONDS = 1.0  # for an answer, before the broker counts as stalled
+CONNECT_SECONDS = 5.0
+RAW_TOPICS = {stream: raw(stream) for stream in STREAMS}
+
+
+class State(StrEnum):
+    AWAY = "away"
+    STALLED = "stalled"
+    READY = "ready"
+
+
+class NotSent(RetryLater):
+    """The record never left the gateway."""
+
+
+class Broker:
+    """Produces records with acks of all replicas, idempotently where the broker can.
+
+    `on_change(state)` is called after each change of state.
+    """
+
+    def __init__(self, bootstrap: str, *, ack_timeout_ms: int, max_record_bytes: int) -> None:
+        self._bootstrap = bootstrap
+        self._ack_timeout_ms = ack_timeout_ms
+        self._max_record_bytes = max_record_bytes
+        self._producer: Any = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._farewells: set[asyncio.Task[None]] = set()
+        self.state = State.AWAY
+        self.reason = "not connected yet"
+        self.epoch = ""
+        self.partitions: dict[Stream, int] = {}
+        self.idempotent = False
+        self.on_change: Callable[[State], None] = lambda state: None
+
+    def start(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        if self._producer is not None:
+            self._abandon()
+        await asyncio.gather(*self._farewells, return_exceptions=True)
+
+    async def produce(self, stream: Stream, partition: int, value: bytes) -> int:
+        """Append one record and return its offset. Raises NotSent, or KafkaError: outcome unknown."""
+        producer = self._producer
+        if producer is None or producer.client.cluster.partitions_for_topic(RAW_TOPICS[stream]) is None:
+            raise NotSent(self.reason)
+        future = await producer.send(RAW_TOPICS[stream], value, partition=partition)
+        record = await future
+        offset: int = record.offset
+        return offset
+
+    async def reread_epoch(self) -> str:
+        """The epoch as it stands in the control topic now. Raises RetryLater."""
+        self.epoch = await asyncio.to_thread(topics.read_epoch, self._bootstrap, timeout_seconds=2.0)
+        return self.epoch
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                if self._producer is None:
+                    await self._connect()
+                else:
+                    await self._look()
+            except (KafkaError, RetryLater, OSError, TimeoutError) as error:
+                self._lose(str(error) or type(error).__name__)
+            except Exception:
+                logger.exception("the watch over the broker failed")
+                self._lose("internal error")
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _connect(self) -> None:
+        try:
+            self._producer = await self._start_producer(idempotent=True)
+            self.idempotent = True
+        except (KafkaConnectionError, TimeoutError):
+            raise
+        except KafkaError as error:
+            # Connected, but no producer id: the embedded broker has none to give.
+            self._producer = await self._start_producer(idempotent=False)
+            self.idempotent = False
+            logger.info("no idempotent producer on this broker (%r)", error)
+        # All topics, not ours by name: naming a missing topic would create it.
+        await asyncio.wait_for(self._producer.client.force_metadata_update(), CONNECT_SECONDS)
+        await self._look()
+
+    async def _start_producer(self, *, idempotent: bool) -> Any:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            client_id="tidegate-gateway",
+            acks="all",
+            enable_idempotence=idempotent,
+            compression_type="zstd",
+            max_batch_size=self._max_record_bytes,
+            max_request_size=self._max_record_bytes,
+            request_timeout_ms=self._ack_timeout_ms,
+            linger_ms=0,
+        )
+        try:
+            await asyncio.wait_for(producer.start(), CONNECT_SECONDS)
+        except BaseException:
+            await self._farewell(producer)
+            raise
+        return producer
+
+    async def _look(self) -> None:
+        """One question to the broker: are the raw topics there, and does it answer in time?"""
+        producer = self._producer
+        sender = producer._sender.sender_task
+        if sender is None or sender.done():
+            raise RetryLater("the producer stopped")
+        try:
+            counts = await asyncio.wait_for(self._partition_counts(producer.client), ANSWER_SECONDS)
+        except TimeoutError:
+            if self.state is State.READY:
+                self._change(State.STALLED, f"no answer for {ANSWER_SECONDS:g} s")
+            return
+        missing = [topic for topic in RAW_TOPICS.values() if not counts.get(topic)]
+        if missing:
+            raise RetryLater(f"no topic {', '.join(missing)}: run `tidegate topics`")
+        cluster = producer.client.cluster
+        if any(len(cluster.partitions_for_topic(topic) or ()) != count for topic, count in counts.items()):
+            await asyncio.wait_for(producer.client.force_metadata_update(), CONNECT_SECONDS)
+        self.partitions = {stream: counts[topic] for stream, topic in RAW_TOPICS.items()}
+        if self.state is State.AWAY:
+            await self.reread_epoch()
+        if self.state is not State.READY:
+            self._change(State.READY, "")
+
+    async def _partition_counts(self, client: Any) -> dict[str, int]:
+        request = MetadataRequest(list(RAW_TOPICS.values()), allow_auto_topic_creation=False)
+        failure: KafkaError = KafkaConnectionError("no broker known")
+        for node in [broker.nodeId for broker in client.cluster.brokers()]:
+            try:
+                answer = await client.send(node, request)
+            except KafkaError as error:
+                failure = error
+                continue
+            return {topic[1]: len(topic[-1]) for topic in answer.topics if topic[0] == 0}
+        raise failure
+
+    def _lose(self, reason: str) -> None:
+        if self._producer is not None:
+            self._abandon()
+        if self.state is not State.AWAY or self.reason != reason:
+            self._change(State.AWAY, reason)
+
+    def _change(self, state: State, reason: str) -> None:
+        self.state, self.reason = state, reason
+        telemetry.GATEWAY_BROKER_READY.set(state is State.READY)
+        if state is State.READY:
+            logger.info("broker ready, epoch %s, idempotent %s", self.epoch, self.idempotent)
+        else:
+            logger.warning("broker %s: %s", state, reason)
+        self.on_change(state)
+
+    def _abandon(self) -> None:
+        """Let go of the producer without waiting for what it still holds: its outcome is unknown now.
+
+        A producer that lived on would send it when the broker is back, long after the sender was told
+        to try again.
+        """
+        task = asyncio.create_task(self._farewell(self._producer))
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
+        self._producer = None
+
+    @staticmethod
+    async def _farewell(producer: Any) -> None:
+        producer._closed = True
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(producer.client.close(), CONNECT_SECONDS)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(producer._sender.close(), CONNECT_SECONDS)

@@ -1,0 +1,313 @@
+"""Group commit: the events of many requests become frames, a frame one record, a record one ack.
+
+Each (stream, partition) has an open frame. It is sent when it is full, or `linger` after its first event,
+as long as fewer than two records of that partition are under way; while two are, it goes on filling, so
+frames grow as the broker slows down. All requests with events in a frame wait for the frame's ack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from aiokafka.errors import KafkaError
+
+from tidegate import telemetry
+from tidegate.contracts.position import STREAM_LETTERS
+from tidegate.contracts.topics import Stream
+from tidegate.errors import RetryLater
+from tidegate.gateway.broker import Broker, NotSent, State
+from tidegate.gateway.limits import HeldBytes
+
+logger = logging.getLogger(__name__)
+
+IN_FLIGHT = 2  # records of one partition
+SWEEP_SECONDS = 0.25
+
+
+class Ack(NamedTuple):
+    """The frame is in the log. ``prefix + str(index)`` is the id of its line `index`."""
+
+    prefix: str
+
+
+class Lost(NamedTuple):
+    """The frame is not known to be in the log. `sent`: it may be, the broker had it."""
+
+    sent: bool
+    reason: str
+
+
+class Frame:
+    """Events on their way to become one record. `outcome` is shared by all who wait for it."""
+
+    __slots__ = ("born", "bytes", "due", "lines", "outcome", "timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.lines: list[bytes] = []
+        self.bytes = 0
+        self.due = False
+        self.born = time.monotonic()
+        self.outcome: asyncio.Future[Ack | Lost] = loop.create_future()
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Place(NamedTuple):
+    """Where lines of a request stand: `lines` of them from line `first` of `frame` on."""
+
+    frame: Frame
+    first: int
+    lines: int
+
+
+class Lane:
+    """One partition of one raw topic."""
+
+    __slots__ = ("full", "last_offset", "open", "partition", "stream", "under_way")
+
+    def __init__(self, stream: Stream, partition: int) -> None:
+        self.stream: Stream = stream
+        self.partition = partition
+        self.open: Frame | None = None
+        self.full: deque[Frame] = deque()
+        self.under_way: dict[Frame, asyncio.Task[Ack | Lost]] = {}
+        self.last_offset = -1
+
+
+class FrameWriter:
+    """Takes lines, answers with places; `frame.outcome` resolves to what became of them.
+
+    The bytes of lines count as held from `put` until the record's outcome is known.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        held: HeldBytes,
+        *,
+        linger_ms: float,
+        frame_events: int,
+        frame_bytes: int,
+        ack_timeout_ms: int,
+    ) -> None:
+        self._broker = broker
+        self._held = held
+        self._linger = linger_ms / 1000
+        self._frame_events = frame_events
+        self._frame_bytes = frame_bytes
+        self._ack_timeout = ack_timeout_ms / 1000
+        self._loop = asyncio.get_running_loop()
+        self._lanes: dict[tuple[Stream, int], Lane] = {}
+        self._anywhere: dict[Stream, Lane] = {}
+        self._turn = itertools.count()
+        self._sweeper: asyncio.Task[None] | None = None
+        broker.on_change = self._broker_changed
+
+    def start(self) -> None:
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def close(self, seconds: float) -> None:
+        """Send what is open and wait at most `seconds` for what is under way."""
+        self._linger = 0.0
+        deadline = time.monotonic() + seconds
+        while tasks := self._flush():
+            await asyncio.wait(tasks, timeout=max(0.0, deadline - time.monotonic()))
+            if time.monotonic() >= deadline:
+                logger.error("%d frames were still under way at the end of the drain", len(tasks))
+                break
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def any_partition(self, stream: Stream) -> int:
+        """A partition for events that name no device: the one whose frame is filling, else the next."""
+        lane = self._anywhere.get(stream)
+        if lane is None or lane.open is None:
+            partition = next(self._turn) % self._broker.partitions[stream]
+            lane = self._anywhere[stream] = self._lane(stream, partition)
+        return lane.partition
+
+    def put(self, stream: Stream, partition: int, line: bytes) -> Place | None:
+        """Place one line, None where the queue is full. No newline at the end of the line."""
+        size = len(line) + 1
+        if not self._held.take(size):
+            return None
+        lane = self._lane(stream, partition)
+        frame = self._room(lane, size)
+        first = len(frame.lines)
+        frame.lines.append(line)
+        frame.bytes += size
+        self._check_full(lane, frame)
+        return Place(frame, first, 1)
+
+    def put_all(self, stream: Stream, groups: dict[int, list[bytes]]) -> dict[int, list[Place]] | None:
+        """Place the lines of a batch by partition, all or, where the queue is full, none."""
+        sizes = {partition: sum(map(len, lines)) + len(lines) for partition, lines in groups.items()}
+        if not self._held.take(sum(sizes.values())):
+            return None
+        return {
+            partition: self._put_lines(self._lane(stream, partition), lines, sizes[partition])
+            for partition, lines in groups.items()
+        }
+
+    def _put_lines(self, lane: Lane, lines: Sequence[bytes], size: int) -> list[Place]:
+        places: list[Place] = []
+        at = 0
+        while at < len(lines):
+            frame = self._room(lane, len(lines[at]) + 1)
+            first = len(frame.lines)
+            if (
+                at == 0
+                and frame.bytes + size <= self._frame_bytes
+                and first + len(lines) <= self._frame_events
+            ):
+                frame.lines.extend(lines)
+                frame.bytes += size
+                at = len(lines)
+            else:
+                stop = min(len(lines), at + self._frame_events - first)
+                while at < stop and (
+                    not frame.lines or frame.bytes + len(lines[at]) + 1 <= self._frame_bytes
+                ):
+                    frame.lines.append(lines[at])
+                    frame.bytes += len(lines[at]) + 1
+                    at += 1
+                if at < len(lines):
+                    self._seal(lane, frame)
+            places.append(Place(frame, first, len(frame.lines) - first))
+            if lane.open is frame:
+                self._check_full(lane, frame)
+        return places
+
+    def _lane(self, stream: Stream, partition: int) -> Lane:
+        lane = self._lanes.get((stream, partition))
+        if lane is None:
+            lane = self._lanes[stream, partition] = Lane(stream, partition)
+        return lane
+
+    def _room(self, lane: Lane, size: int) -> Frame:
+        """The open frame of the lane, a new one where the next line does not fit."""
+        frame = lane.open
+        if frame is not None and frame.bytes + size > self._frame_bytes:
+            self._seal(lane, frame)
+            frame = None
+        if frame is None:
+            frame = lane.open = Frame(self._loop)
+            frame.timer = self._loop.call_later(self._linger, self._linger_over, lane, frame)
+        return frame
+
+    def _check_full(self, lane: Lane, frame: Frame) -> None:
+        if len(frame.lines) >= self._frame_events or frame.bytes >= self._frame_bytes:
+            self._seal(lane, frame)
+
+    def _seal(self, lane: Lane, frame: Frame) -> None:
+        if frame.timer is not None:
+            frame.timer.cancel()
+        lane.open = None
+        lane.full.append(frame)
+        self._pump(lane)
+
+    def _linger_over(self, lane: Lane, frame: Frame) -> None:
+        frame.due = True
+        self._pump(lane)
+
+    def _pump(self, lane: Lane) -> None:
+        while len(lane.under_way) < IN_FLIGHT:
+            if lane.full:
+                frame = lane.full.popleft()
+            elif lane.open is not None and lane.open.due:
+                frame = lane.open
+                lane.open = None
+            else:
+                return
+            task = asyncio.create_task(self._produce(lane, frame))
+            lane.under_way[frame] = task
+            task.add_done_callback(partial(self._done, lane, frame))
+
+    def _done(self, lane: Lane, frame: Frame, task: asyncio.Task[Ack | Lost]) -> None:
+        del lane.under_way[frame]
+        self._held.give(frame.bytes)
+        if task.cancelled():
+            outcome: Ack | Lost = Lost(True, "the connection to the broker was lost")
+        elif (error := task.exception()) is not None:
+            logger.error("a frame of %s-%d failed", lane.stream, lane.partition, exc_info=error)
+            outcome = Lost(True, "internal error")
+        else:
+            outcome = task.result()
+        self._resolve(frame, outcome)
+        self._pump(lane)
+
+    async def _produce(self, lane: Lane, frame: Frame) -> Ack | Lost:
+        try:
+            offset = await self._broker.produce(lane.stream, lane.partition, b"\n".join(frame.lines))
+            if offset <= lane.last_offset:
+                # The log begins anew: ids of the old epoch would name other events.
+                await self._broker.reread_epoch()
+        except NotSent as error:
+            return Lost(False, str(error))
+        except (KafkaError, RetryLater) as error:
+            logger.warning("a frame of %s-%d was not acked: %r", lane.stream, lane.partition, error)
+            return Lost(True, "the broker did not acknowledge the events")
+        lane.last_offset = offset
+        letter = STREAM_LETTERS[lane.stream]
+        return Ack(f"{self._broker.epoch}-{letter}{lane.partition}-{offset}-")
+
+    def _resolve(self, frame: Frame, outcome: Ack | Lost) -> None:
+        if frame.outcome.done():
+            return
+        frame.outcome.set_result(outcome)
+        if isinstance(outcome, Ack):
+            telemetry.GATEWAY_ACK_SECONDS.observe(time.monotonic() - frame.born)
+            telemetry.GATEWAY_FRAMES.inc()
+        else:
+            telemetry.GATEWAY_LOST_FRAMES.inc()
+
+    def _broker_changed(self, state: State) -> None:
+        if state is State.READY:
+            for lane in self._lanes.values():
+                self._pump(lane)
+            return
+        for lane in self._lanes.values():
+            self._drop_unsent(lane, f"the broker is {state}")
+            if state is State.AWAY:
+                for task in lane.under_way.values():
+                    task.cancel()
+                lane.last_offset = -1  # the epoch is read again before the next record
+
+    def _drop_unsent(self, lane: Lane, reason: str) -> None:
+        waiting = [*lane.full, *([lane.open] if lane.open is not None else [])]
+        lane.full.clear()
+        lane.open = None
+        for frame in waiting:
+            if frame.timer is not None:
+                frame.timer.cancel()
+            self._held.give(frame.bytes)
+            self._resolve(frame, Lost(False, reason))
+
+    async def _sweep(self) -> None:
+        """Nobody waits longer than the ack timeout, whatever the broker does."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            telemetry.GATEWAY_HELD_BYTES.set(self._held.now)
+            late = time.monotonic() - self._ack_timeout
+            for lane in self._lanes.values():
+                for frame in lane.under_way:
+                    if frame.born < late:
+                        self._resolve(frame, Lost(True, "no ack from the broker in time"))
+                if lane.full and lane.full[0].born < late:
+                    self._drop_unsent(lane, "the broker is too slow")
+
+    def _flush(self) -> list[asyncio.Task[Ack | Lost]]:
+        """Make every open frame due; the tasks under way."""
+        tasks: list[asyncio.Task[Ack | Lost]] = []
+        for lane in self._lanes.values():
+            if lane.open is not None:
+                lane.open.due = True
+            self._pump(lane)
+            tasks.extend(lane.under_way.values())
+        return tasks

@@ -1,0 +1,125 @@
+"""From the bytes of a request to a verdict on each event. Pure: no clock, no client, no HTTP."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from tidegate.contracts.forms import Event, examine, examine_all
+from tidegate.contracts.rejects import Code, Fault
+from tidegate.contracts.topics import Stream
+
+Media = Literal["json", "ndjson"]
+
+MEDIA_TYPES: dict[bytes, Media] = {
+    b"": "json",  # a sender that names no type sends JSON
+    b"application/json": "json",
+    b"application/x-ndjson": "ndjson",
+    b"application/ndjson": "ndjson",
+    b"application/jsonl": "ndjson",
+    b"application/x-jsonlines": "ndjson",
+}
+
+BLANKS = b" \t\r\n"
+
+
+class Single(NamedTuple):
+    """The body is one event."""
+
+    line: bytes
+
+
+class Batch(NamedTuple):
+    """The body is a list of events. `places` says where each stands in a document's envelope,
+    e.g. ``failureLogs[2]``; None for a plain array or NDJSON."""
+
+    lines: list[bytes]
+    places: list[str] | None = None
+
+
+ENVELOPES: dict[Stream, tuple[str, ...]] = {
+    "connection_logs": (),
+    "client_events": ("clientEvents", "successLogs", "failureLogs"),
+    "device_logs": ("results",),
+}
+"""The lists inside the documents' own answers, in the order in which their events count."""
+
+_MARKS: dict[Stream, tuple[bytes, ...]] = {
+    stream: tuple(f'"{name}"'.encode() for name in names) for stream, names in ENVELOPES.items()
+}
+_ARRAY: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
+_OBJECT: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def media_type(content_type: bytes) -> Media | None:
+    """How a Content-Type reads a body; None if it is none that we take. Parameters are ignored."""
+    return MEDIA_TYPES.get(content_type.partition(b";")[0].strip().lower())
+
+
+def split(stream: Stream, body: bytes, media: Media) -> Single | Batch | Fault:
+    """The events of a body, unexamined. A Fault concerns the body as a whole and stores nothing."""
+    if media == "ndjson":
+        return Batch([line for raw in body.split(b"\n") if (line := raw.strip(BLANKS))])
+    text = body.strip(BLANKS)
+    if text[:1] == b"[":
+        return _array(text)
+    for mark in _MARKS[stream]:
+        if mark in text:
+            return _envelope(stream, text) or Single(text)
+    return Single(text)
+
+
+def _array(text: bytes) -> Batch | Fault:
+    try:
+        return Batch([bytes(raw) for raw in _ARRAY.decode(text)])
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        return Fault(Code.NOT_JSON, allowed="a JSON array of objects", detail=_reason(error))
+
+
+def _envelope(stream: Stream, text: bytes) -> Batch | Fault | None:
+    """The events of a document's envelope; None if the text is not one."""
+    try:
+        fields = _OBJECT.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None  # examined as a single event, which says what is wrong
+    names = [name for name in ENVELOPES[stream] if name in fields]
+    if not names:
+        return None
+    lines: list[bytes] = []
+    places: list[str] = []
+    for name in names:
+        value = fields[name]
+        if value == b"null":
+            continue
+        try:
+            events = _ARRAY.decode(value)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            return Fault(Code.BAD_ENVELOPE, name, allowed="an array of events", detail=_reason(error))
+        lines.extend(bytes(raw) for raw in events)
+        places.extend(f"{name}[{index}]" for index in range(len(events)))
+    return Batch(lines, places)
+
+
+def judge_one(stream: Stream, line: bytes, max_bytes: int) -> Event | Fault:
+    """The verdict on a single event."""
+    return _too_long(line, max_bytes) or examine(stream, line)
+
+
+def judge_all(stream: Stream, lines: list[bytes], max_bytes: int) -> list[Event | Fault]:
+    """The verdicts on a batch, in order."""
+    if max(map(len, lines)) <= max_bytes:
+        return examine_all(stream, lines)
+    return [judge_one(stream, line, max_bytes) for line in lines]
+
+
+def _too_long(line: bytes, max_bytes: int) -> Fault | None:
+    if len(line) <= max_bytes:
+        return None
+    return Fault(
+        Code.TOO_LARGE, "", f"{len(line)} bytes", f"at most {max_bytes} bytes", "the event is too long"
+    )
+
+
+def _reason(error: Any) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
