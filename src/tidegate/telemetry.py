@@ -71,7 +71,9 @@ WORKER_IN_FLIGHT = Gauge("tidegate_worker_in_flight_frames", "Frames sent and no
 # Close to `worker_window_bytes`: frames are large and the broker is slow; no more is read until it falls.
 WORKER_IN_FLIGHT_BYTES = Gauge("tidegate_worker_in_flight_bytes", "Bytes sent and not acknowledged")
 # Failed attempts told to alerting consumers; a jump is an incident in a fleet, not of Tidegate.
-WORKER_FAILURES = Counter("tidegate_worker_failures_total", "Records written to tidegate.failures", ["stream"])
+WORKER_FAILURES = Counter(
+    "tidegate_worker_failures_total", "Records written to tidegate.failures", ["stream"]
+)
 # Above 0: a bug. The lines stand in table `rejects` as kind `crash`; the log has the traceback.
 WORKER_CRASHES = Counter("tidegate_worker_crashed_lines_total", "Lines on which a step failed", ["stream"])
 # Above 0: retention took records before they were read; the sink stops there until the gap is accepted.

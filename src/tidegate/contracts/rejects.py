@@ -25,6 +25,7 @@ class Kind(StrEnum):
     ENVELOPE = "envelope"  # the envelope around the event is broken
     FLEET = "fleet"  # no fleet, or one that the tokens file does not name
     SIZE = "size"  # longer than the settings allow
+    CRASH = "crash"  # a fault of Tidegate's own: a step failed on this line
 
 
 class Code(StrEnum):
@@ -44,6 +45,7 @@ class Code(StrEnum):
     MISSING_FLEET = "missing_fleet"
     UNKNOWN_FLEET = "unknown_fleet"
     TOO_LARGE = "too_large"
+    CRASH = "crash"
 
 
 KIND_OF: dict[Code, Kind] = {
@@ -61,9 +63,10 @@ KIND_OF: dict[Code, Kind] = {
     Code.MISSING_FLEET: Kind.FLEET,
     Code.UNKNOWN_FLEET: Kind.FLEET,
     Code.TOO_LARGE: Kind.SIZE,
+    Code.CRASH: Kind.CRASH,
 }
 
-STATUS_OF: dict[Kind, Literal[400, 413, 422]] = {
+STATUS_OF: dict[Kind, Literal[400, 413, 422, 500]] = {
     Kind.SYNTAX: 400,
     Kind.FORM: 400,
     Kind.REQUIRED: 400,
@@ -71,6 +74,7 @@ STATUS_OF: dict[Kind, Literal[400, 413, 422]] = {
     Kind.ENVELOPE: 400,
     Kind.FLEET: 422,
     Kind.SIZE: 413,
+    Kind.CRASH: 500,  # the worker's alone: the gateway runs no step
 }
 """What the gateway answers for an event of that kind (DESIGN: 400 not JSON or missing, 422 invalid value)."""
 

@@ -1,0 +1,165 @@
+"""emitter: the worker's records on their way to the broker, in order, and told of when they are there.
+
+librdkafka's producer: it packs batches, compresses them and waits for the broker outside the interpreter's
+lock, and it never gives a record up by itself, so a broker that is away for a minute costs waiting only.
+Order within a partition holds over retries: idempotent, and one request in flight on each connection
+(the embedded broker takes an idempotent producer and does not check its sequence numbers).
+A record that the broker refuses for good cannot be skipped: `failure` says so, and the process must end
+and begin again behind its committed position.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from tidegate.contracts.topics import FAILURES, HEALTH, PARTIALS, REJECTS, Stream, enriched
+from tidegate.processing.lane import Frame
+from tidegate.processing.transform import Outputs
+
+if TYPE_CHECKING:
+    from tidegate.processing.health import FramePartial
+
+log = logging.getLogger(__name__)
+
+LINGER_MS = 20
+BATCH_BYTES = 1_000_000
+LOCAL_LIMIT = 1_000_000_000  # the client's own check is on uncompressed bytes; the broker's holds
+_ENCODE = msgspec.json.Encoder().encode
+
+
+class Emitter:
+    """Sends frames' outputs. Everything runs in the caller's thread, callbacks inside `poll`."""
+
+    def __init__(self, bootstrap: str, *, client_id: str = "tidegate-worker") -> None:
+        self.failure: str | None = None
+        self.in_flight_bytes = 0
+        self._landed: list[Frame] = []
+        self._away_since: float | None = None
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "client.id": client_id,
+                "acks": "all",
+                "enable.idempotence": True,
+                "max.in.flight.requests.per.connection": 1,
+                "message.timeout.ms": 0,  # never give up
+                "compression.type": "zstd",
+                "compression.level": 1,
+                "linger.ms": LINGER_MS,
+                "batch.size": BATCH_BYTES,
+                "message.max.bytes": LOCAL_LIMIT,
+                "queue.buffering.max.messages": 0,
+                "queue.buffering.max.kbytes": 2_147_483,  # the caller bounds what is in flight
+                "partitioner": "murmur2_random",  # the one of Java's client: keys meet other producers'
+                "reconnect.backoff.max.ms": 2_000,
+                "error_cb": self._on_error,
+                "logger": logging.getLogger("tidegate.librdkafka"),
+            }
+        )
+
+    def send(self, stream: Stream, partition: int, frame: Frame, outputs: Outputs) -> None:
+        """Send a frame's outputs; `frame.outputs` must count them (see `count`)."""
+        self.in_flight_bytes += frame.size
+        landed = self._landing(frame)
+        produce = self._producer.produce
+        for headers, reject in outputs.rejects:
+            produce(REJECTS, reject, partition=partition, headers=headers, on_delivery=landed)
+        for key, failure in outputs.failures:
+            produce(FAILURES, failure, key, on_delivery=landed)
+        produce(
+            enriched(stream),
+            outputs.enriched,
+            partition=partition,
+            headers=outputs.headers,
+            on_delivery=landed,
+        )
+
+    def send_partials(self, partition: int, partials: list[FramePartial], frames: list[Frame]) -> None:
+        """Send partial counts of several frames as one record; it is one of each frame's `partials`."""
+
+        def landed(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self._refused(error, message)
+                return
+            for frame in frames:
+                frame.partials -= 1
+            self._landed += frames
+
+        self._producer.produce(PARTIALS, _ENCODE(partials), partition=partition, on_delivery=landed)
+
+    def send_health(self, partition: int, key: bytes, value: bytes) -> None:
+        """Publish a minute. Nothing waits for it: the next update says the same and more."""
+        self._producer.produce(HEALTH, value, key, partition=partition, on_delivery=self._told)
+
+    def poll(self) -> list[Frame]:
+        """Let callbacks run; the frames that something of was acknowledged since the last call."""
+        self._producer.poll(0)
+        landed, self._landed = self._landed, []
+        return landed
+
+    @property
+    def waiting(self) -> int:
+        """Records that the broker has not acknowledged."""
+        return len(self._producer)
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until all is acknowledged; False if that took longer than `seconds`."""
+        return int(self._producer.flush(seconds)) == 0
+
+    @property
+    def away_seconds(self) -> float:
+        """For how long no broker could be reached; 0 while one can."""
+        return 0.0 if self._away_since is None else time.monotonic() - self._away_since
+
+    def _landing(self, frame: Frame) -> Callable[[KafkaError | None, Message], None]:
+        def landed(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self._refused(error, message)
+                return
+            frame.outputs -= 1
+            if frame.outputs == 0:
+                self._away_since = None
+                self.in_flight_bytes -= frame.size
+                frame.lane.in_flight -= 1
+                self._landed.append(frame)
+
+        return landed
+
+    def _told(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._refused(error, message)
+
+    def _refused(self, error: KafkaError, message: Message) -> None:
+        if self.failure is None:
+            self.failure = f"the broker refused a record of {message.topic()}: {error.str()}"
+            log.error("%s", self.failure)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self.failure = f"the producer cannot go on: {error.str()}"
+            log.error("%s", self.failure)
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            if self._away_since is None:
+                self._away_since = time.monotonic()
+                log.warning("no broker can be reached; %d records wait", self.waiting)
+        else:
+            log.debug("producer: %s", error.str())
+
+
+def count(outputs: Outputs) -> int:
+    """How many records `send` makes of a frame's outputs."""
+    return 1 + len(outputs.rejects) + len(outputs.failures)
+
+
+def partition_counts(producer: Producer, topic: str, *, timeout: float = 10.0) -> int:
+    """The partitions of a topic; raises KafkaException if the broker does not say."""
+    found = producer.list_topics(topic, timeout=timeout).topics[topic]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    return len(found.partitions)

@@ -1,0 +1,71 @@
+"""lane: the records of one partition on their way through the worker, in order.
+
+Two things are kept straight. What comes in: each offset once, and no hole taken for granted. What may
+be committed: a position moves only past records whose every output the broker has acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+
+class Frame:
+    """A record that was sent on: what of it the broker has not acknowledged yet."""
+
+    __slots__ = ("lane", "offset", "outputs", "partials", "size")
+
+    def __init__(self, lane: Lane, offset: int, *, outputs: int, size: int) -> None:
+        self.lane = lane
+        self.offset = offset
+        self.outputs = outputs  # records not acknowledged; they hold a place in the window
+        self.partials = 0  # batches of partial counts not acknowledged; they hold the commit only
+        self.size = size  # bytes in memory
+
+
+class Arrival(Enum):
+    NEXT = "next"  # the record that follows
+    REPEAT = "repeat"  # already on its way
+    HOLE = "hole"  # offsets are missing before it
+
+
+class Lane:
+    """One assignment of one partition. `position` is the offset that was committed before it."""
+
+    def __init__(self, position: int) -> None:
+        self.expected = position  # the next offset to take
+        self.position = position  # the offset to commit
+        self.committed = position
+        self.in_flight = 0  # frames with outputs not acknowledged
+        self._last = position - 1  # offset of the record that was taken last
+        self._frames: deque[Frame] = deque()
+
+    @property
+    def previous_offset(self) -> int:
+        """Of the record before the one that comes next, -1 at the start of a topic."""
+        return self._last
+
+    def arrive(self, offset: int) -> Arrival:
+        if offset == self.expected:
+            return Arrival.NEXT
+        return Arrival.REPEAT if offset < self.expected else Arrival.HOLE
+
+    def take(self, offset: int, *, outputs: int, size: int) -> Frame:
+        """The record at `offset` was transformed and is being sent."""
+        frame = Frame(self, offset, outputs=outputs, size=size)
+        self._frames.append(frame)
+        self._last = offset
+        self.expected = offset + 1
+        self.in_flight += 1
+        return frame
+
+    def advance(self) -> None:
+        """Move the position past the frames at the head that are done."""
+        frames = self._frames
+        while frames and frames[0].outputs == 0 and frames[0].partials == 0:
+            self.position = frames.popleft().offset + 1
+
+    @property
+    def done(self) -> bool:
+        """Whether all that was taken may be committed."""
+        return not self._frames

@@ -1,0 +1,303 @@
+"""transform: one raw record into everything that comes of it.
+
+A pure composition of the steps: no clock, no client. No input makes it raise: a line on which a step
+fails is set aside as a reject of kind `crash` with its bytes, and the rest of the frame goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+import zstandard
+
+from tidegate.contracts.columns import SCHEMAS
+from tidegate.contracts.formats import micros_by_magnitude, parse_time
+from tidegate.contracts.frames import EnrichedHeaders, Headers, write_arrow, write_headers
+from tidegate.contracts.position import Position
+from tidegate.contracts.rejects import Code, Fault, Reject, original_text
+from tidegate.contracts.topics import Stream
+from tidegate.steps.aggregate import aggregate
+from tidegate.steps.decode import RefusedLine, decode_frame
+from tidegate.steps.enrich import enrich
+from tidegate.steps.failures import failure_records
+
+if TYPE_CHECKING:
+    from tidegate.lookups import Lookups
+    from tidegate.steps.aggregate import Partial
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3  # at a whole frame, before it is taken apart
+CUT_BYTES = 65_536  # what is kept of an original where the originals of a frame would not fit a record
+EXPANSION = 8  # a record that decompresses to this many times the record limit is not looked into
+
+_ENCODE = msgspec.json.Encoder().encode
+_EMPTY = {stream: pa.RecordBatch.from_pylist([], schema=schema) for stream, schema in SCHEMAS.items()}
+
+
+class Record(NamedTuple):
+    """A raw record as it came from Kafka."""
+
+    partition: int
+    offset: int
+    previous_offset: int  # of the record before it in the partition, -1 for none
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+    timestamp: int  # the record's own, µs
+
+
+class Outputs(NamedTuple):
+    """What one raw record yields, ready to send."""
+
+    enriched: bytes  # an Arrow IPC stream
+    headers: Headers  # of the enriched record
+    failures: list[tuple[bytes, bytes]]  # key and JSON document
+    rejects: list[tuple[Headers, bytes]]  # headers and JSON document
+    partials: list[Partial]
+    lines: int
+    accepted: int
+    crashed: int
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait in memory until the broker has them."""
+        size = len(self.enriched) + 512
+        if self.rejects:
+            size += 2 * sum(len(value) for _, value in self.rejects)
+        return size + sum(len(value) for _, value in self.failures)
+
+
+class _Steps(NamedTuple):
+    """What the steps made of a record's lines."""
+
+    batch: pa.RecordBatch
+    refused: list[RefusedLine]
+    lines: int
+
+
+class Transform:
+    """The steps with their settings and lookups; one for each stream."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        lookups: Lookups,
+        *,
+        epoch: str,
+        transform_version: str,
+        geohash_precision: int,
+        clock_skew_seconds: int,
+        max_record_bytes: int,
+    ) -> None:
+        self.stream: Stream = stream
+        self.lookups = lookups
+        self._epoch = epoch
+        self._version = transform_version
+        self._geohash_precision = geohash_precision
+        self._clock_skew_seconds = clock_skew_seconds
+        self._max_record_bytes = max_record_bytes
+
+    def __call__(self, record: Record, fleets: Container[str] | None) -> Outputs:
+        """Everything that comes of `record`; `fleets` are the known ones, None takes any."""
+        if len(record.value) > EXPANSION * self._max_record_bytes:
+            return self._outputs(record, self._whole_refused(record), CUT_BYTES)
+        found = self._attempts(record, fleets)
+        originals = sum(len(line.line) for line in found.refused)
+        cut = CUT_BYTES if originals > self._max_record_bytes // 3 else None
+        outputs = self._outputs(record, found, cut)
+        if self._fits(outputs):
+            return outputs
+        return self._outputs(record, self._whole_refused(record), CUT_BYTES)
+
+    # --- the steps, and what happens when one of them fails
+
+    def _attempts(self, record: Record, fleets: Container[str] | None) -> _Steps:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._steps(record.value, record, fleets)
+            except Exception:
+                log.exception(
+                    "%s partition %d offset %d: a step failed, attempt %d of %d",
+                    self.stream,
+                    record.partition,
+                    record.offset,
+                    attempt,
+                    ATTEMPTS,
+                )
+        return self._line_by_line(record, fleets)
+
+    def _steps(self, value: bytes, record: Record, fleets: Container[str] | None) -> _Steps:
+        named = dict(record.headers)
+        fleet, device = named.get("fleet"), named.get("device")
+        decoded = decode_frame(
+            self.stream,
+            value,
+            fleet=None if not fleet else fleet.decode("utf-8", "replace"),
+            device=None if device is None else device.decode("utf-8", "replace"),
+            received_at=_received_at(named.get("received_at"), record.timestamp),
+            fleets=fleets,
+        )
+        if len(decoded.refused) == decoded.lines:
+            batch = _EMPTY[self.stream]
+        else:
+            batch = enrich(
+                self.stream,
+                decoded.columns,
+                self.lookups,
+                geohash_precision=self._geohash_precision,
+                clock_skew_seconds=self._clock_skew_seconds,
+            )
+        return _Steps(batch, decoded.refused, decoded.lines)
+
+    def _line_by_line(self, record: Record, fleets: Container[str] | None) -> _Steps:
+        """Set the lines aside on which a step fails; take the others."""
+        lines = [line for line in record.value.split(b"\n") if line.strip()] or [record.value]
+        batches: list[pa.RecordBatch] = []
+        refused: list[RefusedLine] = []
+        for index, line in enumerate(lines):
+            try:
+                found = self._steps(line, record, fleets)
+            except Exception as error:
+                fault = Fault(Code.CRASH, detail=f"{type(error).__name__}: {error}"[:500])
+                fleet = dict(record.headers).get("fleet", b"").decode("utf-8", "replace")
+                refused.append(RefusedLine(index, fault, line, fleet, record.timestamp))
+                continue
+            refused += [
+                RefusedLine(index, item.fault, item.line, item.fleet, item.received_at)
+                for item in found.refused
+            ]
+            if found.batch.num_rows:
+                batches.append(_with_index(found.batch, index))
+        batch = _EMPTY[self.stream]
+        if batches:
+            batch = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+        return _Steps(batch, refused, len(lines))
+
+    # --- what goes out
+
+    def _outputs(self, record: Record, found: _Steps, cut: int | None = None) -> Outputs:
+        rejects = [self._reject(record, line, cut) for line in found.refused]
+        head = EnrichedHeaders(
+            epoch=self._epoch,
+            stream=self.stream,
+            source_partition=record.partition,
+            source_offset=record.offset,
+            previous_offset=record.previous_offset,
+            lines=found.lines,
+            accepted=found.batch.num_rows,
+            rejected=len(rejects),
+            duplicates=0,
+            transform_version=self._version,
+        )
+        return Outputs(
+            enriched=write_arrow(found.batch),
+            headers=write_headers(head, rejects),
+            failures=self._failures(record, found.batch),
+            rejects=[(_position_headers(reject), _ENCODE(reject)) for reject in rejects],
+            partials=self._partials(record, found.batch),
+            lines=found.lines,
+            accepted=found.batch.num_rows,
+            crashed=sum(line.fault.code is Code.CRASH for line in found.refused),
+        )
+
+    def _failures(self, record: Record, batch: pa.RecordBatch) -> list[tuple[bytes, bytes]]:
+        if not batch.num_rows:
+            return []
+        try:
+            return failure_records(
+                self.stream, batch, epoch=self._epoch, partition=record.partition, offset=record.offset
+            )
+        except Exception:  # a bug there must cost alerts and never events
+            log.exception("%s partition %d offset %d: no failures", self.stream, *record[:2])
+            return []
+
+    def _partials(self, record: Record, batch: pa.RecordBatch) -> list[Partial]:
+        if not batch.num_rows:
+            return []
+        try:
+            return aggregate(self.stream, batch)
+        except Exception:  # a bug there must cost counts and never events
+            log.exception("%s partition %d offset %d: no partial counts", self.stream, *record[:2])
+            return []
+
+    def _reject(self, record: Record, line: RefusedLine, cut: int | None) -> Reject:
+        fault, kept, detail = line.fault, line.line, line.fault.detail
+        if cut is not None and len(kept) > cut:
+            detail = f"{detail}; only the first {cut} of {len(kept)} bytes are kept".lstrip("; ")
+            kept = kept[:cut]
+        original, encoding = original_text(kept)
+        position = Position(self._epoch, self.stream, record.partition, record.offset, line.index)
+        return Reject(
+            epoch=self._epoch,
+            stream=self.stream,
+            partition=record.partition,
+            offset=record.offset,
+            index=line.index,
+            fleet=line.fleet,
+            received_at=line.received_at,
+            stage="enrich" if fault.code is Code.CRASH else "decode",
+            kind=fault.kind,
+            code=fault.code,
+            path=fault.path,
+            found=fault.found,
+            allowed=fault.allowed,
+            detail=detail,
+            original=original,
+            original_encoding=encoding,
+            id=position.id(),
+        )
+
+    def _whole_refused(self, record: Record) -> _Steps:
+        """The record as a single refused line, because what comes of it would not fit a Kafka record."""
+        fault = Fault(
+            Code.TOO_LARGE,
+            found=f"{len(record.value)} bytes",
+            allowed=f"at most {self._max_record_bytes} bytes after processing",
+            detail="the record is too large to process",
+        )
+        line = RefusedLine(0, fault, record.value, "", record.timestamp)
+        return _Steps(_EMPTY[self.stream], [line], 1)
+
+    def _fits(self, outputs: Outputs) -> bool:
+        """Whether the broker will take the enriched record: its limit is on the compressed bytes."""
+        rejects = sum(len(value) for _, value in outputs.rejects)
+        if len(outputs.enriched) + rejects < self._max_record_bytes * 3 // 4:
+            return True
+        pack = zstandard.ZstdCompressor(level=1).compress
+        packed = len(pack(outputs.enriched)) + (len(pack(outputs.headers[-1][1])) if rejects else 0)
+        return packed < self._max_record_bytes * 3 // 4
+
+
+def _received_at(header: bytes | None, timestamp: int) -> int:
+    """µs: the header's, epoch by magnitude or ISO 8601, else the record's own."""
+    if not header:
+        return timestamp
+    try:
+        text = header.decode("ascii")
+        return micros_by_magnitude(int(text)) if text.isdigit() else parse_time(text)
+    except ValueError:
+        return timestamp
+
+
+def _with_index(batch: pa.RecordBatch, index: int) -> pa.RecordBatch:
+    place = batch.schema.get_field_index("index")
+    columns: list[Any] = list(batch.columns)
+    columns[place] = pa.array([index] * batch.num_rows, pa.uint32())
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _position_headers(reject: Reject) -> Headers:
+    return [
+        (name, str(value).encode("ascii"))
+        for name, value in (
+            ("epoch", reject.epoch),
+            ("stream", reject.stream),
+            ("source_partition", reject.partition),
+            ("source_offset", reject.offset),
+            ("index", reject.index),
+        )
+    ]
