@@ -123,6 +123,7 @@ class Settings:
     public_url: str = setting("", "URL that links in answers begin with; empty: taken from the request")
     api_query_seconds: float = setting(30.0, "Longest run of one query in ClickHouse, seconds")
     api_query_memory_bytes: int = setting(2_000_000_000, "Most memory of one query in ClickHouse, bytes")
+    api_query_rows: int = setting(200_000, "Most rows that one query in ClickHouse may answer")
 
     # `tidegate up`
     kafka_listen: str = setting("127.0.0.1:9092", "Address of the broker that `up` starts")

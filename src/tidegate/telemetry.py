@@ -88,3 +88,16 @@ WORKER_HEALTH_PARTIALS = Counter(
 )
 # Minutes held for merging; grows with sites, not with events.
 WORKER_HEALTH_MINUTES = Gauge("tidegate_worker_health_minutes", "Minutes of sites held in the table")
+
+
+# API
+
+# Rising 4xx: a client calls wrongly; 503 and 504: look at query_seconds, then at ClickHouse.
+API_REQUESTS = Counter("tidegate_api_requests_total", "Answered read requests", ["route", "status"])
+# Above a second for clientevents: too many parts (merges are behind) or too little memory for the index.
+API_QUERY_SECONDS = Histogram(
+    "tidegate_api_query_seconds",
+    "Time of a named query, from sending it to its last row",
+    ["query"],
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+)

@@ -1,0 +1,57 @@
+"""The API as one FastAPI application: the families of endpoints, and the vendor's base path in front."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+import tidegate
+from tidegate.api import client_events, problems, status
+from tidegate.api.reading import Reading
+from tidegate.settings import Settings
+from tidegate.telemetry import API_REQUESTS
+from tidegate.tokens import TokenFile
+
+VENDOR_BASE = "/new/webservice"
+ROUTERS: tuple[APIRouter, ...] = (client_events.router,)
+VENDOR_ROUTERS: tuple[APIRouter, ...] = (client_events.router,)
+"""Those whose paths begin with /V2 or /V5: also under the vendor's base path."""
+
+
+def build(settings: Settings) -> FastAPI:
+    """The application. It connects to ClickHouse at the first query and waits out its absence."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await app.state.reading.close()
+
+    app = FastAPI(
+        title="Tidegate query API",
+        version=tidegate.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.tokens = TokenFile(settings.tokens_path)
+    app.state.reading = Reading(settings)
+    for router in ROUTERS:
+        app.include_router(router)
+    for router in VENDOR_ROUTERS:
+        app.include_router(router, prefix=VENDOR_BASE, include_in_schema=False)
+    app.include_router(status.router)
+    problems.install(app)
+
+    @app.middleware("http")
+    async def count(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call(request)
+        route = request.scope.get("route")
+        API_REQUESTS.labels(getattr(route, "path", "unknown"), response.status_code).inc()
+        return response
+
+    return app
