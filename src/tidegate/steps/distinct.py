@@ -74,5 +74,8 @@ def whole_numbers(column: Column) -> npt.NDArray[np.int64]:
 
 def valid(column: Column) -> npt.NDArray[np.bool_]:
     """Where a column is not null."""
-    mask: npt.NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
-    return mask
+    bits = column.buffers()[0]
+    if bits is None or column.null_count == 0:
+        return np.ones(len(column), np.bool_)
+    flags = np.unpackbits(numpy_buffer(bits, np.uint8), bitorder="little")
+    return flags[column.offset : column.offset + len(column)].view(np.bool_)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,6 +16,7 @@ from tidegate.steps.distinct import Column
 from tidegate.steps.outcome import FAILURE
 
 _ENCODE_LINES = msgspec.json.Encoder().encode_lines
+_NO_ZONE = pa.timestamp("us")
 _COLUMNS: dict[Stream, dict[str, str | None]] = {
     # Failure's field: the stream's column
     "client_events": {
@@ -116,8 +116,6 @@ def _reasons(whats: Iterable[str | None], details: Iterable[str | None]) -> Iter
 
 
 def _iso(times: Column) -> list[str]:
-    """ISO 8601 with microseconds: arrow writes a blank where ISO has a T. Years from 0000 to 9999."""
-    text = np.array(times.cast(pa.string()).to_numpy(zero_copy_only=False), dtype="S27")
-    letters = text.view(np.uint8).reshape(len(text), 27)
-    letters[:, 10] = ord("T")
-    return [one.decode() for one in text.tolist()]
+    """ISO 8601 with microseconds, UTC. Cast without the zone: with it Arrow takes twenty times as long."""
+    text: list[Any] = times.view(_NO_ZONE).cast(pa.string()).to_pylist()
+    return [f"{one[:10]}T{one[11:]}Z" for one in text]
