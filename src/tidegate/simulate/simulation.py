@@ -1,0 +1,487 @@
+"""The simulation: a clock, and the events that the fleet writes as it goes on."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import accumulate
+from typing import NamedTuple
+
+from tidegate.contracts.rejects import Code
+from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.simulate import events
+from tidegate.simulate.broken import Breaker
+from tidegate.simulate.clients import (
+    AppDevice,
+    Client,
+    build_app_devices,
+    build_clients,
+    pick_radio,
+)
+from tidegate.simulate.fleet import FREQUENCY, Radio, Site, build_sites
+from tidegate.simulate.incidents import CALM, Change, Effects, Schedule, Spec
+from tidegate.simulate.rhythm import presence
+
+SHARES: dict[Stream, float] = {"connection_logs": 0.38, "client_events": 0.60, "device_logs": 0.02}
+UNPACED_RATE = 20_000.0  # events to a simulated second when no rate is given
+_APPLICATIONS = (b"APP-MOBILE-001", b"APP-POS-002", b"APP-DESK-003")
+_CONFIG = (
+    ("radio.5.channel", "36", "149"),
+    ("radio.5.tx_power", "17", "20"),
+    ("radio.24.channel", "1", "11"),
+    ("ssid.guest.bandwidth_limit", "10", "20"),
+    ("ntp.server", "pool.ntp.org", "10.0.0.2"),
+    ("vlan.guest", "90", "91"),
+    ("syslog.host", "10.0.0.5", "10.0.0.6"),
+)
+_USERS = ("admin@example.com", "noc@example.com", "automation")
+
+
+class Event(NamedTuple):
+    """One event on its way out."""
+
+    stream: Stream
+    body: bytes  # JSON, without line breaks
+    device: bytes  # the device's key: one device's events stay in one partition
+    fault: Code | None = None  # what it must be refused for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that the events depend on: the same plan gives the same events."""
+
+    seed: int = 1
+    start: int  # µs since 1970 UTC at the first event
+    rate: float = 0.0  # events per second; 0: as many as are taken, at UNPACED_RATE of simulated time
+    speedup: float = 1.0  # simulated seconds to a second
+    sites: int = 12
+    streams: Sequence[Stream] = STREAMS
+    invalid: float = 0.0  # share of broken events
+    codes: frozenset[Code] = frozenset(Code)  # that broken events may have
+    incidents: Sequence[Spec] = ()
+
+
+class Simulation:
+    """`take` gives the next events. Not thread-safe."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._rng = random.Random(plan.seed)
+        self.sites = build_sites(plan.sites, self._rng)
+        self._clients: list[list[Client]] = [build_clients(site, self._rng) for site in self.sites]
+        self._devices = [build_app_devices(site, self._rng, "DEV") for site in self.sites]
+        self._step = plan.speedup * 1e6 / (plan.rate or UNPACED_RATE)  # µs of simulated time to an event
+        self._time = float(plan.start)
+        self._next_second = 0.0
+        self._next_minute = 0.0
+        self._present = [0] * len(self.sites)
+        self._weights: list[float] = []
+        self._effects: list[Effects] = [CALM] * len(self.sites)
+        self._schedule = Schedule(plan.incidents, random.Random(plan.seed + 1), self._busiest, plan.start)
+        self._breaker = Breaker(plan.codes)
+        self._pending: deque[Event] = deque()
+        self._log_id = 0
+        self._iso_second = -1
+        self._iso = b""
+        shares = [SHARES[stream] if stream in plan.streams else 0.0 for stream in STREAMS]
+        self._stream_weights = [share / sum(shares) for share in shares]
+
+    @property
+    def now(self) -> int:
+        """Simulated time, µs since 1970 UTC."""
+        return int(self._time)
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass in which nothing was taken."""
+        self._time += seconds * self._plan.speedup * 1e6
+
+    def running(self) -> list[str]:
+        """The incidents under way, as one reads them: ``radius at London``."""
+        return [f"{incident.name} at {incident.site.name}" for incident in self._schedule.active]
+
+    def take(self, count: int) -> list[Event]:
+        """The next `count` events, in the order of simulated time."""
+        pending, step, invalid = self._pending, self._step, self._plan.invalid
+        uniform = self._rng.random
+        connection, client = self._stream_weights[0], self._stream_weights[0] + self._stream_weights[1]
+        taken: list[Event] = []
+        while len(taken) < count:
+            if not pending:
+                if self._time >= self._next_second:
+                    self._refresh()
+                choice = uniform()
+                site = bisect(self._weights, uniform() * self._weights[-1])
+                if choice < connection:
+                    self._connection_log(site)
+                elif choice < client:
+                    self._visit(site)
+                else:
+                    self._housekeeping(site)
+            while pending and len(taken) < count:
+                event = pending.popleft()
+                if invalid and uniform() < invalid:
+                    body, code = self._breaker.apply(event.stream, event.body)
+                    event = Event(event.stream, body, event.device, code)
+                taken.append(event)
+                self._time += step
+        return taken
+
+    # The clock
+
+    def _refresh(self) -> None:
+        if self._time >= self._next_minute:
+            self._next_minute = self._time + 60e6
+            shares = [presence(site.city, int(self._time)) for site in self.sites]
+            counts = [len(clients) for clients in self._clients]
+            self._present = [max(2, int(share * n)) for share, n in zip(shares, counts, strict=True)]
+            self._weights = list(accumulate(float(present) for present in self._present))
+        self._next_second = self._time + 1e6
+        changes = self._schedule.advance((self._time - self._plan.start) / 1e6)
+        for index, site in enumerate(self.sites):
+            before, after = self._effects[index], self._schedule.effects(site)
+            if before.psk_changed != after.psk_changed:
+                self._change_psk(index, after.psk_changed)
+            self._effects[index] = after
+        if "device_logs" in self._plan.streams:
+            for change in changes:
+                self._log_change(change)
+
+    def _busiest(self, after: float) -> list[Site]:
+        time = self._plan.start + int(after * 1e6)
+        return sorted(
+            self.sites,
+            key=lambda site: presence(site.city, time) * len(self._clients[site.index]),
+            reverse=True,
+        )
+
+    def _change_psk(self, index: int, changed: bool) -> None:
+        site = self.sites[index]
+        for client in self._clients[index]:
+            if site.ssids[client.ssid].authentication == "psk":
+                client.stale_psk = changed and self._rng.random() < 0.9
+                if client.stale_psk:
+                    client.radio = None
+
+    def _iso_time(self, time: int) -> bytes:
+        second = time // 1_000_000
+        if second != self._iso_second:
+            self._iso_second = second
+            self._iso = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+        return self._iso
+
+    # Wi-Fi clients
+
+    def _visit(self, index: int) -> None:
+        """Something happens with one client of a site."""
+        uniform = self._rng.random
+        clients, effects, site = self._clients[index], self._effects[index], self.sites[index]
+        if effects.flapping is not None and uniform() < 0.4:
+            self._flap(site, clients, effects)
+            return
+        present = self._present[index]
+        if uniform() < 0.04 and present < len(clients):
+            number = present + int(uniform() * (len(clients) - present))
+            client = clients[number]
+            if client.radio is not None:
+                self._leave(site, client, client.radio)
+                return
+        client = clients[int(uniform() * present)]
+        radio = client.radio
+        if radio is None:
+            self._attempt(site, client, self._radio_near(site, client, client.home), effects)
+            return
+        choice = uniform()
+        if choice < 0.40:
+            self._report(site, client, radio)
+        elif choice < 0.70:
+            step = 1 if uniform() < 0.5 else -1
+            self._attempt(site, client, self._radio_near(site, client, radio.ap.position + step), effects)
+        elif choice < 0.92:
+            self._attempt(site, client, radio, effects)
+        else:
+            self._leave(site, client, radio)
+
+    def _radio_near(self, site: Site, client: Client, position: int) -> Radio:
+        return pick_radio(site, client, site.aps[position % len(site.aps)], self._rng)
+
+    def _attempt(self, site: Site, client: Client, radio: Radio, effects: Effects) -> None:
+        """One connection attempt: perhaps its steps, then Success or Failure."""
+        uniform = self._rng.random
+        time = int(self._time) + radio.ap.clock_offset
+        client.rssi = -42 - int(uniform() * 38)
+        authentication = radio.ssid.authentication
+        radius = authentication in ("rad", "eap")
+        failed = self._fails(client, authentication, radius, effects)
+        if failed is not None:
+            text, waited = failed
+            client.radio = None
+            self._send_client(client, events.failure(client, radio, time, waited, text))
+            return
+        client.radio = radio
+        client.associations += 1
+        expo = self._rng.expovariate
+        aaa = 4 + int(expo(0.05)) if radius else 1 + int(uniform() * 4)
+        dhcp = 3 + int(expo(0.03)) if uniform() < 0.7 else 0
+        if effects.dhcp_dry:
+            dhcp += int(expo(0.001))
+        dns = (2 + int(expo(0.06))) * effects.dns_factor
+        if uniform() < 0.2:
+            begun = time - (aaa + dhcp + dns) * 1000
+            for step, at in (
+                (events.ASSOCIATED, begun),
+                (events.AUTHENTICATED, begun + aaa * 1000),
+                (events.ADDRESSED, begun + (aaa + dhcp) * 1000),
+            ):
+                self._send_client(client, events.intermediate(client, radio, at, step, site=site))
+        self._send_client(client, events.success(client, radio, time, dhcp, aaa, dns))
+
+    def _fails(
+        self, client: Client, authentication: str, radius: bool, effects: Effects
+    ) -> tuple[events.FailureText, int] | None:
+        """Why the attempt fails and after how many ms, or None."""
+        uniform = self._rng.random
+        if client.stale_psk:
+            if uniform() < 0.01:
+                client.stale_psk = False  # its owner typed in the new key
+            return events.WRONG_PSK, 300
+        if radius and effects.radius_down and uniform() < effects.radius_down:
+            return events.RADIUS_TIMEOUT, 15_000
+        if effects.dhcp_dry and uniform() < effects.dhcp_dry:
+            return events.DHCP_DRY, 8_000
+        if effects.dns_lost and uniform() < effects.dns_lost:
+            return events.DNS_TIMEOUT, 5_000
+        chance = uniform()
+        if chance > 0.02 + (0.03 if client.rssi < -75 else 0.0):
+            return None
+        kind = uniform()
+        if kind < 0.2:
+            return events.ASSOCIATION_FULL, 20
+        if kind < 0.3:
+            return events.DHCP_TIMEOUT, 4_000
+        if authentication == "cpo":
+            return events.PORTAL, 60_000
+        if radius:
+            return (events.RADIUS_REJECT, 120) if kind < 0.7 else (events.EAPOL, 4_000)
+        return (events.WRONG_PSK, 250) if kind < 0.6 else (events.EAPOL, 4_000)
+
+    def _report(self, site: Site, client: Client, radio: Radio) -> None:
+        """A connected client's access point has something to say."""
+        uniform = self._rng.random
+        time = int(self._time) + radio.ap.clock_offset
+        choice = uniform()
+        if choice < 0.45:
+            step, neighbour = events.BANDWIDTH, None
+        elif choice < 0.97:
+            step, neighbour = events.STEERING, self._radio_near(site, client, radio.ap.position + 1)
+        else:
+            step, neighbour = events.PREVENTION, None
+        body = events.intermediate(
+            client, radio, time, step, site=site, neighbour=neighbour, load=int(uniform() * 40)
+        )
+        self._send_client(client, body)
+
+    def _leave(self, site: Site, client: Client, radio: Radio) -> None:
+        time = int(self._time) + radio.ap.clock_offset
+        client.radio = None
+        self._send_client(client, events.intermediate(client, radio, time, events.DISASSOCIATED, site=site))
+
+    def _flap(self, site: Site, clients: list[Client], effects: Effects) -> None:
+        """A client of the flapping access point is thrown off and comes back."""
+        ap = effects.flapping
+        assert ap is not None
+        near = [client for client in clients if client.home == ap.position] or clients
+        client = near[int(self._rng.random() * len(near))]
+        radio = client.radio
+        if radio is not None and radio.ap is ap:
+            self._leave(site, client, radio)
+            if self._rng.random() < 0.5:
+                self._attempt(site, client, self._radio_near(site, client, ap.position + 1), CALM)
+        else:
+            self._attempt(site, client, pick_radio(site, client, ap, self._rng), CALM)
+
+    def _send_client(self, client: Client, body: bytes) -> None:
+        self._pending.append(Event("client_events", body, client.mac))
+
+    # Apps
+
+    def _connection_log(self, index: int) -> None:
+        uniform = self._rng.random
+        devices = self._devices[index]
+        device = devices[int(uniform() * len(devices))]
+        form = uniform()
+        if form < 0.80:
+            body = self._network_log(index, device)
+        elif form < 0.97:
+            body = self._session_log(index, device)
+        elif form < 0.98:
+            body = events.wrapped(self._network_log(index, device))
+        else:
+            body = events.wrapped(
+                events.legacy_body(
+                    device,
+                    application=b"app_%d" % int(uniform() * 4),
+                    type=b"wifi" if uniform() < 0.7 else b"mobile",
+                    status=b"connected" if uniform() < 0.9 else b"failed",
+                    time=self._iso_time(int(self._time)),
+                    signal=-40 - int(uniform() * 50),
+                    transferred=int(self._rng.expovariate(1e-5)),
+                )
+            )
+        self._pending.append(Event("connection_logs", body, device.id))
+
+    def _network_log(self, index: int, device: AppDevice) -> bytes:
+        uniform, expo = self._rng.random, self._rng.expovariate
+        site = self.sites[index]
+        inbytes, outbytes = int(expo(1e-7)), int(expo(1e-6))
+        choice = uniform()
+        at_work = uniform() < self._present[index] / len(self._clients[index])
+        latitude, longitude = site.latitude, site.longitude
+        if choice < 0.62 and at_work:
+            position = int(uniform() * len(site.aps))
+            radios = list(site.aps[position].radios.values())
+            radio = radios[int(uniform() * len(radios))]
+            return events.network_log(
+                name=b'"%b"' % radio.ssid.name.encode(),
+                type=b"wi",
+                security=radio.ssid.security.encode(),
+                mccmnc=b"null",
+                frequency=b"%.1f" % FREQUENCY[radio.band],
+                authentication=b'"%b"' % radio.ssid.authentication.encode(),
+                bssid=b'"%b"' % radio.bssid.encode(),
+                cellid=b"null",
+                roaming=b"false",
+                latitude=latitude + (uniform() - 0.5) * 0.001,
+                longitude=longitude + position * 0.00008,
+                inbytes=inbytes,
+                outbytes=outbytes,
+                link_speed=20 + uniform() * (120 if radio.band == "2.4" else 840),
+                metric=b'"rssi"',
+                quality=b"%d" % (-40 - int(uniform() * 42)),
+            )
+        if choice < 0.62:
+            secure = uniform()
+            return events.network_log(
+                name=b'"%b"' % device.home_network,
+                type=b"wi",
+                security=b"wp2" if secure < 0.93 else b"wpa" if secure < 0.97 else b"wep",
+                mccmnc=b"null",
+                frequency=b"5.0" if uniform() < 0.7 else b"2.4",
+                authentication=b'"psk"',
+                bssid=b'"%b"' % device.home_bssid,
+                cellid=b"null",
+                roaming=b"false",
+                latitude=device.home_latitude,
+                longitude=device.home_longitude,
+                inbytes=inbytes,
+                outbytes=outbytes,
+                link_speed=20 + uniform() * 400,
+                metric=b'"rssi"',
+                quality=b"%d" % (-35 - int(uniform() * 40)),
+            )
+        if choice < 0.92 and device.mobile:
+            sinr = uniform() < 0.4
+            way = uniform()
+            return events.network_log(
+                name=b"null",
+                type=b"mo",
+                security=b"3gp",
+                mccmnc=b'"%b"' % device.operator,
+                frequency=b"1.8" if uniform() < 0.5 else b"3.5",
+                authentication=b'"3gp"',
+                bssid=b"null",
+                cellid=b'"%d"' % (index * 100_000 + int(uniform() * 400)),
+                roaming=b"true" if device.abroad else b"false",
+                latitude=latitude + (device.home_latitude - latitude) * way,
+                longitude=longitude + (device.home_longitude - longitude) * way,
+                inbytes=inbytes // 4,
+                outbytes=outbytes // 4,
+                link_speed=2 + uniform() * 280,
+                metric=b'"sinr"' if sinr else b'"rssi"',
+                quality=b"%.1f" % (uniform() * 28 - 3) if sinr else b"%d" % (-70 - int(uniform() * 45)),
+            )
+        wired = choice < 0.97
+        return events.network_log(
+            name=b'"Wired"' if wired else b'"Headset"',
+            type=b"et" if wired else b"bl",
+            security=b"opn",
+            mccmnc=b"null",
+            frequency=b"null" if wired else b"2.4",
+            authentication=b'"eap"' if wired and at_work else b'"non"',
+            bssid=b"null",
+            cellid=b"null",
+            roaming=b"false",
+            latitude=latitude,
+            longitude=longitude,
+            inbytes=inbytes * 2 if wired else inbytes // 100,
+            outbytes=outbytes * 2 if wired else outbytes // 100,
+            link_speed=1000.0 if wired else 2.0,
+            metric=b"null" if wired else b'"rssi"',
+            quality=b"null" if wired else b"%d" % (-45 - int(uniform() * 30)),
+        )
+
+    def _session_log(self, index: int, device: AppDevice) -> bytes:
+        uniform = self._rng.random
+        site, effects = self.sites[index], self._effects[index]
+        established = uniform() < 0.6
+        failing = 0.03 + 0.5 * effects.radius_down + 0.5 * effects.dhcp_dry + effects.dns_lost
+        failed = uniform() < failing
+        return events.session_log(
+            device,
+            application=_APPLICATIONS[int(uniform() * 3)],
+            type=b"established" if established else b"terminated",
+            time=self._iso_time(int(self._time)),
+            status=b"failure" if failed else b"success",
+            duration=b"null" if established else b"%d" % int(self._rng.expovariate(0.002)),
+            place=b"%b - Floor %d" % (site.name.encode(), 1 + int(uniform() * 4)),
+            network=b"WiFi" if uniform() < 0.7 else b"Mobile",
+            signal=-40 - int(uniform() * 45),
+            session=self._rng.getrandbits(32),
+        )
+
+    # Access points as devices
+
+    def _housekeeping(self, index: int) -> None:
+        uniform = self._rng.random
+        site = self.sites[index]
+        ap = site.aps[int(uniform() * len(site.aps))]
+        choice = uniform()
+        if choice < 0.6:
+            variable, old, new = _CONFIG[int(uniform() * len(_CONFIG))]
+            change = Change(ap, "config_change", variable, old, new, "")
+        elif choice < 0.75:
+            change = Change(ap, "restart", None, None, None, "")
+        elif choice < 0.85:
+            change = Change(ap, "firmware_update", None, "13.0.0", ap.firmware, "")
+        else:
+            change = Change(ap, "backup", None, None, None, "")
+        self._log_change(change)
+
+    def _log_change(self, change: Change) -> None:
+        uniform = self._rng.random
+        site = next(site for site in self.sites if change.ap in site.aps)
+        time = int(self._time)
+        applied = uniform() < 0.9
+        self._log_id += 1
+        stamp = self._iso_time(time)
+        body = events.device_log(
+            id=self._log_id,
+            ap=change.ap,
+            site=site,
+            time=stamp,
+            action=change.action,
+            variable=change.variable,
+            old=change.old,
+            new=change.new,
+            applied=applied,
+            applied_at=self._iso_time(time + 20_000_000) if applied else None,
+            user=_USERS[int(uniform() * len(_USERS))],
+            change_request=f"CR-{2024 + self._log_id % 3}-{self._log_id % 1000:03d}"
+            if uniform() < 0.5
+            else None,
+            notes=change.notes or None,
+        )
+        self._pending.append(Event("device_logs", body, events.device_key(change.ap)))
