@@ -1,0 +1,54 @@
+"""The server process: ``python -m tidegate.local.clickhouse --path DIR --listen HOST:PORT``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from tidegate.errors import UsageError
+from tidegate.local.clickhouse.engine import Engine
+from tidegate.local.clickhouse.handler import Server
+from tidegate.settings import address
+from tidegate.telemetry import configure_logging
+
+log = logging.getLogger("tidegate.local.clickhouse")
+
+GRACE_SECONDS = 20.0
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; end behind the requests under way. Returns the exit status."""
+    parser = argparse.ArgumentParser(description="The embedded ClickHouse, over HTTP")
+    parser.add_argument("--path", type=Path, required=True, help="folder of the store")
+    parser.add_argument("--listen", required=True, help="host:port")
+    parser.add_argument("--log-level", default="info")
+    arguments = parser.parse_args()
+    configure_logging("clickhouse", arguments.log_level)
+    try:
+        host, port = address(arguments.listen, "--listen")
+        engine = Engine(arguments.path)
+        server = Server(host, port, engine)
+    except (UsageError, OSError, RuntimeError) as error:
+        log.error("cannot serve %s on %s: %s", arguments.path, arguments.listen, error)
+        return 2
+    # The engine is open by now: handlers that it may have set are ours again.
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
+    log.info("ClickHouse %s ready on %s, store %s", engine.version, arguments.listen, arguments.path)
+    stop.wait()
+    server.shutdown()
+    if not server.wait_until_idle(GRACE_SECONDS):
+        log.warning("requests still under way after %.0f s", GRACE_SECONDS)
+    engine.close()
+    log.info("closed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The embedded ClickHouse as a child process."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from tidegate.errors import RetryLater
+from tidegate.local.child import Child, claim_address
+
+
+class ClickHouseServer:
+    """The server over the store in `path`. What was answered is there again after `stop`, or a kill."""
+
+    def __init__(
+        self, listen: str, path: Path, log_path: Path, *, setting: str = "clickhouse_listen"
+    ) -> None:
+        self.url = f"http://{listen}"
+        self._listen = listen
+        self._setting = setting
+        argv = [sys.executable, "-m", "tidegate.local.clickhouse", "--path", str(path), "--listen", listen]
+        # Times without a zone mean UTC, as on a production server, wherever the laptop is.
+        environment = {**os.environ, "TZ": "UTC"}
+        self.child = Child("clickhouse", argv, log_path, environment=environment, orphaned=signal.SIGTERM)
+
+    def start(self) -> None:
+        """Spawn it and wait for its ping. UsageError if the port is taken, RetryLater if it does not come."""
+        host, port = claim_address(self._listen, self._setting)
+        self.child.start()
+        deadline = time.monotonic() + 60.0
+        while self.child.running and time.monotonic() < deadline:
+            if pings(host, port):
+                return
+            time.sleep(0.05)
+        state = "does not answer" if self.child.running else f"ended with status {self.child.status}"
+        self.child.kill()
+        raise RetryLater(f"ClickHouse on {self._listen} {state}:\n{self.child.tail()}")
+
+    def stop(self) -> None:
+        self.child.stop(30.0)
+
+
+def pings(host: str, port: int) -> bool:
+    """Whether /ping is answered."""
+    connection = http.client.HTTPConnection(host, port, timeout=2.0)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,77 @@
+"""The real parts that tests run on, each started once a session.
+
+`embedded_broker` always; `apache_kafka` where there is Java and either the jars or Maven (on CI it must
+be there: its absence fails instead of skipping); `clickhouse` is the real engine behind its HTTP
+protocol, with an empty folder. `broker` runs a test once on each broker.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ports import free_port
+from tidegate import settings
+from tidegate.local.broker import Broker, EmbeddedBroker
+from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.local.kafka import KafkaBroker, why_not_here
+
+
+@pytest.fixture(scope="session")
+def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """tansu on a free port. Tests share it: give topics and groups names of their own where it matters."""
+    folder = tmp_path_factory.mktemp("embedded-broker")
+    broker = EmbeddedBroker(f"127.0.0.1:{free_port()}", folder / "broker.log")
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """Apache Kafka from its jars on a free port."""
+    require_apache_kafka()
+    folder = tmp_path_factory.mktemp("apache-kafka")
+    kafka = KafkaBroker(
+        f"127.0.0.1:{free_port()}", folder / "data", folder / "kafka.log", jars=settings.load().kafka_jars
+    )
+    kafka.start()
+    yield kafka
+    kafka.stop()
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
+    """The ClickHouse engine on a free port (`.url`); tests share it: use a database of your own."""
+    folder = tmp_path_factory.mktemp("clickhouse")
+    server = ClickHouseServer(f"127.0.0.1:{free_port()}", folder / "store", folder / "clickhouse.log")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Each broker in turn; `.bootstrap` is its address."""
+    fixture = {"embedded": "embedded_broker", "kafka": "apache_kafka"}[request.param]
+    found: Broker = request.getfixturevalue(fixture)
+    return found
+
+
+def require_apache_kafka() -> None:
+    """Skip where Apache Kafka cannot run, saying what it would need; fail there on CI."""
+    missing = why_not_here(settings.load().kafka_jars)
+    if missing is None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must run the Apache Kafka leg, but {missing}")
+    pytest.skip(f"Apache Kafka cannot run here: {missing}")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder of the checkout."""
+    return Path(__file__).resolve().parent.parent
