@@ -1,7 +1,8 @@
 """The numbered migrations: SQL templates beside this module, and the statements that settings make of them.
 
 `${name}` places: database, on_cluster, merge_tree and aggregating_merge_tree (engines), event_settings,
-rollup_settings and dedup_settings (table settings), and for each stream its `${<stream>_id}` expression.
+rollup_settings and dedup_settings (table settings), for each stream its
+`${<stream>_id}` expression, and rollup_counts, the counts that `verify` compares.
 """
 
 from __future__ import annotations
@@ -81,4 +82,21 @@ def places(settings: Settings) -> dict[str, str]:
         "event_settings": f"{dedup}, ttl_only_drop_parts = 1, min_bytes_for_wide_part = 134217728",
         "rollup_settings": f"{dedup}, ttl_only_drop_parts = 1, min_bytes_for_wide_part = 33554432",
         **{f"{stream}_id": id_expression(stream) for stream in STREAMS},
+        "rollup_counts": _rollup_counts(database),
     }
+
+
+def _rollup_counts(database: str) -> str:
+    """A row a stream, level and received day: how many events the table has."""
+    parts = []
+    for stream in STREAMS:
+        parts.append(
+            f"SELECT '{stream}' AS stream, 'base' AS level, toDate(received_at) AS received_day,"
+            f" count() AS events FROM {database}.{stream} GROUP BY received_day"
+        )
+        parts += [
+            f"SELECT '{stream}', '{level}', received_day, sum(events) FROM {database}.{stream}_{level}"
+            " GROUP BY received_day"
+            for level in ("1m", "1h", "1d")
+        ]
+    return "\nUNION ALL\n".join(parts)

@@ -61,7 +61,8 @@ CREATE TABLE IF NOT EXISTS ${database}.connection_logs ${on_cluster}
 ENGINE = ${merge_tree}
 PARTITION BY toDate(received_at)
 ORDER BY (fleet, event_time)
-SETTINGS ${event_settings};
+SETTINGS ${event_settings}
+COMMENT 'Connection logs of device apps, one row an event';
 
 CREATE TABLE IF NOT EXISTS ${database}.client_events ${on_cluster}
 (
@@ -141,7 +142,8 @@ CREATE TABLE IF NOT EXISTS ${database}.client_events ${on_cluster}
 ENGINE = ${merge_tree}
 PARTITION BY toDate(received_at)
 ORDER BY (fleet, mac, event_time)
-SETTINGS ${event_settings};
+SETTINGS ${event_settings}
+COMMENT 'Wi-Fi client events and client connection logs, one row an event';
 
 CREATE TABLE IF NOT EXISTS ${database}.device_logs ${on_cluster}
 (
@@ -180,4 +182,5 @@ CREATE TABLE IF NOT EXISTS ${database}.device_logs ${on_cluster}
 ENGINE = ${merge_tree}
 PARTITION BY toDate(received_at)
 ORDER BY (fleet, event_time)
-SETTINGS ${event_settings};
+SETTINGS ${event_settings}
+COMMENT 'Device operation and configuration logs, one row an event';

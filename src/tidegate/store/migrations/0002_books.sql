@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS ${database}.rejects ${on_cluster}
 ENGINE = ${merge_tree}
 PARTITION BY toDate(received_at)
 ORDER BY (fleet, stream, code, received_at)
-SETTINGS ${event_settings};
+SETTINGS ${event_settings}
+COMMENT 'Lines that could not be taken, with why and with their bytes';
 
 CREATE TABLE IF NOT EXISTS ${database}.alerts ${on_cluster}
 (
@@ -43,7 +44,8 @@ CREATE TABLE IF NOT EXISTS ${database}.alerts ${on_cluster}
 ENGINE = ${merge_tree}
 PARTITION BY toYYYYMM(started_at)
 ORDER BY (fleet, started_at, id, updated_at)
-SETTINGS ${dedup_settings};
+SETTINGS ${dedup_settings}
+COMMENT 'Alerts, one row a change of state';
 
 CREATE TABLE IF NOT EXISTS ${database}.sink_batches ${on_cluster}
 (
@@ -68,7 +70,8 @@ CREATE TABLE IF NOT EXISTS ${database}.sink_batches ${on_cluster}
 )
 ENGINE = ${merge_tree}
 ORDER BY (epoch, stream, partition, generation, first)
-SETTINGS ${dedup_settings};
+SETTINGS ${dedup_settings}
+COMMENT 'The ledger: every batch that the sink planned, written before its rows';
 
 CREATE TABLE IF NOT EXISTS ${database}.sink_gaps ${on_cluster}
 (
@@ -85,7 +88,8 @@ CREATE TABLE IF NOT EXISTS ${database}.sink_gaps ${on_cluster}
 )
 ENGINE = ${merge_tree}
 ORDER BY (epoch, stream, partition, after, next, at)
-SETTINGS ${dedup_settings};
+SETTINGS ${dedup_settings}
+COMMENT 'Gaps in the log that the sink stopped at, and whether an operator let it go on';
 
 CREATE TABLE IF NOT EXISTS ${database}.epochs ${on_cluster}
 (
@@ -94,4 +98,5 @@ CREATE TABLE IF NOT EXISTS ${database}.epochs ${on_cluster}
 )
 ENGINE = ${merge_tree}
 ORDER BY (epoch, first_seen)
-SETTINGS ${dedup_settings};
+SETTINGS ${dedup_settings}
+COMMENT 'Lives of the topics that the sink has seen';

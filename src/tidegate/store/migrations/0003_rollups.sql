@@ -1,6 +1,6 @@
 -- Rollups: attempts, outcomes, latencies, clients and bytes by minute, hour and day. See docs/decisions.
--- The hour is fed by the minute and the day by the hour's source, so an insert pays once for the grouping of
--- its rows. Partitioned by received time like the events: one block of the sink stays one block here, which
+-- The hour is fed by the minute and the day by the hour, so an insert pays once for the grouping of its rows;
+-- the engine merges the rest. Partitioned by received time like the events: one block of the sink stays one block here, which
 -- its token can recognise.
 
 CREATE TABLE IF NOT EXISTS ${database}.client_events_1m ${on_cluster}
@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS ${database}.client_events_1m ${on_cluster}
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMMDD(received_day)
 ORDER BY (fleet, bucket, site, ssid, ap, band, geohash, outcome, stage, failure_code, clock_skew, received_day)
-SETTINGS ${rollup_settings};
+SETTINGS ${rollup_settings}
+COMMENT 'Client events by minute: one row for each combination of what happened';
 
 CREATE TABLE IF NOT EXISTS ${database}.client_events_1h ${on_cluster}
 (
@@ -53,7 +54,8 @@ CREATE TABLE IF NOT EXISTS ${database}.client_events_1h ${on_cluster}
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMM(received_day)
 ORDER BY (fleet, bucket, site, ssid, ap, band, geohash, outcome, stage, failure_code, clock_skew, received_day)
-SETTINGS ${rollup_settings};
+SETTINGS ${rollup_settings}
+COMMENT 'Client events by hour: one row for each combination of what happened';
 
 CREATE TABLE IF NOT EXISTS ${database}.client_events_1d ${on_cluster}
 (
@@ -79,7 +81,8 @@ CREATE TABLE IF NOT EXISTS ${database}.client_events_1d ${on_cluster}
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMM(received_day)
 ORDER BY (fleet, bucket, site, ssid, ap, band, geohash, outcome, stage, failure_code, clock_skew, received_day)
-SETTINGS ${rollup_settings};
+SETTINGS ${rollup_settings}
+COMMENT 'Client events by day: one row for each combination of what happened';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.client_events_1m_mv ${on_cluster} TO ${database}.client_events_1m AS
 SELECT
@@ -106,49 +109,13 @@ GROUP BY fleet, bucket, received_day, clock_skew, site, ssid, ap, band, geohash,
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.client_events_1h_mv ${on_cluster} TO ${database}.client_events_1h AS
 SELECT
-    fleet,
-    toStartOfHour(bucket) AS bucket,
-    received_day,
-    clock_skew,
-    site,
-    ssid,
-    ap,
-    band,
-    geohash,
-    outcome,
-    stage,
-    failure_code,
-    sum(events) AS events,
-    uniqMergeState(clients) AS clients,
-    quantilesTimingMergeState(0.5, 0.9, 0.99)(dhcp_latency) AS dhcp_latency,
-    quantilesTimingMergeState(0.5, 0.9, 0.99)(aaa_latency) AS aaa_latency,
-    quantilesTimingMergeState(0.5, 0.9, 0.99)(dns_latency) AS dns_latency,
-    quantilesTimingMergeState(0.5, 0.9, 0.99)(connect_latency) AS connect_latency
-FROM ${database}.client_events_1m
-GROUP BY fleet, bucket, received_day, clock_skew, site, ssid, ap, band, geohash, outcome, stage, failure_code;
+    * REPLACE (toStartOfHour(bucket) AS bucket)
+FROM ${database}.client_events_1m;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.client_events_1d_mv ${on_cluster} TO ${database}.client_events_1d AS
 SELECT
-    fleet,
-    toStartOfDay(bucket) AS bucket,
-    received_day,
-    clock_skew,
-    site,
-    ssid,
-    ap,
-    band,
-    geohash,
-    outcome,
-    stage,
-    failure_code,
-    sum(events) AS events,
-    uniqMergeState(clients) AS clients,
-    quantilesTimingMergeState(0.5, 0.9, 0.99)(dhcp_latency) AS dhcp_latency,
-    quantilesTimingMergeState(0.5, 0.9, 0.99)(aaa_latency) AS aaa_latency,
-    quantilesTimingMergeState(0.5, 0.9, 0.99)(dns_latency) AS dns_latency,
-    quantilesTimingMergeState(0.5, 0.9, 0.99)(connect_latency) AS connect_latency
-FROM ${database}.client_events_1h
-GROUP BY fleet, bucket, received_day, clock_skew, site, ssid, ap, band, geohash, outcome, stage, failure_code;
+    * REPLACE (toStartOfDay(bucket) AS bucket)
+FROM ${database}.client_events_1h;
 
 CREATE TABLE IF NOT EXISTS ${database}.connection_logs_1m ${on_cluster}
 (
@@ -177,7 +144,8 @@ CREATE TABLE IF NOT EXISTS ${database}.connection_logs_1m ${on_cluster}
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMMDD(received_day)
 ORDER BY (fleet, bucket, network_type, ssid, ap, band, geohash, operator, outcome, stage, clock_skew, received_day)
-SETTINGS ${rollup_settings};
+SETTINGS ${rollup_settings}
+COMMENT 'Connection logs by minute: one row for each combination of what happened';
 
 CREATE TABLE IF NOT EXISTS ${database}.connection_logs_1h ${on_cluster}
 (
@@ -206,7 +174,8 @@ CREATE TABLE IF NOT EXISTS ${database}.connection_logs_1h ${on_cluster}
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMM(received_day)
 ORDER BY (fleet, bucket, network_type, ssid, ap, band, geohash, operator, outcome, stage, clock_skew, received_day)
-SETTINGS ${rollup_settings};
+SETTINGS ${rollup_settings}
+COMMENT 'Connection logs by hour: one row for each combination of what happened';
 
 CREATE TABLE IF NOT EXISTS ${database}.connection_logs_1d ${on_cluster}
 (
@@ -235,7 +204,8 @@ CREATE TABLE IF NOT EXISTS ${database}.connection_logs_1d ${on_cluster}
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMM(received_day)
 ORDER BY (fleet, bucket, network_type, ssid, ap, band, geohash, operator, outcome, stage, clock_skew, received_day)
-SETTINGS ${rollup_settings};
+SETTINGS ${rollup_settings}
+COMMENT 'Connection logs by day: one row for each combination of what happened';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.connection_logs_1m_mv ${on_cluster} TO ${database}.connection_logs_1m AS
 SELECT
@@ -265,55 +235,13 @@ GROUP BY fleet, bucket, received_day, clock_skew, network_type, ssid, ap, band, 
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.connection_logs_1h_mv ${on_cluster} TO ${database}.connection_logs_1h AS
 SELECT
-    fleet,
-    toStartOfHour(bucket) AS bucket,
-    received_day,
-    clock_skew,
-    network_type,
-    ssid,
-    ap,
-    band,
-    geohash,
-    operator,
-    outcome,
-    stage,
-    sum(events) AS events,
-    sum(inbytes) AS inbytes,
-    sum(outbytes) AS outbytes,
-    sum(insecure) AS insecure,
-    sum(roaming) AS roaming,
-    sum(rssi_sum) AS rssi_sum,
-    sum(rssi_count) AS rssi_count,
-    uniqMergeState(clients) AS clients,
-    quantilesTimingMergeState(0.5, 0.9, 0.99)(duration) AS duration
-FROM ${database}.connection_logs_1m
-GROUP BY fleet, bucket, received_day, clock_skew, network_type, ssid, ap, band, geohash, operator, outcome, stage;
+    * REPLACE (toStartOfHour(bucket) AS bucket)
+FROM ${database}.connection_logs_1m;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.connection_logs_1d_mv ${on_cluster} TO ${database}.connection_logs_1d AS
 SELECT
-    fleet,
-    toStartOfDay(bucket) AS bucket,
-    received_day,
-    clock_skew,
-    network_type,
-    ssid,
-    ap,
-    band,
-    geohash,
-    operator,
-    outcome,
-    stage,
-    sum(events) AS events,
-    sum(inbytes) AS inbytes,
-    sum(outbytes) AS outbytes,
-    sum(insecure) AS insecure,
-    sum(roaming) AS roaming,
-    sum(rssi_sum) AS rssi_sum,
-    sum(rssi_count) AS rssi_count,
-    uniqMergeState(clients) AS clients,
-    quantilesTimingMergeState(0.5, 0.9, 0.99)(duration) AS duration
-FROM ${database}.connection_logs_1h
-GROUP BY fleet, bucket, received_day, clock_skew, network_type, ssid, ap, band, geohash, operator, outcome, stage;
+    * REPLACE (toStartOfDay(bucket) AS bucket)
+FROM ${database}.connection_logs_1h;
 
 CREATE TABLE IF NOT EXISTS ${database}.device_logs_1m ${on_cluster}
 (
@@ -334,7 +262,8 @@ CREATE TABLE IF NOT EXISTS ${database}.device_logs_1m ${on_cluster}
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMMDD(received_day)
 ORDER BY (fleet, bucket, site, device_model, log_action, outcome, stage, clock_skew, received_day)
-SETTINGS ${rollup_settings};
+SETTINGS ${rollup_settings}
+COMMENT 'Device logs by minute: one row for each combination of what happened';
 
 CREATE TABLE IF NOT EXISTS ${database}.device_logs_1h ${on_cluster}
 (
@@ -355,7 +284,8 @@ CREATE TABLE IF NOT EXISTS ${database}.device_logs_1h ${on_cluster}
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMM(received_day)
 ORDER BY (fleet, bucket, site, device_model, log_action, outcome, stage, clock_skew, received_day)
-SETTINGS ${rollup_settings};
+SETTINGS ${rollup_settings}
+COMMENT 'Device logs by hour: one row for each combination of what happened';
 
 CREATE TABLE IF NOT EXISTS ${database}.device_logs_1d ${on_cluster}
 (
@@ -376,7 +306,8 @@ CREATE TABLE IF NOT EXISTS ${database}.device_logs_1d ${on_cluster}
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMM(received_day)
 ORDER BY (fleet, bucket, site, device_model, log_action, outcome, stage, clock_skew, received_day)
-SETTINGS ${rollup_settings};
+SETTINGS ${rollup_settings}
+COMMENT 'Device logs by day: one row for each combination of what happened';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.device_logs_1m_mv ${on_cluster} TO ${database}.device_logs_1m AS
 SELECT
@@ -398,36 +329,10 @@ GROUP BY fleet, bucket, received_day, clock_skew, device_model, site, log_action
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.device_logs_1h_mv ${on_cluster} TO ${database}.device_logs_1h AS
 SELECT
-    fleet,
-    toStartOfHour(bucket) AS bucket,
-    received_day,
-    clock_skew,
-    device_model,
-    site,
-    log_action,
-    outcome,
-    stage,
-    sum(events) AS events,
-    sum(pending) AS pending,
-    sum(applied) AS applied,
-    uniqMergeState(clients) AS clients
-FROM ${database}.device_logs_1m
-GROUP BY fleet, bucket, received_day, clock_skew, device_model, site, log_action, outcome, stage;
+    * REPLACE (toStartOfHour(bucket) AS bucket)
+FROM ${database}.device_logs_1m;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.device_logs_1d_mv ${on_cluster} TO ${database}.device_logs_1d AS
 SELECT
-    fleet,
-    toStartOfDay(bucket) AS bucket,
-    received_day,
-    clock_skew,
-    device_model,
-    site,
-    log_action,
-    outcome,
-    stage,
-    sum(events) AS events,
-    sum(pending) AS pending,
-    sum(applied) AS applied,
-    uniqMergeState(clients) AS clients
-FROM ${database}.device_logs_1h
-GROUP BY fleet, bucket, received_day, clock_skew, device_model, site, log_action, outcome, stage;
+    * REPLACE (toStartOfDay(bucket) AS bucket)
+FROM ${database}.device_logs_1h;
