@@ -85,8 +85,8 @@ def _settled(client: Client, database: str, since: date, until: date, *, patienc
 
 def _books(client: Client, database: str, since: date, until: date) -> list[Books]:
     rows = client.query(
-        f"SELECT {', '.join(Books._fields)} FROM {database}.verify_partitions(since = %(since)s, until = %(until)s)"
-        " ORDER BY stream, epoch, partition",
+        f"SELECT {', '.join(Books._fields)} FROM {database}.verify_partitions(since = %(since)s,"
+        " until = %(until)s) ORDER BY stream, epoch, partition",
         parameters={"since": since.isoformat(), "until": until.isoformat()},
     ).result_rows
     return [Books(*row) for row in rows]
@@ -142,7 +142,8 @@ def _rollups(client: Client, database: str, since: date, until: date) -> Iterato
     """Received days on which a rollup has not the events of its base table."""
     query = (
         "SELECT stream, received_day, base, minutes, hours, days"
-        f" FROM {database}.verify_rollups(since = %(since)s, until = %(until)s) WHERE NOT balanced ORDER BY 1, 2"
+        f" FROM {database}.verify_rollups(since = %(since)s, until = %(until)s)"
+        " WHERE NOT balanced ORDER BY stream, received_day"
     )
     parameters = {"since": since.isoformat(), "until": until.isoformat()}
     rows = client.query(query, parameters=parameters).result_rows
