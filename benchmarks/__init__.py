@@ -1,0 +1,14 @@
+"""Measurements of Tidegate, side by side with what one would use instead.
+
+stack      the engines and roles on free ports, as processes of their own
+workload   the events, and raw frames of them
+usage      CPU seconds and memory of processes
+pipeline   Kafka → ClickHouse; `python -m benchmarks.pipeline` alone for tuning
+ingest     HTTP → queryable, and its knee
+latency    POST → queryable at a steady rate
+memory     RSS of each role over minutes
+engine     ClickHouse alone, inserting the same events as JSONEachRow
+peers      one event a record: Faust and aiokafka with pydantic
+load       the HTTP load generator
+table      the result as one table
+"""

@@ -1,0 +1,166 @@
+"""The engines and the roles on free ports, each a process of its own, as `tidegate up` runs them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from tidegate import settings as settings_module
+from tidegate.contracts.topics import STREAMS
+from tidegate.local.broker import EmbeddedBroker
+from tidegate.local.child import Child, free_port
+from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.settings import Settings
+from tidegate.store.client import connect
+from tidegate.store.migrate import migrate
+from tidegate.tokens import TokenFile
+from tidegate.topics import ensure_topics
+
+FLEET = "demo"
+PROBE_FLEET = "probe"
+_ENTRY = {  # what each command runs, for as long as there is no command line
+    "gateway": "tidegate.gateway.server",
+    "worker": "tidegate.worker",
+    "sink": "tidegate.sink.role",
+    "api": "tidegate.api.server",
+}
+
+
+class Stack:
+    """Use as a context manager: the engines run inside, roles when `start` is called for them."""
+
+    def __init__(self, **overrides: Any) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
+        kafka, clickhouse = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        values: dict[str, Any] = {
+            "data_dir": str(self.folder),
+            "kafka_bootstrap": kafka,
+            "clickhouse_url": f"http://{clickhouse}",
+            "log_level": "warning",
+            **{f"{role}_listen": f"127.0.0.1:{free_port()}" for role in _ENTRY},
+            **overrides,
+        }
+        self.settings: Settings = settings_module.load({}, overrides=values)
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")},
+            **{f"TIDEGATE_{name.upper()}": str(value) for name, value in values.items()},
+        }
+        self.broker = EmbeddedBroker(kafka, self.folder / "broker.log")
+        self.clickhouse = ClickHouseServer(
+            clickhouse, self.folder / "clickhouse", self.folder / "clickhouse.log"
+        )
+        self.roles: dict[str, Child] = {}
+        self.client: Client
+        self.token = ""
+        self.probe_token = ""
+
+    def __enter__(self) -> Stack:
+        try:
+            self.broker.start()
+            self.clickhouse.start()
+            ensure_topics(self.settings)
+            admin = connect(self.settings, database="")
+            migrate(admin, self.settings)
+            admin.close()
+            self.client = connect(self.settings)
+            tokens = TokenFile(self.settings.tokens_path)
+            self.token = tokens.create(
+                "bench", fleet=FLEET, role="ingest", rate_events_per_second=1e9, rate_bytes_per_second=1e12
+            )
+            self.probe_token = tokens.create("probe", fleet=PROBE_FLEET, role="ingest")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        type: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self, *roles: str) -> None:
+        """Start roles; `await_ready` waits for them."""
+        for role in roles:
+            child = Child(role, _command(role), self.folder / f"{role}.log", environment=self._environment)
+            child.start()
+            self.roles[role] = child
+
+    def await_ready(self, *roles: str, seconds: float = 60.0) -> None:
+        deadline = time.monotonic() + seconds
+        for role in roles:
+            while not self._ready(role):
+                self.check()
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{role} is not ready:\n{self.roles[role].tail()}")
+                time.sleep(0.05)
+
+    def check(self) -> None:
+        """Raise if a role ended by itself."""
+        for role, child in self.roles.items():
+            if child.status is not None:
+                raise RuntimeError(f"{role} ended with status {child.status}:\n{child.tail()}")
+
+    def metrics(self, role: str) -> dict[str, float]:
+        """The role's metrics, summed over labels; empty while it does not answer."""
+        listen = getattr(self.settings, f"{role}_listen")
+        try:
+            with urllib.request.urlopen(f"http://{listen}/metrics", timeout=2) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return {}
+        sums: dict[str, float] = {}
+        for line in text.splitlines():
+            if not line.startswith("#") and line:
+                name, _, value = line.rpartition(" ")
+                key = name.partition("{")[0]
+                sums[key] = sums.get(key, 0.0) + float(value)
+        return sums
+
+    def stored(self) -> int:
+        """Rows in the event tables."""
+        parts = " + ".join(f"(SELECT count() FROM {stream})" for stream in STREAMS)
+        return int(self.client.query(f"SELECT {parts}").result_rows[0][0])
+
+    def pids(self) -> dict[str, int]:
+        """Every process of the stack by name."""
+        children = {"broker": self.broker.child, "clickhouse": self.clickhouse.child, **self.roles}
+        return {name: child.pid for name, child in children.items() if child.pid is not None}
+
+    def stop(self) -> None:
+        for role in ("gateway", "worker", "sink", "api"):
+            if role in self.roles:
+                self.roles.pop(role).stop(20.0)
+        self.clickhouse.stop()
+        self.broker.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _ready(self, role: str) -> bool:
+        listen = getattr(self.settings, f"{role}_listen")
+        try:
+            with urllib.request.urlopen(f"http://{listen}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+def _command(role: str) -> list[str]:
+    if importlib.util.find_spec("tidegate.__main__") is not None:
+        return [sys.executable, "-m", "tidegate", role]
+    code = (
+        f"import sys; from {_ENTRY[role]} import run; from tidegate import settings, telemetry; "
+        f"s = settings.load(); telemetry.configure_logging({role!r}, s.log_level); sys.exit(run(s))"
+    )
+    return [sys.executable, "-c", code]

@@ -1,0 +1,118 @@
+"""The events: the simulator's everyday mix, as raw frames, request bodies or single records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+from zlib import crc32
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from benchmarks.stack import FLEET
+from tidegate.contracts import topics
+from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.simulate.incidents import parse
+from tidegate.simulate.simulation import Event, Plan, Simulation
+
+FRAME_EVENTS = 500
+CHUNK = 20_000
+
+
+class Frame(NamedTuple):
+    stream: Stream
+    partition: int
+    value: bytes
+    events: int
+
+
+def simulation(seed: int = 1, streams: tuple[Stream, ...] = STREAMS) -> Simulation:
+    """Incidents included: failures are part of the work."""
+    start = time.time_ns() // 1000 - 60_000_000
+    return Simulation(Plan(seed=seed, start=start, incidents=parse("all"), streams=streams))
+
+
+def events(count: int, seed: int = 1, streams: tuple[Stream, ...] = STREAMS) -> Iterator[Event]:
+    source = simulation(seed, streams)
+    while count > 0:
+        yield from source.take(min(CHUNK, count))
+        count -= CHUNK
+
+
+def envelope(event: Event, received_at: int) -> bytes:
+    if event.stream == "connection_logs":
+        return b'{"fleet":"%b","received_at":%d,"device":"%b","event":%b}' % (
+            FLEET.encode(),
+            received_at,
+            event.device,
+            event.body,
+        )
+    return b'{"fleet":"%b","received_at":%d,"event":%b}' % (FLEET.encode(), received_at, event.body)
+
+
+def frames(
+    count: int,
+    partitions: int,
+    *,
+    size: int = FRAME_EVENTS,
+    seed: int = 1,
+    streams: tuple[Stream, ...] = STREAMS,
+) -> Iterator[Frame]:
+    """`count` events as raw frames of `size`, a device's events in one partition as the gateway does it."""
+    key = FLEET.encode() + b"\0"
+    open_frames: dict[tuple[Stream, int], list[bytes]] = {}
+    for event in events(count, seed, streams):
+        place = (event.stream, crc32(key + event.device) % partitions)
+        lines = open_frames.setdefault(place, [])
+        lines.append(envelope(event, time.time_ns() // 1000))
+        if len(lines) == size:
+            yield Frame(*place, b"\n".join(lines), size)
+            lines.clear()
+    for place, lines in open_frames.items():
+        if lines:
+            yield Frame(*place, b"\n".join(lines), len(lines))
+
+
+class Preloaded(NamedTuple):
+    events: int
+    records: int
+    bytes: int  # before compression
+
+
+def preload(bootstrap: str, source: Iterator[Frame]) -> Preloaded:
+    """Write frames into the raw topics and wait for the acks. Raises RuntimeError when one is refused."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "compression.type": "zstd",
+            "compression.level": 1,
+            "linger.ms": 20,
+            "batch.size": 1_000_000,
+            "message.max.bytes": 16_777_216,
+            "queue.buffering.max.kbytes": 262_144,
+        }
+    )
+    errors: list[str] = []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            errors.append(str(error))
+
+    count = records = size = 0
+    for frame in source:
+        while True:
+            try:
+                producer.produce(
+                    topics.raw(frame.stream), frame.value, partition=frame.partition, on_delivery=delivered
+                )
+                break
+            except BufferError:
+                producer.poll(0.05)
+        producer.poll(0)
+        count += frame.events
+        records += 1
+        size += len(frame.value)
+    producer.flush(60)
+    if errors:
+        raise RuntimeError(f"preloading failed: {errors[0]}")
+    return Preloaded(count, records, size)
