@@ -31,9 +31,10 @@ from tidegate.errors import RetryLater, TidegateError
 from tidegate.http_status import StatusServer
 from tidegate.processing.emitter import Emitter, count
 from tidegate.processing.fleets import Fleets
-from tidegate.processing.health import Minutes, PartialBatches
+from tidegate.processing.health import Minutes, records
 from tidegate.processing.lane import Arrival, Lane
 from tidegate.processing.probe import Probe
+from tidegate.processing.tally import Block
 from tidegate.processing.transform import Record, Transform
 from tidegate.settings import Settings
 from tidegate.telemetry import (
@@ -55,8 +56,7 @@ from tidegate.telemetry import (
 log = logging.getLogger(__name__)
 
 GROUP = "tidegate-worker"  # consumer group, and the prefix of Faust's own topics
-COMMIT_SECONDS = 0.5
-PARTIALS_SECONDS = 2.0
+COMMIT_SECONDS = 2.0
 PUBLISH_SECONDS = 5.0
 EPOCH_SECONDS = 15.0
 STOP_SECONDS = 10.0
@@ -153,7 +153,8 @@ class Worker:
         self._emitter = Emitter(settings.kafka_bootstrap)
         self._threads = ThreadPoolExecutor(1, "probe")  # the probe is used by one thread at a time
         self._lanes: dict[tuple[str, int], Lane] = {}
-        self._partials = PartialBatches(partitions)
+        self._partitions = partitions
+        self._committing = asyncio.Lock()
         self._room = asyncio.Event()
         self._placed = asyncio.Event()  # the lanes of the present assignment are there
         self._stopped = asyncio.Event()
@@ -206,7 +207,6 @@ class Worker:
                 "app": self._run_app,
                 "pump": self._pump,
                 "commit": self._commit_regularly,
-                "partials": self._send_partials_regularly,
                 "publish": self._publish_regularly,
                 "watch": self._watch,
                 "epoch": self._watch_epoch,
@@ -249,13 +249,15 @@ class Worker:
 
     async def _finish(self, seconds: float) -> None:
         """Let what is in flight land, and commit it. Gives up after `seconds`: it will be sent again."""
-        self._send_partials()
         lanes = list(self._lanes.values())
         deadline = time.monotonic() + seconds
-        while not all(lane.done for lane in lanes) and time.monotonic() < deadline:
+        while not all(lane.landed for lane in lanes) and time.monotonic() < deadline:
             self._advance()
             await asyncio.sleep(0.005)
-        await self._commit()
+        try:
+            await asyncio.wait_for(self._commit(), max(1.0, deadline - time.monotonic()))
+        except TimeoutError:
+            log.info("the last commit was not taken in time")
 
     # --- records
 
@@ -302,11 +304,10 @@ class Worker:
         outputs = self._transforms[stream](record, self._fleets)
         frame = lane.take(message.offset, outputs=count(outputs), size=outputs.size)
         self._emitter.send(stream, message.partition, frame, outputs)
-        if outputs.partials and self._partials.add(stream, message.partition, frame, outputs.partials):
-            self._send_partials()
+        lane.tally.add(message.offset, outputs.batch)
         WORKER_TRANSFORM_SECONDS.labels(stream).inc(time.perf_counter() - begun)
         WORKER_FRAMES.labels(stream).inc()
-        WORKER_LINES.labels(stream, "accepted").inc(outputs.accepted)
+        WORKER_LINES.labels(stream, "accepted").inc(outputs.batch.num_rows)
         if outputs.rejects:
             WORKER_LINES.labels(stream, "rejected").inc(len(outputs.rejects))
             WORKER_CRASHES.labels(stream).inc(outputs.crashed)
@@ -363,22 +364,41 @@ class Worker:
             await self._commit()
 
     async def _commit(self) -> None:
-        """Commit the lanes that moved. A commit that fails is made up for by the next."""
-        moved = {
-            TopicPartition(*place): (lane, lane.position)
-            for place, lane in self._lanes.items()
-            if lane.position > lane.committed
-        }
-        if not moved:
-            return
-        offsets = {tp: OffsetAndMetadata(position, "") for tp, (_, position) in moved.items()}
-        try:
-            await self._in_consumer(lambda consumer: consumer.commit(offsets))
-        except Exception as error:
-            log.info("commit not taken: %s", error or type(error).__name__)
-            return
-        for lane, position in moved.values():
-            lane.committed = position
+        """Send the counts of what landed, then commit it. What fails is made up for by the next commit."""
+        async with self._committing:
+            moved = {
+                place: (lane, lane.position)
+                for place, lane in self._lanes.items()
+                if lane.position > lane.committed
+            }
+            if not moved:
+                return
+            blocks = [
+                Block(
+                    _RAW_STREAMS[topic],
+                    partition,
+                    lane.committed,
+                    lane.generation,
+                    lane.tally.before(position),
+                )
+                for (topic, partition), (lane, position) in moved.items()
+            ]
+            there = asyncio.Event()
+            self._emitter.send_partials(records(blocks, self._partitions), there.set)
+            await there.wait()
+            offsets = {
+                TopicPartition(*place): OffsetAndMetadata(position, "")
+                for place, (lane, position) in moved.items()
+                if self._lanes.get(place) is lane
+            }
+            try:
+                await self._in_consumer(lambda consumer: consumer.commit(offsets))
+            except Exception as error:
+                log.info("commit not taken: %s", error or type(error).__name__)
+                return
+            for lane, position in moved.values():
+                lane.committed = position
+                lane.tally.settle()
 
     async def _in_consumer(self, action: Callable[[Any], Any], seconds: float = 30.0) -> Any:
         """Run `action` with aiokafka's consumer in the thread that owns it."""
@@ -398,7 +418,6 @@ class Worker:
         if self._lanes:
             await self._finish(self._settings.kafka_session_timeout_ms / 1000 / 3)
         self._lanes = {}
-        self._partials.clear()
         self._room.set()
 
     async def _assigned(self, app: Any, assigned: set[Any], **_: Any) -> None:
@@ -426,7 +445,9 @@ class Worker:
                     position,
                     beginning - 1,
                 )
-            lanes[(tp.topic, tp.partition)] = Lane(max(position or 0, beginning))
+            lanes[(tp.topic, tp.partition)] = Lane(
+                _RAW_STREAMS[tp.topic], max(position or 0, beginning), self.app.consumer_generation_id
+            )
         self._lanes = lanes
         self._placed.set()
 
@@ -439,18 +460,9 @@ class Worker:
 
     # --- health
 
-    async def _send_partials_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(PARTIALS_SECONDS)
-            self._send_partials()
-
-    def _send_partials(self) -> None:
-        for partition, batch, frames in self._partials.take():
-            self._emitter.send_partials(partition, batch, frames)
-
-    async def _merge(self, records: Any) -> None:
+    async def _merge(self, stream: Any) -> None:
         """The agent that merges partial counts into minutes; Faust acks each record behind it."""
-        async for event in records.events():
+        async for event in stream.events():
             try:
                 found = self._minutes.merge(
                     event.message.partition, event.value or b"[]", time.time_ns() // 1000

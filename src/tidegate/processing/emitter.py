@@ -13,24 +13,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-import msgspec
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from tidegate.contracts.topics import FAILURES, HEALTH, PARTIALS, REJECTS, Stream, enriched
 from tidegate.processing.lane import Frame
 from tidegate.processing.transform import Outputs
-
-if TYPE_CHECKING:
-    from tidegate.processing.health import FramePartial
 
 log = logging.getLogger(__name__)
 
 LINGER_MS = 20
 BATCH_BYTES = 1_000_000
 LOCAL_LIMIT = 1_000_000_000  # the client's own check is on uncompressed bytes; the broker's holds
-_ENCODE = msgspec.json.Encoder().encode
 
 
 class Emitter:
@@ -80,25 +74,28 @@ class Emitter:
             on_delivery=landed,
         )
 
-    def send_partials(self, partition: int, partials: list[FramePartial], frames: list[Frame]) -> None:
-        """Send partial counts of several frames as one record; it is one of each frame's `partials`."""
+    def send_partials(self, values: list[bytes], landed: Callable[[], None]) -> None:
+        """Send a record to each partition of `tidegate.partials`; `landed` is called when all are there."""
+        missing = len(values)
 
-        def landed(error: KafkaError | None, message: Message) -> None:
+        def one(error: KafkaError | None, message: Message) -> None:
+            nonlocal missing
             if error is not None:
                 self._refused(error, message)
                 return
-            for frame in frames:
-                frame.partials -= 1
-            self._landed += frames
+            missing -= 1
+            if missing == 0:
+                landed()
 
-        self._producer.produce(PARTIALS, _ENCODE(partials), partition=partition, on_delivery=landed)
+        for partition, value in enumerate(values):
+            self._producer.produce(PARTIALS, value, partition=partition, on_delivery=one)
 
     def send_health(self, partition: int, key: bytes, value: bytes) -> None:
         """Publish a minute. Nothing waits for it: the next update says the same and more."""
         self._producer.produce(HEALTH, value, key, partition=partition, on_delivery=self._told)
 
     def poll(self) -> list[Frame]:
-        """Let callbacks run; the frames that something of was acknowledged since the last call."""
+        """Let callbacks run; the frames that landed since the last call."""
         self._producer.poll(0)
         landed, self._landed = self._landed, []
         return landed
@@ -155,11 +152,3 @@ class Emitter:
 def count(outputs: Outputs) -> int:
     """How many records `send` makes of a frame's outputs."""
     return 1 + len(outputs.rejects) + len(outputs.failures)
-
-
-def partition_counts(producer: Producer, topic: str, *, timeout: float = 10.0) -> int:
-    """The partitions of a topic; raises KafkaException if the broker does not say."""
-    found = producer.list_topics(topic, timeout=timeout).topics[topic]
-    if found.error is not None:
-        raise KafkaException(found.error)
-    return len(found.partitions)

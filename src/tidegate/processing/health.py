@@ -1,73 +1,86 @@
-"""health: partial counts of frames become minutes of sites, each frame counted once.
+"""health: blocks of partial counts become minutes of sites, each frame counted once.
 
-The worker packs the partials of many frames into one record for each partition of `tidegate.partials`;
-whoever owns that partition merges them into minutes, which live in a table. A minute carries the
-positions of the frames that are in it, so that a partial that comes twice (a worker that died between
-sending and committing sends again) counts once, however often either side starts again.
+With each commit the worker sends the counts of the frames that it covers, as blocks, to the partition of
+`tidegate.partials` that their site belongs to; whoever owns that partition merges them into minutes,
+which live in a table. A worker that dies between sending and committing begins at the same committed
+position again, so its block comes again with the same start, possibly longer or shorter. Therefore a
+minute keeps apart what the latest block of each raw partition gave it: a block with the same start takes
+that back first, one with a later start makes it final, one with an earlier start is a repeat.
 """
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from tidegate.contracts.topics import Stream
-from tidegate.processing.lane import Frame
-from tidegate.steps.aggregate import MINUTE, Partial, merge
+from tidegate.processing.tally import Block
+from tidegate.steps.aggregate import MINUTE, Count, Histogram, Partial, merge
 from tidegate.steps.failures import key as site_key
 
-BATCH_FRAMES = 256  # frames whose partials are packed before they are sent
+log = logging.getLogger(__name__)
+
 KEEP_MINUTES = 15  # behind the newest minute of a partition; what comes later than that is not counted
 AHEAD = 5 * MINUTE  # how far a received time may stand before the clock; what is further is not counted
-SEEN_RANGES = 256  # runs of positions that a minute remembers for each source partition
 
 
-class FramePartial(msgspec.Struct, frozen=True, array_like=True):
-    """The partials of one frame that go to one partition, with the frame's position."""
+class Open(msgspec.Struct, frozen=True, array_like=True):
+    """What the latest block of one raw partition gave a minute."""
 
-    stream: Stream
-    partition: int  # of the raw topic
-    offset: int
-    partials: list[Partial]
+    start: int
+    generation: int
+    partial: Partial
 
 
-class Minute(msgspec.Struct):
-    """A value of the table."""
+class Minute(msgspec.Struct, omit_defaults=True):
+    """A value of the table: one minute of one stream at one site."""
 
     partition: int  # of the partials topic
-    partial: Partial
-    seen: dict[int, list[tuple[int, int]]]  # raw partition -> runs (first, last) of offsets, ascending
+    minute: int  # µs
+    final: Partial | None = None
+    open: dict[int, Open] = {}  # by raw partition
+
+    def total(self) -> Partial | None:
+        """All counts; None if all was taken back."""
+        total = self.final
+        for one in self.open.values():
+            total = one.partial if total is None else merge(total, one.partial)
+        return total
 
 
 class MinuteCounts(msgspec.Struct):
     """A document of `tidegate.health`: a minute of one stream at one site so far; a newer one replaces it.
 
-    `counts` rows are [ssid, stage, outcome, events]; `latencies` rows are [ssid, name, total ms, {bucket:
-    values}], buckets as in steps.aggregate.
+    `counts` rows are [ssid, stage, outcome, events]; `latencies` are histograms by name (aaa, dhcp, dns),
+    their buckets as in steps.aggregate.
     """
 
-    stream: str
+    stream: Stream
     fleet: str
     site: str | None
     minute: str  # ISO 8601 of its start, UTC
-    counts: list[Any]
-    latencies: list[Any]
+    counts: list[Count]
+    latencies: dict[str, Histogram]
 
 
 class Merged(NamedTuple):
-    merged: int  # frames' partials
+    """Blocks by what became of them, and partials that came too late (or far too early) for their minute."""
+
+    merged: int
     repeated: int
     late: int
 
 
 _ENCODE = msgspec.json.Encoder().encode
-_BATCH = msgspec.json.Decoder(list[FramePartial])
+_BLOCKS = msgspec.json.Decoder(list[Block])
 _MINUTE = msgspec.json.Decoder(Minute)
+_Source = tuple[Stream, int]  # a raw partition
 
 
 def partition_of(fleet: str, site: str, partitions: int) -> int:
@@ -75,36 +88,22 @@ def partition_of(fleet: str, site: str, partitions: int) -> int:
     return zlib.crc32(site_key(fleet, site)) % partitions
 
 
-class PartialBatches:
-    """Collects partials until there are enough to send: one record for each partition."""
+def records(blocks: Iterable[Block], partitions: int) -> list[bytes]:
+    """The record for each partition of `tidegate.partials`.
 
-    def __init__(self, partitions: int) -> None:
-        self._partitions = partitions
-        self.clear()
-
-    def clear(self) -> None:
-        self._batches: dict[int, list[FramePartial]] = defaultdict(list)
-        self._frames: dict[int, list[Frame]] = defaultdict(list)
-        self._count = 0
-
-    def add(self, stream: Stream, partition: int, frame: Frame, partials: list[Partial]) -> bool:
-        """Take a frame's partials and count their records in `frame.partials`; True: it is time to send."""
-        split: dict[int, list[Partial]] = defaultdict(list)
-        for partial in partials:
-            split[partition_of(partial.fleet, partial.site, self._partitions)].append(partial)
-        for target, part in split.items():
-            self._batches[target].append(FramePartial(stream, partition, frame.offset, part))
-            self._frames[target].append(frame)
-        frame.partials += len(split)
-        self._count += 1
-        return self._count >= BATCH_FRAMES
-
-    def take(self) -> Iterator[tuple[int, list[FramePartial], list[Frame]]]:
-        """Partition, partials and the frames they are of; the collection begins again."""
-        batches, frames = self._batches, self._frames
-        self.clear()
-        for partition, batch in batches.items():
-            yield partition, batch, frames[partition]
+    Every block goes to every partition, if only to say that it has nothing there: that takes back what an
+    earlier try at the same frames gave.
+    """
+    split: list[list[Block]] = [[] for _ in range(partitions)]
+    for block in blocks:
+        parts: dict[int, list[Partial]] = defaultdict(list)
+        for partial in block.partials:
+            parts[partition_of(partial.fleet, partial.site, partitions)].append(partial)
+        for target, batch in enumerate(split):
+            batch.append(
+                Block(block.stream, block.partition, block.start, block.generation, parts.get(target, []))
+            )
+    return [_ENCODE(batch) for batch in split]
 
 
 class Minutes:
@@ -112,47 +111,53 @@ class Minutes:
 
     def __init__(self, table: MutableMapping[bytes, bytes]) -> None:
         self._table = table
+        self._clear()
+
+    def _clear(self) -> None:
         self._by_minute: dict[int, dict[int, set[bytes]]] = {}  # partition -> minute -> keys
+        self._latest: dict[tuple[int, _Source], tuple[int, int]] = {}  # start and generation of blocks
+        self._open: dict[tuple[int, _Source], set[bytes]] = defaultdict(set)  # keys that have a part of them
         self._changed: set[bytes] = set()
 
     def recovered(self) -> None:
         """The table was read again after an assignment: everything in it is published once more."""
-        self._by_minute = {}
-        self._changed = set()
-        for key, value in self._table.items():
-            minute = _MINUTE.decode(value)
-            self._index(minute.partition, minute.partial.minute).add(key)
+        self._clear()
+        for key in list(self._table):
+            minute = self._find(key)
+            if minute is None:
+                continue
+            self._keys(minute.partition, minute.minute).add(key)
             self._changed.add(key)
+            for number, one in minute.open.items():
+                source = (minute.partition, (one.partial.stream, number))
+                self._open[source].add(key)
+                self._latest[source] = max(self._latest.get(source, (-1, -1)), (one.start, one.generation))
 
     def merge(self, partition: int, record: bytes, now: int) -> Merged:
         """Merge one record of the partials topic at `now` (µs). Raises msgspec.DecodeError if it is none."""
-        batch = _BATCH.decode(record)
         touched: dict[bytes, Minute] = {}
         merged = repeated = late = 0
-        for frame in batch:
-            for partial in frame.partials:
-                key = b"%s/%s/%d" % (
-                    partial.stream.encode(),
-                    site_key(partial.fleet, partial.site),
-                    partial.minute,
-                )
-                minute = touched.get(key) or self._find(key)
-                if minute is None:
-                    if self._expired(partition, partial.minute) or partial.minute > now + AHEAD:
-                        late += 1
-                        continue
-                    minute = Minute(partition, partial, {})
-                    _mark(minute.seen.setdefault(frame.partition, []), frame.offset)
-                elif _mark(minute.seen.setdefault(frame.partition, []), frame.offset):
-                    minute.partial = merge(minute.partial, partial)
-                else:
-                    repeated += 1
+        for block in _BLOCKS.decode(record):
+            source = (partition, (block.stream, block.partition))
+            order = (block.start, block.generation)
+            if order < self._latest.get(source, (-1, -1)):
+                repeated += 1
+                continue
+            self._latest[source] = order
+            merged += 1
+            self._close(source, block, touched)
+            for partial in block.partials:
+                if partial.minute > now + AHEAD or self._expired(partition, partial.minute):
+                    late += 1
                     continue
+                key = _key(partial)
+                minute = touched.get(key) or self._find(key) or Minute(partition, partial.minute)
+                minute.open[block.partition] = Open(block.start, block.generation, partial)
                 touched[key] = minute
-                merged += 1
+                self._open[source].add(key)
+                self._keys(partition, partial.minute).add(key)
         for key, minute in touched.items():
             self._table[key] = _ENCODE(minute)
-            self._index(partition, minute.partial.minute).add(key)
         self._changed |= touched.keys()
         self._expire(partition)
         return Merged(merged, repeated, late)
@@ -162,24 +167,39 @@ class Minutes:
         changed, self._changed = self._changed, set()
         for key in changed:
             minute = self._find(key)
-            if minute is None:
+            total = minute.total() if minute is not None else None
+            if minute is None or total is None:
                 continue
-            partial = minute.partial
             document = MinuteCounts(
-                stream=partial.stream,
-                fleet=partial.fleet,
-                site=partial.site or None,
-                minute=datetime.fromtimestamp(partial.minute / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                counts=list(partial.counts),
-                latencies=list(partial.latencies),
+                stream=total.stream,
+                fleet=total.fleet,
+                site=total.site or None,
+                minute=datetime.fromtimestamp(total.minute / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                counts=total.counts,
+                latencies=total.latencies,
             )
-            yield minute.partition, site_key(partial.fleet, partial.site), _ENCODE(document)
+            yield minute.partition, site_key(total.fleet, total.site), _ENCODE(document)
+
+    def _close(self, source: tuple[int, _Source], block: Block, touched: dict[bytes, Minute]) -> None:
+        """Take back what an earlier try at `block` gave, and make final what blocks before it gave."""
+        for key in self._open.pop(source, ()):
+            minute = touched.get(key) or self._find(key)
+            one = minute.open.pop(block.partition, None) if minute is not None else None
+            if minute is None or one is None:
+                continue
+            if one.start < block.start:
+                minute.final = one.partial if minute.final is None else merge(minute.final, one.partial)
+            touched[key] = minute
 
     def _find(self, key: bytes) -> Minute | None:
         value = self._table.get(key)
-        return None if value is None else _MINUTE.decode(value)
+        try:
+            return None if value is None else _MINUTE.decode(value)
+        except msgspec.DecodeError as error:  # of another version; counts are no reason to stand still
+            log.warning("minute %r cannot be read and begins again: %s", key, error)
+            return None
 
-    def _index(self, partition: int, minute: int) -> set[bytes]:
+    def _keys(self, partition: int, minute: int) -> set[bytes]:
         return self._by_minute.setdefault(partition, {}).setdefault(minute, set())
 
     def _expired(self, partition: int, minute: int) -> bool:
@@ -191,28 +211,9 @@ class Minutes:
         for minute in [minute for minute in minutes if self._expired(partition, minute)]:
             for key in minutes.pop(minute):
                 self._table.pop(key, None)
+                self._changed.discard(key)
 
 
-def _mark(runs: list[tuple[int, int]], offset: int) -> bool:
-    """Add an offset to ascending runs; False if it is in them.
-
-    The oldest runs grow together when there are too many: what lies between them counts as seen.
-    """
-    place = len(runs)
-    while place and runs[place - 1][0] > offset:
-        place -= 1
-    if place and runs[place - 1][1] >= offset:
-        return False
-    joins_before = place > 0 and runs[place - 1][1] == offset - 1
-    joins_after = place < len(runs) and runs[place][0] == offset + 1
-    if joins_before and joins_after:
-        runs[place - 1 : place + 1] = [(runs[place - 1][0], runs[place][1])]
-    elif joins_before:
-        runs[place - 1] = (runs[place - 1][0], offset)
-    elif joins_after:
-        runs[place] = (offset, runs[place][1])
-    else:
-        runs.insert(place, (offset, offset))
-    if len(runs) > SEEN_RANGES:
-        runs[:2] = [(runs[0][0], runs[1][1])]
-    return True
+def _key(partial: Partial) -> bytes:
+    place = site_key(partial.fleet, partial.site)
+    return b"%s/%s/%d" % (partial.stream.encode(), place, partial.minute)

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 
+from tidegate.contracts.topics import Stream
+from tidegate.processing.tally import Tally
+
 
 class Frame:
     """A record that was sent on: what of it the broker has not acknowledged yet."""
 
-    __slots__ = ("lane", "offset", "outputs", "partials", "size")
+    __slots__ = ("lane", "offset", "outputs", "size")
 
     def __init__(self, lane: Lane, offset: int, *, outputs: int, size: int) -> None:
         self.lane = lane
         self.offset = offset
-        self.outputs = outputs  # records not acknowledged; they hold a place in the window
-        self.partials = 0  # batches of partial counts not acknowledged; they hold the commit only
+        self.outputs = outputs  # records not acknowledged
         self.size = size  # bytes in memory
 
 
@@ -30,11 +32,16 @@ class Arrival(Enum):
 
 
 class Lane:
-    """One assignment of one partition. `position` is the offset that was committed before it."""
+    """One assignment of one partition, in one generation of the consumer group.
 
-    def __init__(self, position: int) -> None:
+    `position` is the offset that was committed before it.
+    """
+
+    def __init__(self, stream: Stream, position: int, generation: int) -> None:
+        self.generation = generation
+        self.tally = Tally(stream)
         self.expected = position  # the next offset to take
-        self.position = position  # the offset to commit
+        self.position = position  # the offset that may be committed
         self.committed = position
         self.in_flight = 0  # frames with outputs not acknowledged
         self._last = position - 1  # offset of the record that was taken last
@@ -62,10 +69,10 @@ class Lane:
     def advance(self) -> None:
         """Move the position past the frames at the head that are done."""
         frames = self._frames
-        while frames and frames[0].outputs == 0 and frames[0].partials == 0:
+        while frames and frames[0].outputs == 0:
             self.position = frames.popleft().offset + 1
 
     @property
-    def done(self) -> bool:
+    def landed(self) -> bool:
         """Whether all that was taken may be committed."""
         return not self._frames

@@ -20,14 +20,12 @@ from tidegate.contracts.frames import EnrichedHeaders, Headers, write_arrow, wri
 from tidegate.contracts.position import Position
 from tidegate.contracts.rejects import Code, Fault, Reject, original_text
 from tidegate.contracts.topics import Stream
-from tidegate.steps.aggregate import aggregate
 from tidegate.steps.decode import RefusedLine, decode_frame
 from tidegate.steps.enrich import enrich
 from tidegate.steps.failures import failure_records
 
 if TYPE_CHECKING:
     from tidegate.lookups import Lookups
-    from tidegate.steps.aggregate import Partial
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +55,8 @@ class Outputs(NamedTuple):
     headers: Headers  # of the enriched record
     failures: list[tuple[bytes, bytes]]  # key and JSON document
     rejects: list[tuple[Headers, bytes]]  # headers and JSON document
-    partials: list[Partial]
+    batch: pa.RecordBatch  # what `enriched` holds
     lines: int
-    accepted: int
     crashed: int
 
     @property
@@ -198,9 +195,8 @@ class Transform:
             headers=write_headers(head, rejects),
             failures=self._failures(record, found.batch),
             rejects=[(_position_headers(reject), _ENCODE(reject)) for reject in rejects],
-            partials=self._partials(record, found.batch),
+            batch=found.batch,
             lines=found.lines,
-            accepted=found.batch.num_rows,
             crashed=sum(line.fault.code is Code.CRASH for line in found.refused),
         )
 
@@ -213,15 +209,6 @@ class Transform:
             )
         except Exception:  # a bug there must cost alerts and never events
             log.exception("%s partition %d offset %d: no failures", self.stream, *record[:2])
-            return []
-
-    def _partials(self, record: Record, batch: pa.RecordBatch) -> list[Partial]:
-        if not batch.num_rows:
-            return []
-        try:
-            return aggregate(self.stream, batch)
-        except Exception:  # a bug there must cost counts and never events
-            log.exception("%s partition %d offset %d: no partial counts", self.stream, *record[:2])
             return []
 
     def _reject(self, record: Record, line: RefusedLine, cut: int | None) -> Reject:
