@@ -69,14 +69,15 @@ format: $(STAMP) ## Let ruff format and sort what it can
 docs: $(STAMP) ## Write the reference pages anew from the code
 	$(BIN)/python docs/generate.py
 
+RESOLVE := --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+
 # The locks name every package with the hashes of its files and no registry, so that any mirror serves.
-lock: $(STAMP) ## Resolve pyproject.toml anew into both lock files
+lock: $(STAMP) ## Resolve pyproject.toml anew into the lock files
 	$(BIN)/python -m venv build/uv
 	build/uv/bin/pip install --quiet uv
-	build/uv/bin/uv pip compile --quiet --group dev --extra local pyproject.toml \
-		--generate-hashes --no-emit-index-url --no-header --python-version 3.11 -o requirements.lock
-	build/uv/bin/uv pip compile --quiet pyproject.toml -c requirements.lock \
-		--generate-hashes --no-emit-index-url --no-header --python-version 3.11 -o deploy/requirements.lock
+	build/uv/bin/uv pip compile $(RESOLVE) --group dev --extra local pyproject.toml -o requirements.lock
+	build/uv/bin/uv pip compile $(RESOLVE) --no-annotate -c requirements.lock pyproject.toml -o deploy/requirements.lock
+	build/uv/bin/uv pip compile $(RESOLVE) --no-annotate -c requirements.lock deploy/build.in -o deploy/build.lock
 
 clean: ## Remove the virtual environment, caches and build results; data folders stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
