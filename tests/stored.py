@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import builders
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
+import builders
 from tidegate.contracts.topics import Stream
 from tidegate.lookups import Lookups, load
 from tidegate.steps.decode import decode_frame

@@ -19,10 +19,10 @@ CREATE TABLE IF NOT EXISTS ${database}.client_events_1m ${on_cluster}
     failure_code Int64 COMMENT 'Vendor code of the failure class; -1 for none',
     events SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)) COMMENT 'Events',
     clients AggregateFunction(uniq, String) COMMENT 'Distinct clients',
-    dhcp_latency AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the DHCP latency, milliseconds; from 30 s on 30 s',
-    aaa_latency AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the AAA latency, milliseconds; from 30 s on 30 s',
-    dns_latency AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the DNS latency, milliseconds; from 30 s on 30 s',
-    connect_latency AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Quantiles of association to network, milliseconds; from 30 s on 30 s'
+    dhcp_latency AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the DHCP latency, milliseconds; from 30 s on 30 s',
+    aaa_latency AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the AAA latency, milliseconds; from 30 s on 30 s',
+    dns_latency AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the DNS latency, milliseconds; from 30 s on 30 s',
+    connect_latency AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Int64)) COMMENT 'Quantiles of association to network, milliseconds; from 30 s on 30 s'
 )
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMMDD(received_day)
@@ -46,10 +46,10 @@ CREATE TABLE IF NOT EXISTS ${database}.client_events_1h ${on_cluster}
     failure_code Int64 COMMENT 'Vendor code of the failure class; -1 for none',
     events SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)) COMMENT 'Events',
     clients AggregateFunction(uniq, String) COMMENT 'Distinct clients',
-    dhcp_latency AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the DHCP latency, milliseconds; from 30 s on 30 s',
-    aaa_latency AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the AAA latency, milliseconds; from 30 s on 30 s',
-    dns_latency AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the DNS latency, milliseconds; from 30 s on 30 s',
-    connect_latency AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Quantiles of association to network, milliseconds; from 30 s on 30 s'
+    dhcp_latency AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the DHCP latency, milliseconds; from 30 s on 30 s',
+    aaa_latency AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the AAA latency, milliseconds; from 30 s on 30 s',
+    dns_latency AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the DNS latency, milliseconds; from 30 s on 30 s',
+    connect_latency AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Int64)) COMMENT 'Quantiles of association to network, milliseconds; from 30 s on 30 s'
 )
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMM(received_day)
@@ -73,10 +73,10 @@ CREATE TABLE IF NOT EXISTS ${database}.client_events_1d ${on_cluster}
     failure_code Int64 COMMENT 'Vendor code of the failure class; -1 for none',
     events SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)) COMMENT 'Events',
     clients AggregateFunction(uniq, String) COMMENT 'Distinct clients',
-    dhcp_latency AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the DHCP latency, milliseconds; from 30 s on 30 s',
-    aaa_latency AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the AAA latency, milliseconds; from 30 s on 30 s',
-    dns_latency AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the DNS latency, milliseconds; from 30 s on 30 s',
-    connect_latency AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Int64)) COMMENT 'Quantiles of association to network, milliseconds; from 30 s on 30 s'
+    dhcp_latency AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the DHCP latency, milliseconds; from 30 s on 30 s',
+    aaa_latency AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the AAA latency, milliseconds; from 30 s on 30 s',
+    dns_latency AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Int64)) COMMENT 'Quantiles of the DNS latency, milliseconds; from 30 s on 30 s',
+    connect_latency AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Int64)) COMMENT 'Quantiles of association to network, milliseconds; from 30 s on 30 s'
 )
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMM(received_day)
@@ -100,10 +100,10 @@ SELECT
     ifNull(failure_code, -1) AS failure_code,
     count() AS events,
     uniqState(mac) AS clients,
-    quantilesTimingState(0.5, 0.9, 0.99)(if(dhcp_latency < 0, 0, dhcp_latency)) AS dhcp_latency,
-    quantilesTimingState(0.5, 0.9, 0.99)(if(aaa_latency < 0, 0, aaa_latency)) AS aaa_latency,
-    quantilesTimingState(0.5, 0.9, 0.99)(if(dns_latency < 0, 0, dns_latency)) AS dns_latency,
-    quantilesTimingState(0.5, 0.9, 0.99)(if(network_time < association_time, 0, dateDiff('millisecond', association_time, network_time))) AS connect_latency
+    quantilesTimingState(0.25, 0.5, 0.75, 0.9, 0.95, 0.99)(if(dhcp_latency < 0, 0, dhcp_latency)) AS dhcp_latency,
+    quantilesTimingState(0.25, 0.5, 0.75, 0.9, 0.95, 0.99)(if(aaa_latency < 0, 0, aaa_latency)) AS aaa_latency,
+    quantilesTimingState(0.25, 0.5, 0.75, 0.9, 0.95, 0.99)(if(dns_latency < 0, 0, dns_latency)) AS dns_latency,
+    quantilesTimingState(0.25, 0.5, 0.75, 0.9, 0.95, 0.99)(if(network_time < association_time, 0, dateDiff('millisecond', association_time, network_time))) AS connect_latency
 FROM ${database}.client_events
 GROUP BY fleet, bucket, received_day, clock_skew, site, ssid, ap, band, geohash, outcome, stage, failure_code;
 
@@ -139,7 +139,7 @@ CREATE TABLE IF NOT EXISTS ${database}.connection_logs_1m ${on_cluster}
     rssi_sum SimpleAggregateFunction(sum, Float64) CODEC(ZSTD(1)) COMMENT 'Sum of the RSSI, dBm',
     rssi_count SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)) COMMENT 'Events with an RSSI',
     clients AggregateFunction(uniq, Nullable(String)) COMMENT 'Distinct devices',
-    duration AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Float64)) COMMENT 'Quantiles of the duration, whole seconds; from 30,000 s on 30,000 s'
+    duration AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Float64)) COMMENT 'Quantiles of the duration, whole seconds; from 30,000 s on 30,000 s'
 )
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMMDD(received_day)
@@ -169,7 +169,7 @@ CREATE TABLE IF NOT EXISTS ${database}.connection_logs_1h ${on_cluster}
     rssi_sum SimpleAggregateFunction(sum, Float64) CODEC(ZSTD(1)) COMMENT 'Sum of the RSSI, dBm',
     rssi_count SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)) COMMENT 'Events with an RSSI',
     clients AggregateFunction(uniq, Nullable(String)) COMMENT 'Distinct devices',
-    duration AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Float64)) COMMENT 'Quantiles of the duration, whole seconds; from 30,000 s on 30,000 s'
+    duration AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Float64)) COMMENT 'Quantiles of the duration, whole seconds; from 30,000 s on 30,000 s'
 )
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMM(received_day)
@@ -199,7 +199,7 @@ CREATE TABLE IF NOT EXISTS ${database}.connection_logs_1d ${on_cluster}
     rssi_sum SimpleAggregateFunction(sum, Float64) CODEC(ZSTD(1)) COMMENT 'Sum of the RSSI, dBm',
     rssi_count SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1)) COMMENT 'Events with an RSSI',
     clients AggregateFunction(uniq, Nullable(String)) COMMENT 'Distinct devices',
-    duration AggregateFunction(quantilesTiming(0.5, 0.9, 0.99), Nullable(Float64)) COMMENT 'Quantiles of the duration, whole seconds; from 30,000 s on 30,000 s'
+    duration AggregateFunction(quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99), Nullable(Float64)) COMMENT 'Quantiles of the duration, whole seconds; from 30,000 s on 30,000 s'
 )
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toYYYYMM(received_day)
@@ -229,7 +229,7 @@ SELECT
     sum(if(ifNull(quality_metric, '') = 'rssi', ifNull(quality_value, 0), 0)) AS rssi_sum,
     sum(toUInt64(ifNull(quality_metric, '') = 'rssi' AND isNotNull(quality_value))) AS rssi_count,
     uniqState(device_id) AS clients,
-    quantilesTimingState(0.5, 0.9, 0.99)(if(duration < 0, 0, duration)) AS duration
+    quantilesTimingState(0.25, 0.5, 0.75, 0.9, 0.95, 0.99)(if(duration < 0, 0, duration)) AS duration
 FROM ${database}.connection_logs
 GROUP BY fleet, bucket, received_day, clock_skew, network_type, ssid, ap, band, geohash, operator, outcome, stage;
 
