@@ -7,7 +7,7 @@ Enriched: one Arrow IPC stream with the columns of `columns.SCHEMAS`; the coordi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import msgspec
 import pyarrow as pa
@@ -37,6 +37,9 @@ class EnrichedHeaders(NamedTuple):
     rejected: int
     duplicates: int
     transform_version: str
+
+
+_TYPES = get_type_hints(EnrichedHeaders)
 
 
 def envelope_prefix(fleet: str, received_at: int, device: str | None = None) -> bytes:
@@ -71,12 +74,12 @@ def read_headers(headers: Iterable[tuple[str, bytes]]) -> EnrichedHeaders:
     """The inverse of write_headers. Raises BadFrame naming the header that is missing or wrong."""
     found: Mapping[str, bytes] = dict(headers)
     values: dict[str, str | int] = {}
-    for name, type_ in EnrichedHeaders.__annotations__.items():
+    for name, type_ in _TYPES.items():
         raw = found.get(name)
         if raw is None:
             raise BadFrame(f"header {name} is missing")
         text = raw.decode("ascii", "replace")
-        if type_ in (int, "int"):
+        if type_ is int:
             try:
                 values[name] = int(text)
             except ValueError:

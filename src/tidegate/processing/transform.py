@@ -160,8 +160,7 @@ class Transform:
                 found = self._steps(line, record, fleets)
             except Exception as error:
                 fault = Fault(Code.CRASH, detail=f"{type(error).__name__}: {error}"[:500])
-                fleet = dict(record.headers).get("fleet", b"").decode("utf-8", "replace")
-                refused.append(RefusedLine(index, fault, line, fleet, record.timestamp))
+                refused.append(RefusedLine(index, fault, line, _sender(line, record), record.timestamp))
                 continue
             refused += [
                 RefusedLine(index, item.fault, item.line, item.fleet, item.received_at)
@@ -257,6 +256,22 @@ class Transform:
         pack = zstandard.ZstdCompressor(level=1).compress
         packed = len(pack(outputs.enriched)) + (len(pack(outputs.headers[-1][1])) if rejects else 0)
         return packed < self._max_record_bytes * 3 // 4
+
+
+class _Envelope(msgspec.Struct):
+    fleet: str = ""
+
+
+_SENDER = msgspec.json.Decoder(_Envelope)
+
+
+def _sender(line: bytes, record: Record) -> str:
+    """The fleet that a line says it is of, or its record; empty where neither does."""
+    try:
+        fleet = _SENDER.decode(line).fleet
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        fleet = ""
+    return fleet or dict(record.headers).get("fleet", b"").decode("utf-8", "replace")
 
 
 def _received_at(header: bytes | None, timestamp: int) -> int:

@@ -1,0 +1,62 @@
+"""The tally: what is counted between two commits."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from builders import RECEIVED_AT, device_log, failure, frame, network_log, success
+from tidegate import lookups
+from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.processing.tally import Tally
+from tidegate.steps.aggregate import aggregate, merge_all
+from tidegate.steps.decode import decode_frame
+from tidegate.steps.enrich import enrich
+
+TABLES = lookups.load()
+EVENTS = {
+    "connection_logs": [network_log(), network_log(network_name="other")],
+    "client_events": [success(), failure(), success(ssid="other")],
+    "device_logs": [device_log()],
+}
+
+
+def batch(stream: Stream) -> pa.RecordBatch:
+    decoded = decode_frame(
+        stream, frame(*EVENTS[stream]), fleet=None, device=None, received_at=RECEIVED_AT, fleets=None
+    )
+    return enrich(stream, decoded.columns, TABLES, geohash_precision=6, clock_skew_seconds=86_400)
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_many_frames_count_as_each_by_itself(stream: Stream) -> None:
+    one = batch(stream)
+    tally = Tally(stream)
+    for offset in range(5):
+        tally.add(offset, one)
+    assert tally.before(5) == merge_all(aggregate(stream, one) * 5)
+
+
+def test_only_frames_below_the_position_count() -> None:
+    one = batch("client_events")
+    tally = Tally("client_events")
+    for offset in range(3):
+        tally.add(offset, one)
+    assert tally.before(2) == merge_all(aggregate("client_events", one) * 2)
+
+
+def test_what_was_not_committed_is_told_again_with_what_came_since() -> None:
+    one = batch("client_events")
+    tally = Tally("client_events")
+    for offset in range(3):
+        tally.add(offset, one)
+    tally.before(2)
+    assert tally.before(3) == merge_all(aggregate("client_events", one) * 3)
+    tally.settle()
+    assert tally.before(9) == []
+
+
+def test_a_frame_without_rows_counts_nothing() -> None:
+    tally = Tally("client_events")
+    tally.add(0, batch("client_events").slice(0, 0))
+    assert tally.before(1) == []

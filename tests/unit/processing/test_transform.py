@@ -1,0 +1,180 @@
+"""transform: everything that comes of a record, and nothing that a record does to it."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from builders import RECEIVED_AT, envelope, failure, frame, network_log, success
+from tidegate import lookups
+from tidegate.contracts.columns import SCHEMAS
+from tidegate.contracts.frames import read_arrow, read_headers, read_rejects
+from tidegate.contracts.rejects import Code, Kind, Reject, original_bytes
+from tidegate.contracts.topics import Stream
+from tidegate.processing import transform as module
+from tidegate.processing.transform import CUT_BYTES, Outputs, Record, Transform
+from tidegate.steps.enrich import enrich as enrich_rightly
+
+EPOCH = "01K9ZQ4T3M8W5X0R2B7C6D1E9F"
+LIMIT = 1_000_000
+TABLES = lookups.load()
+
+
+def run(value: bytes, *, stream: Stream = "client_events", limit: int = LIMIT, **headers: bytes) -> Outputs:
+    transform = Transform(
+        stream,
+        TABLES,
+        epoch=EPOCH,
+        transform_version="7",
+        geohash_precision=6,
+        clock_skew_seconds=86_400,
+        max_record_bytes=limit,
+    )
+    return transform(Record(2, 41, 39, value, list(headers.items()), RECEIVED_AT), {"demo"})
+
+
+def rejects(outputs: Outputs) -> list[Reject]:
+    """Those that travel with the frame, after a check that each has a record of its own, too."""
+    inside = read_rejects(outputs.headers)
+    assert [msgspec.json.decode(value, type=Reject) for _, value in outputs.rejects] == inside
+    return inside
+
+
+def test_headers_say_where_the_frame_stands_and_what_became_of_its_lines() -> None:
+    head = read_headers(run(frame(success(), failure(), {"macAddress": "x"})).headers)
+    assert (head.epoch, head.stream, head.transform_version) == (EPOCH, "client_events", "7")
+    assert (head.source_partition, head.source_offset, head.previous_offset) == (2, 41, 39)
+    assert (head.lines, head.accepted, head.rejected, head.duplicates) == (3, 2, 1, 0)
+
+
+def test_the_value_is_an_arrow_stream_of_the_streams_columns() -> None:
+    batch = read_arrow(run(frame(success(), failure())).enriched)
+    assert batch.schema.equals(SCHEMAS["client_events"])
+    assert set(batch.column("index").to_pylist()) == {0, 1}
+
+
+def test_failures_are_keyed_by_fleet_and_site() -> None:
+    [(key, value)] = run(frame(success(), failure(locationId={"type": "x", "id": 17}))).failures
+    document = msgspec.json.decode(value)
+    assert key.startswith(b"demo/")
+    assert document["id"] == f"{EPOCH}-w2-41-1"
+
+
+def test_one_bad_line_among_999_good_ones_costs_itself_only() -> None:
+    lines = [envelope(success()) for _ in range(1000)]
+    lines[321] = lines[321][:-7]
+    outputs = run(b"\n".join(lines))
+    [reject] = rejects(outputs)
+    assert outputs.batch.num_rows == 999
+    assert (reject.index, reject.code, original_bytes(reject)) == (321, Code.NOT_JSON, lines[321])
+    assert reject.id == f"{EPOCH}-w2-41-321"
+    assert dict(outputs.rejects[0][0]) == {
+        "epoch": EPOCH.encode(),
+        "stream": b"client_events",
+        "source_partition": b"2",
+        "source_offset": b"41",
+        "index": b"321",
+    }
+
+
+def test_a_frame_without_a_good_line_is_written_all_the_same() -> None:
+    outputs = run(b"no JSON")
+    assert read_arrow(outputs.enriched).num_rows == 0
+    assert read_headers(outputs.headers).rejected == 1
+
+
+@pytest.mark.parametrize("value", [b"", b"\n\n"])
+def test_an_empty_record_has_an_outcome(value: bytes) -> None:
+    outputs = run(value)
+    assert [reject.code for reject in rejects(outputs)] == [Code.EMPTY_RECORD]
+    assert read_headers(outputs.headers).lines == 1
+
+
+def test_a_bare_event_takes_what_the_records_headers_say() -> None:
+    outputs = run(
+        msgspec.json.encode(network_log()),
+        stream="connection_logs",
+        fleet=b"demo",
+        device=b"phone-7",
+        received_at=b"2025-11-21T09:00:00Z",
+    )
+    [row] = read_arrow(outputs.enriched).to_pylist()
+    assert (row["fleet"], row["device_id"]) == ("demo", "phone-7")
+    assert row["received_at"].isoformat() == "2025-11-21T09:00:00+00:00"
+
+
+def test_without_another_word_an_event_was_received_when_its_record_was() -> None:
+    [row] = read_arrow(run(msgspec.json.encode(success()), fleet=b"demo").enriched).to_pylist()
+    assert row["received_at"].timestamp() * 1_000_000 == RECEIVED_AT
+
+
+class Bug(Exception):
+    """What a step should never raise."""
+
+
+@pytest.fixture
+def buggy(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Steps that fail on frames with a client of vendor 'cafe'; the list counts the calls."""
+    calls: list[int] = []
+
+    def enrich(stream: Stream, columns: Any, *args: Any, **options: Any) -> Any:
+        calls.append(len(columns["fleet"]))
+        if any(mac.startswith("ca:fe") for mac in columns["mac"].to_pylist()):
+            raise Bug("not a café")
+        return enrich_rightly(stream, columns, *args, **options)
+
+    monkeypatch.setattr(module, "enrich", enrich)
+    return calls
+
+
+def test_a_line_that_crashes_a_step_is_set_aside_and_the_others_go_on(buggy: list[int]) -> None:
+    bad = envelope(success(macAddress="CA:FE:00:00:00:01"))
+    outputs = run(b"\n".join([envelope(success()), bad, b"no JSON", envelope(failure())]))
+    crash, syntax = rejects(outputs)
+    assert (crash.index, crash.kind, crash.stage) == (1, Kind.CRASH, "enrich")
+    assert (crash.detail, original_bytes(crash)) == ("Bug: not a café", bad)
+    assert (crash.fleet, crash.received_at) == ("demo", RECEIVED_AT)
+    assert (syntax.index, syntax.code) == (2, Code.NOT_JSON)
+    assert set(read_arrow(outputs.enriched).column("index").to_pylist()) == {0, 3}
+    assert outputs.crashed == 1
+    assert read_headers(outputs.headers).lines == 4
+
+
+def test_the_whole_frame_is_tried_again_before_it_is_taken_apart(buggy: list[int]) -> None:
+    run(frame(success(), success(macAddress="CA:FE:00:00:00:01")))
+    assert buggy == [2, 2, 2, 1, 1]
+
+
+def test_a_bug_in_a_side_output_costs_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise Bug
+
+    monkeypatch.setattr(module, "failure_records", fail)
+    outputs = run(frame(failure()))
+    assert (outputs.batch.num_rows, outputs.failures) == (1, [])
+
+
+def test_originals_that_would_not_fit_a_record_are_cut() -> None:
+    line = b"x" * (LIMIT // 2)
+    [reject] = rejects(run(line))
+    assert original_bytes(reject) == line[:CUT_BYTES]
+    assert reject.detail.endswith(f"only the first {CUT_BYTES} of {len(line)} bytes are kept")
+
+
+def test_a_record_whose_outcome_would_not_fit_becomes_one_reject() -> None:
+    random = Random(1)
+    names = [random.randbytes(200).hex() for _ in range(150)]
+    value = frame(*(network_log(network_name=name) for name in names))
+    outputs = run(value, stream="connection_logs", limit=20_000)
+    [reject] = rejects(outputs)
+    assert (reject.code, reject.index, read_headers(outputs.headers).lines) == (Code.TOO_LARGE, 0, 1)
+    assert outputs.failures == []
+
+
+def test_a_record_that_decompresses_without_end_is_not_looked_into() -> None:
+    [reject] = rejects(run(b" " * (8 * LIMIT + 1)))
+    assert (reject.code, reject.index) == (Code.TOO_LARGE, 0)
+    assert len(original_bytes(reject)) == CUT_BYTES
