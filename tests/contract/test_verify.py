@@ -1,0 +1,116 @@
+"""verify finds damage in a live table: a deleted row, a doubled one, a rollup off by one, a lost frame."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from stored import EPOCH, store
+from stores import settings_of
+
+from builders import success
+from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.settings import Settings
+from tidegate.store.client import connect
+from tidegate.store.migrate import migrate
+from tidegate.verify.command import verify
+from tidegate.verify.report import Report
+
+FRAMES = 4
+EVENTS = 5  # of each frame
+
+
+@pytest.fixture
+def settings(clickhouse: ClickHouseServer) -> Settings:
+    return settings_of(clickhouse)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[Client]:
+    """A store of a few batches whose books balance, a planned batch of a zombie among them."""
+    client = connect(settings, database="")
+    migrate(client, settings)
+    client.database = settings.clickhouse_database
+    for offset in range(FRAMES):
+        store(client, "client_events", *[success() for _ in range(EVENTS)], offset=offset)
+        plan(client, offset, offset)
+    plan(client, 2, 3, generation=0)  # a zombie's, never carried out: generation 1 begins before it
+    yield client
+    client.command(f"DROP DATABASE {settings.clickhouse_database}")
+    client.close()
+
+
+def plan(client: Client, first: int, last: int, *, generation: int = 1) -> None:
+    rows = (last - first + 1) * EVENTS
+    client.command(
+        f"INSERT INTO {client.database}.sink_batches VALUES ('{EPOCH}', 'client_events', 0, {first}, {last},"
+        f" {first - 1}, {first}, {last}, {last - first + 1}, {rows}, {rows}, 0, 0, ['2025-11-21'], '1',"
+        f" {generation}, 'test', now64(6))"
+    )
+
+
+def check(client: Client, settings: Settings) -> Report:
+    return verify(client, settings, kafka=False)
+
+
+def test_a_sound_store_balances(client: Client, settings: Settings) -> None:
+    report = check(client, settings)
+    assert report.findings == []
+    (books,) = report.books
+    assert (books.frames, books.accepted, books.stored) == (FRAMES, FRAMES * EVENTS, FRAMES * EVENTS)
+    assert json.loads(report.as_json())["balanced"] is True
+
+
+def test_a_deleted_row_is_found_with_its_batch(client: Client, settings: Settings) -> None:
+    client.command(
+        f"ALTER TABLE {client.database}.client_events DELETE WHERE offset = 2 AND index = 3"
+        " SETTINGS mutations_sync = 2"
+    )
+    finding, *rollups = check(client, settings).findings
+    assert "raw offsets 2 to 2: the ledger has 5 accepted, table client_events has 4 rows" in finding.what
+    assert client.query(finding.sql).result_rows == [(2, 4, 4)]
+    assert len(rollups) == 3  # the three levels have one event more than their base
+
+
+def test_a_doubled_row_is_found_with_its_batch(client: Client, settings: Settings) -> None:
+    client.command(
+        f"INSERT INTO {client.database}.client_events SELECT * FROM {client.database}.client_events"
+        " WHERE offset = 1 AND index = 0"
+    )
+    (finding,) = check(client, settings).findings  # the rollups have it twice as well
+    assert "raw offsets 1 to 1" in finding.what
+    assert "6 rows, 1 of them doubled" in finding.what
+
+
+def test_a_rollup_that_is_off_by_one_is_found(client: Client, settings: Settings) -> None:
+    client.command(
+        f"INSERT INTO {client.database}.client_events_1d (fleet, bucket, received_day, events)"
+        " VALUES ('demo', '2025-11-21 00:00:00', '2025-11-21', 1)"
+    )
+    (finding,) = check(client, settings).findings
+    assert "client_events_1d has 21 events of 2025-11-21, client_events has 20" in finding.what
+    assert client.query(finding.sql).result_rows == [(21,)]
+
+
+def test_a_lost_frame_is_found(client: Client, settings: Settings) -> None:
+    plan(client, FRAMES + 1, FRAMES + 1)
+    store(client, "client_events", *[success() for _ in range(EVENTS)], offset=FRAMES + 1)
+    (finding,) = check(client, settings).findings
+    assert f"the batch from raw offset {FRAMES + 1} does not follow offset {FRAMES - 1}" in finding.what
+    assert client.query(finding.sql).row_count == 2  # the batches on both sides of the gap
+
+
+def test_a_gap_that_an_operator_accepted_stays_on_record_and_balances(
+    client: Client, settings: Settings
+) -> None:
+    plan(client, FRAMES + 1, FRAMES + 1)
+    store(client, "client_events", *[success() for _ in range(EVENTS)], offset=FRAMES + 1)
+    client.command(
+        f"INSERT INTO {client.database}.sink_gaps VALUES ('{EPOCH}', 'client_events', 0, {FRAMES - 1},"
+        f" {FRAMES + 1}, now64(6), 1, 'operator', 'the broker lost its disk', now64(6))"
+    )
+    report = check(client, settings)
+    assert report.balanced
+    assert report.accepted_gaps == 1
