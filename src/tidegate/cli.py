@@ -43,7 +43,10 @@ class Commands(click.Group):
 
 
 class Tidegate(Commands):
-    elsewhere = {"simulate": "tidegate.simulate.command:simulate"}
+    elsewhere = {
+        "simulate": "tidegate.simulate.command:simulate",
+        "verify": "tidegate.verify.command:command",
+    }
 
 
 class Sink(Commands):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from datetime import date
+from datetime import date, datetime
 
+import click
 from clickhouse_connect.driver.client import Client
 from rich.console import Console
 
 from tidegate.errors import RetryLater
-from tidegate.settings import Settings
+from tidegate.settings import Settings, load
 from tidegate.store.client import connect, infrastructure
+from tidegate.telemetry import configure_logging
 from tidegate.topics import read_epoch
 from tidegate.verify.books import SINCE, UNTIL, Books, read
 from tidegate.verify.in_flight import InFlight, in_flight
@@ -40,23 +43,44 @@ def _in_flight(settings: Settings, books: list[Books]) -> list[InFlight]:
         return []
 
 
-def run(
-    settings: Settings, *, since: date, until: date, as_json: bool, watch: float | None, kafka: bool
-) -> int:
-    """The command: report once, or every `watch` seconds until interrupted. Returns the exit status."""
-    client = connect(settings)
+_DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+
+@click.command("verify")
+@click.option("--since", type=_DAY, help="First received day, YYYY-MM-DD  [default: all that is there]")
+@click.option("--until", type=_DAY, help="Last received day, inclusive  [default: all that is there]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@click.option("--watch", is_flag=True, help="Again and again until interrupted.")
+@click.option(
+    "--every", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds, for --watch."
+)
+@click.option("--kafka/--no-kafka", default=True, help="Whether to ask the broker for what is in flight.")
+def command(
+    since: datetime | None, until: datetime | None, as_json: bool, watch: bool, every: float, kafka: bool
+) -> None:
+    """Compare the books with the tables and their rollups. Exit status 1 where they do not balance."""
+    configure_logging("verify", "critical")
+    loaded = load()
+    client = connect(loaded)
     console = Console()
     try:
         while True:
-            report = verify(client, settings, since=since, until=until, kafka=kafka)
+            report = verify(
+                client,
+                loaded,
+                since=since.date() if since else SINCE,
+                until=until.date() if until else UNTIL,
+                kafka=kafka,
+            )
             if as_json:
-                print(report.as_json().decode())
+                click.echo(report.as_json().decode())
             else:
                 show(report, console)
-            if watch is None:
-                return 0 if report.balanced else 1
-            time.sleep(watch)
+            if not watch:
+                break
+            time.sleep(every)
     except KeyboardInterrupt:
-        return 0
+        pass
     finally:
         client.close()
+    sys.exit(0 if report.balanced else 1)
