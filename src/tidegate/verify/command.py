@@ -63,6 +63,7 @@ def command(
     loaded = load()
     client = connect(loaded)
     console = Console()
+    status = 0
     try:
         while True:
             report = verify(
@@ -76,6 +77,7 @@ def command(
                 click.echo(report.as_json().decode())
             else:
                 show(report, console)
+            status = 0 if report.balanced else 1
             if not watch:
                 break
             time.sleep(every)
@@ -83,4 +85,4 @@ def command(
         pass
     finally:
         client.close()
-    sys.exit(0 if report.balanced else 1)
+    sys.exit(status)
