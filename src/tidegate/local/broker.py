@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tidegate.errors import RetryLater, UsageError
-from tidegate.local.child import Child, claim_address
+from tidegate.local.child import Child, claim_address, reachable
 
 
 class Broker(Protocol):
@@ -43,18 +43,18 @@ class EmbeddedBroker:
     durable = False
 
     def __init__(self, listen: str, log_path: Path, *, setting: str = "kafka_listen") -> None:
-        self.bootstrap = listen
+        self.bootstrap = reachable(listen)
+        self._listen = listen
         self._setting = setting
-        url = f"tcp://{listen}"
         self.child = Child(
             "broker",
             [
                 broker_binary(),
                 "broker",
                 "--listener-url",
-                url,
+                f"tcp://{listen}",
                 "--advertised-listener-url",
-                url,
+                f"tcp://{self.bootstrap}",
                 "--storage-engine",
                 "memory://tansu/",
                 "--silent",
@@ -63,7 +63,7 @@ class EmbeddedBroker:
         )
 
     def start(self) -> None:
-        claim_address(self.bootstrap, self._setting)
+        claim_address(self._listen, self._setting)
         self.child.start()
         await_metadata(self.child, self.bootstrap, 30.0)
 
@@ -90,13 +90,17 @@ def broker_binary() -> str:
 
 
 def await_metadata(child: Child, bootstrap: str, seconds: float) -> None:
-    """Wait until the broker answers a metadata request. Raises RetryLater when it dies or stays silent."""
+    """Wait until the broker answers a metadata request.
+
+    Raises RetryLater when it dies, or stays silent and is killed for it.
+    """
     deadline = time.monotonic() + seconds
     while child.running and time.monotonic() < deadline:
         if answers(bootstrap):
             return
         time.sleep(0.05)
     state = "does not answer" if child.running else f"ended with status {child.status}"
+    child.kill()
     raise RetryLater(f"the broker on {bootstrap} {state}:\n{child.tail()}")
 
 

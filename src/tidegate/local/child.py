@@ -119,6 +119,12 @@ def claim_address(listen: str, setting: str) -> tuple[str, int]:
     return host, port
 
 
+def reachable(listen: str) -> str:
+    """The address under which a server on `listen` is found from this machine."""
+    host, _, port = listen.rpartition(":")
+    return f"127.0.0.1:{port}" if host in ("0.0.0.0", "", "[::]", "::", "*") else listen
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that nothing listened on a moment ago."""
     with socket.socket() as probe:

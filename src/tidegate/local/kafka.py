@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tidegate.errors import RetryLater, UsageError
 from tidegate.local.broker import await_metadata
-from tidegate.local.child import Child, claim_address, free_port
+from tidegate.local.child import Child, claim_address, free_port, reachable
 
 VERSION = "4.1.0"
 HEAP = "-Xmx768m"
@@ -51,7 +51,8 @@ class KafkaBroker:
         jars: str = "",
         setting: str = "kafka_listen",
     ) -> None:
-        self.bootstrap = listen
+        self.bootstrap = reachable(listen)
+        self._listen = listen
         self._setting = setting
         self._jars = jars
         self._folder = data_dir.resolve()
@@ -60,7 +61,7 @@ class KafkaBroker:
 
     def start(self) -> None:
         """Fetch the jars if need be, format the folder on the first start, run, wait for an answer."""
-        claim_address(self.bootstrap, self._setting)
+        claim_address(self._listen, self._setting)
         java = _program("java", "a Java runtime, version 17 or later")
         classpath = f"{find_jars(self._jars)}/*"
         properties = self._write_configuration(free_port())
@@ -89,7 +90,7 @@ class KafkaBroker:
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller_port}",
+            "listeners": f"PLAINTEXT://{self._listen},CONTROLLER://127.0.0.1:{controller_port}",
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tidegate.errors import RetryLater
-from tidegate.local.child import Child, claim_address
+from tidegate.local.child import Child, claim_address, reachable
 
 
 class ClickHouseServer:
@@ -19,7 +19,7 @@ class ClickHouseServer:
     def __init__(
         self, listen: str, path: Path, log_path: Path, *, setting: str = "clickhouse_listen"
     ) -> None:
-        self.url = f"http://{listen}"
+        self.url = f"http://{reachable(listen)}"
         self._listen = listen
         self._setting = setting
         argv = [sys.executable, "-m", "tidegate.local.clickhouse", "--path", str(path), "--listen", listen]
@@ -29,11 +29,11 @@ class ClickHouseServer:
 
     def start(self) -> None:
         """Spawn it and wait for its ping. UsageError if the port is taken, RetryLater if it does not come."""
-        host, port = claim_address(self._listen, self._setting)
+        claim_address(self._listen, self._setting)
         self.child.start()
         deadline = time.monotonic() + 60.0
         while self.child.running and time.monotonic() < deadline:
-            if pings(host, port):
+            if pings(self.url):
                 return
             time.sleep(0.05)
         state = "does not answer" if self.child.running else f"ended with status {self.child.status}"
@@ -44,9 +44,9 @@ class ClickHouseServer:
         self.child.stop(30.0)
 
 
-def pings(host: str, port: int) -> bool:
+def pings(url: str) -> bool:
     """Whether /ping is answered."""
-    connection = http.client.HTTPConnection(host, port, timeout=2.0)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=2.0)
     try:
         connection.request("GET", "/ping")
         return connection.getresponse().status == 200

@@ -1,0 +1,92 @@
+"""Whether everything that the broker has acknowledged is in ClickHouse: Kafka's ends against the ledger."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from tidegate.contracts.topics import STREAMS, Stream, raw
+from tidegate.errors import RetryLater
+
+Ends = dict[tuple[Stream, int], int]  # the offset behind the last record of each raw partition
+
+
+class Batch(NamedTuple):
+    """The newest batch of a partition in the ledger."""
+
+    first: int
+    last: int
+    accepted: int
+
+
+class Ledger:
+    """Reads the sink's ledger of one epoch."""
+
+    def __init__(self, url: str, database: str, epoch: str) -> None:
+        self._url = url
+        self._database = database
+        self._epoch = epoch
+
+    def missing(self, ends: Ends) -> int:
+        """How many raw records are not stored yet. Raises RetryLater while ClickHouse is away."""
+        batches = self._newest()
+        missing = 0
+        for (stream, partition), end in ends.items():
+            batch = batches.get((stream, partition))
+            if batch is None:
+                missing += end
+            elif batch.last < end - 1:
+                missing += end - 1 - batch.last
+            elif self._rows(stream, partition, batch) < batch.accepted:
+                missing += batch.last - batch.first + 1  # planned, and still on its way in
+        return missing
+
+    def _newest(self) -> dict[tuple[str, int], Batch]:
+        rows = self._query(
+            "SELECT stream, partition, argMax((first, last, accepted), (last, planned_at)) AS newest"
+            f" FROM {self._database}.sink_batches WHERE epoch = {{epoch:String}} GROUP BY stream, partition"
+        )
+        return {(stream, partition): Batch(*map(int, newest)) for stream, partition, newest in rows}
+
+    def _rows(self, stream: Stream, partition: int, batch: Batch) -> int:
+        [[count]] = self._query(
+            f"SELECT count() FROM {self._database}.{stream} WHERE epoch = {{epoch:String}}"
+            f" AND partition = {partition} AND offset BETWEEN {batch.first} AND {batch.last}"
+        )
+        return int(count)
+
+    def _query(self, sql: str) -> list[list[Any]]:
+        arguments = {"query": sql, "param_epoch": self._epoch, "default_format": "JSONCompactEachRow"}
+        try:
+            with urllib.request.urlopen(
+                f"{self._url}/?{urllib.parse.urlencode(arguments)}", timeout=10
+            ) as answer:
+                return [json.loads(line) for line in answer.read().splitlines()]
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RetryLater(error.read().decode("utf-8", "replace").strip()) from error
+        except OSError as error:
+            raise RetryLater(f"ClickHouse does not answer: {error}") from error
+
+
+def raw_ends(bootstrap: str) -> Ends:
+    """Where the raw topics end now, partitions without a record left out. Raises RetryLater."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "tidegate-drain", "log_level": 0})
+    try:
+        ends: Ends = {}
+        for stream in STREAMS:
+            topic = raw(stream)
+            for partition in consumer.list_topics(topic, timeout=5).topics[topic].partitions:
+                _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5)
+                if end > 0:
+                    ends[(stream, partition)] = end
+        return ends
+    except KafkaException as error:
+        raise RetryLater(f"the broker does not answer: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
