@@ -47,19 +47,25 @@ class Result:
 def measure(events: int, *, frame: int = workload.FRAME_EVENTS, seed: int = 1, **settings: object) -> Result:
     """One run on engines of its own. Keyword arguments are settings, e.g. sink_batch_rows=200_000."""
     with Stack(**settings) as stack:
-        loaded = workload.preload(
-            stack.settings.kafka_bootstrap,
-            workload.frames(events, stack.settings.kafka_partitions, size=frame, seed=seed),
-        )
-        stack.start("worker", "sink")
-        while stack.metrics("worker").get("tidegate_worker_frames_total", 0.0) == 0.0:
-            stack.check()
-            time.sleep(0.01)
-        begin, clock = time.monotonic(), CpuClock(stack.pids())
-        await_stored(stack, loaded.events)
-        result = Result(loaded.events, time.monotonic() - begin, clock.seconds())
-        result.rss = {name: usage(pid).rss for name, pid in stack.pids().items()}
-        return result
+        return measure_on(stack, events, frame=frame, seed=seed)
+
+
+def measure_on(stack: Stack, events: int, *, frame: int = workload.FRAME_EVENTS, seed: int = 1) -> Result:
+    """One run on a fresh stack; worker and sink are stopped again behind it."""
+    loaded = workload.preload(
+        stack.settings.kafka_bootstrap,
+        workload.frames(events, stack.settings.kafka_partitions, size=frame, seed=seed),
+    )
+    stack.start("worker", "sink")
+    while stack.metrics("worker").get("tidegate_worker_frames_total", 0.0) == 0.0:
+        stack.check()
+        time.sleep(0.01)
+    begin, clock = time.monotonic(), CpuClock(stack.pids())
+    await_stored(stack, loaded.events)
+    result = Result(loaded.events, time.monotonic() - begin, clock.seconds())
+    result.rss = {name: usage(pid).rss for name, pid in stack.pids().items()}
+    stack.stop_roles()
+    return result
 
 
 def await_stored(stack: Stack, count: int) -> None:

@@ -139,10 +139,13 @@ class Stack:
         children = {"broker": self.broker.child, "clickhouse": self.clickhouse.child, **self.roles}
         return {name: child.pid for name, child in children.items() if child.pid is not None}
 
-    def stop(self) -> None:
+    def stop_roles(self) -> None:
         for role in ("gateway", "worker", "sink", "api"):
             if role in self.roles:
                 self.roles.pop(role).stop(20.0)
+
+    def stop(self) -> None:
+        self.stop_roles()
         self.clickhouse.stop()
         self.broker.stop()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,85 @@
+"""`make bench`: everything in one run, the contenders in turn, and one table.
+
+python -m benchmarks [--quick] [--repeat 3] [--minutes 10] [--only pipeline,…] [--write]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchmarks import engine, ingest, latency, memory, pipeline, table
+from benchmarks.peers import run as peers
+from benchmarks.stack import Stack
+from benchmarks.table import Findings
+from benchmarks.usage import machine
+
+PARTS = ("pipeline", "engine", "peers", "ingest", "latency", "memory")
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+
+
+@click.command()
+@click.option("--repeat", default=3, show_default=True, help="Repetitions; the table shows medians.")
+@click.option("--events", default=2_000_000, show_default=True, help="Events of a Kafka → ClickHouse run.")
+@click.option("--minutes", default=10.0, show_default=True, help="Length of the memory run.")
+@click.option("--quick", is_flag=True, help="One repetition of everything, about three minutes.")
+@click.option("--only", default=",".join(PARTS), show_default=True, help="Parts to measure.")
+@click.option("--write", is_flag=True, help="Write the table into docs/performance.md.")
+def main(repeat: int, events: int, minutes: float, quick: bool, only: str, write: bool) -> None:
+    """Measure Tidegate beside what one would use instead."""
+    wanted = set(only.split(","))
+    if unknown := wanted - set(PARTS):
+        raise click.UsageError(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(PARTS)}")
+    if quick:
+        repeat, events, minutes = 1, min(events, 500_000), min(minutes, 1.0)
+    click.echo(machine())
+    found = Findings()
+    for number in range(1, repeat + 1):
+        click.echo(f"repetition {number} of {repeat}")
+        _repetition(found, wanted, number, events, quick)
+    if "memory" in wanted:
+        click.echo(f"memory, {minutes:g} minutes")
+        found.memory = memory.measure(minutes=minutes, tell=lambda text: click.echo(f"  {text}"))
+    text = table.render(found)
+    click.echo("\n" + text)
+    if write:
+        table.write(PAGE, text)
+        click.echo(f"\nwritten to {PAGE}")
+
+
+def _repetition(found: Findings, wanted: set[str], number: int, events: int, quick: bool) -> None:
+    """Each contender once."""
+    if wanted & {"pipeline", "engine", "peers"}:
+        with Stack() as stack:
+            if wanted & {"pipeline", "engine"}:
+                _add(found, table.PIPELINE, pipeline.measure_on(stack, events, seed=number))
+            if "engine" in wanted:
+                _add(found, table.ENGINE_ROWS, engine.rows(stack))
+                _add(found, table.ENGINE_DOCUMENTS, engine.documents(stack, events // 2, number))
+            if "peers" in wanted:
+                _add(found, table.FAUST, peers.measure(stack, "faust", events // 25, number))
+                _add(found, table.AIOKAFKA, peers.measure(stack, "aiokafka", events // 4, number))
+    if "ingest" in wanted:
+        ladder = []
+        with Stack() as stack:
+            for step in ingest.knee(stack, seconds=8.0 if quick else ingest.SECONDS):
+                click.echo(f"  {step.describe()}")
+                ladder.append(step)
+        found.ladders.append(ladder)
+    if "latency" in wanted:
+        with Stack() as stack:
+            stack.start("gateway", "worker", "sink")
+            stack.await_ready("gateway", "worker", "sink")
+            one = latency.measure(stack, seconds=10.0 if quick else 30.0)
+            click.echo(f"  POST → queryable: {one.describe()}")
+            found.latency.append(one)
+
+
+def _add(found: Findings, name: str, result: pipeline.Result) -> None:
+    click.echo(f"  {name}: {result.describe()}")
+    found.add(name, result)
+
+
+if __name__ == "__main__":
+    main()

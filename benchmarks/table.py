@@ -1,0 +1,153 @@
+"""The results as Markdown, for the terminal and for docs/performance.md."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.ingest import LIMIT_SECONDS, Step
+from benchmarks.latency import Latency
+from benchmarks.memory import Memory
+from benchmarks.pipeline import Result
+from benchmarks.usage import machine
+
+PIPELINE = "Tidegate, Kafka → ClickHouse"
+FAUST = "Faust, one event a record, pydantic"
+AIOKAFKA = "aiokafka, one event a record, pydantic"
+ENGINE_ROWS = "ClickHouse alone, JSONEachRow of Tidegate's rows, with rollups"
+ENGINE_DOCUMENTS = "ClickHouse alone, JSONEachRow of the client events as sent, plain table"
+HTTP = "Tidegate, HTTP → queryable, highest sustained rate"
+BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a whole run found; lists hold one entry a repetition."""
+
+    results: dict[str, list[Result]] = field(default_factory=dict)
+    ladders: list[list[Step]] = field(default_factory=list)  # the knee's steps, a ladder a repetition
+    latency: list[Latency] = field(default_factory=list)
+    memory: Memory | None = None
+
+    def add(self, name: str, result: Result) -> None:
+        self.results.setdefault(name, []).append(result)
+
+
+def median_cpu(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for run in runs for name in run)
+    return {name: statistics.median(run.get(name, 0.0) for run in runs) for name in names}
+
+
+def render(found: Findings) -> str:
+    """Markdown: the machine, the table of speeds, the knee, latency and memory."""
+    parts = [f"Measured on {datetime.now(UTC):%Y-%m-%d}, {machine()}; everything on the same cores."]
+    parts += [_speeds(found)]
+    if found.ladders:
+        parts.append(_ladder(found.ladders))
+    if found.latency:
+        parts.append(_latency(found.latency))
+    if found.memory is not None:
+        parts.append(_memory(found.memory))
+    return "\n\n".join(part for part in parts if part)
+
+
+def sustained(ladder: Sequence[Step]) -> Step | None:
+    """The highest step of a ladder that was sustained."""
+    good = [step for step in ladder if step.sustained]
+    return good[-1] if good else None
+
+
+def _speeds(found: Findings) -> str:
+    rows = []
+    pipeline = found.results.get(PIPELINE)
+    ours = statistics.median(result.rate for result in pipeline) if pipeline else None
+    for name, results in found.results.items():
+        rate = statistics.median(result.rate for result in results)
+        ratio = f"{ours / rate:.2g} ×" if ours is not None and name != PIPELINE else ""
+        cpu = median_cpu([result.cpu_per_million() for result in results])
+        spread = f"{min(r.rate for r in results):,.0f}–{max(r.rate for r in results):,.0f}"
+        rows.append((name, f"{rate:,.0f}", spread, ratio, cpu, len(results)))
+    tops = [top for top in map(sustained, found.ladders) if top is not None]
+    if tops:
+        rates = [top.load.rate for top in tops]
+        cpu = median_cpu([top.cpu for top in tops])
+        spread = f"{min(rates):,.0f}–{max(rates):,.0f}"
+        rows.append((HTTP, f"{statistics.median(rates):,.0f}", spread, "", cpu, len(tops)))
+    if not rows:
+        return ""
+    lines = [
+        "| what | events/s | runs | Tidegate is | CPU s per million events |",
+        "| --- | ---: | ---: | ---: | --- |",
+    ]
+    for name, rate_text, spread, ratio, cpu, count in rows:
+        detail = ", ".join(f"{process} {seconds:.2f}" for process, seconds in cpu.items())
+        lines.append(
+            f"| {name} | {rate_text} | {count}: {spread} | {ratio} | **{sum(cpu.values()):.1f}**: {detail} |"
+        )
+    return "\n".join(lines)
+
+
+def _ladder(ladders: Sequence[Sequence[Step]]) -> str:
+    lines = [
+        "HTTP → queryable as the offered rate grows. Sustained: all acked, 99 of 100 posts answered within "
+        f"{LIMIT_SECONDS:g} s, all queryable within {LIMIT_SECONDS:g} s of the last answer.",
+        "",
+        "| offered events/s | acked events/s | post p50 | post p99 | queryable after | sustained |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    offered = sorted({step.load.offered for ladder in ladders for step in ladder})
+    for rate in offered:
+        steps = [step for ladder in ladders for step in ladder if step.load.offered == rate]
+        acked = statistics.median(step.load.rate for step in steps)
+        p50 = statistics.median(step.load.quantile(0.5) for step in steps) * 1000
+        p99 = statistics.median(step.load.quantile(0.99) for step in steps) * 1000
+        behind = statistics.median(step.behind for step in steps)
+        good = sum(step.sustained for step in steps)
+        lines.append(
+            f"| {rate:,.0f} | {acked:,.0f} | {p50:,.0f} ms | {p99:,.0f} ms | {behind:.2f} s "
+            f"| {good} of {len(steps)} |"
+        )
+    return "\n".join(lines)
+
+
+def _latency(runs: Sequence[Latency]) -> str:
+    p50 = statistics.median(run.quantile(0.5) for run in runs) * 1000
+    p99 = statistics.median(run.quantile(0.99) for run in runs) * 1000
+    probes = sum(len(run.probes) for run in runs)
+    missing = sum(run.missing for run in runs)
+    tail = f"; {missing} never came" if missing else ""
+    return (
+        "POST of a single event → found by SQL, beside 20,000 events/s: "
+        f"p50 {p50:,.0f} ms, p99 {p99:,.0f} ms ({probes} probes in {len(runs)} runs{tail})."
+    )
+
+
+def _memory(memory: Memory) -> str:
+    lines = [
+        f"Memory (RSS, MiB) in {memory.minutes:g} minutes at {memory.rate:,.0f} events/s over HTTP "
+        f"({memory.events:,} events). The embedded broker keeps what it was given.",
+        "",
+        "| process | after a minute | at the end | highest |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, first in memory.first.items():
+        lines.append(
+            f"| {name} | {first >> 20:,} | {memory.last[name] >> 20:,} | {memory.highest[name] >> 20:,} |"
+        )
+    return "\n".join(lines)
+
+
+def write(path: Path, text: str) -> None:
+    """Put the result between the marks of a page; at its end where there are none."""
+    page = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
+    section = f"{BEGIN}\n\n{text}\n\n{END}"
+    if BEGIN in page and END in page:
+        head, _, rest = page.partition(BEGIN)
+        page = head + section + rest.partition(END)[2]
+    else:
+        page = page.rstrip() + "\n\n" + section + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
