@@ -1,0 +1,129 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegate.contracts.formats import (
+    EPOCH,
+    LATITUDE,
+    LONGITUDE,
+    MICROS_LIMIT,
+    MILLIS_LIMIT,
+    SECONDS_LIMIT,
+    OutOfRange,
+    micros_by_magnitude,
+    parse_mac,
+    parse_mccmnc,
+    parse_time,
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["00:1A:2B:3C:4D:5E", "00:1a:2b:3c:4d:5e", "00-1A-2B-3c-4d-5e", "001a.2b3c.4d5e", "001A2B3C4D5E"],
+)
+def test_a_mac_in_any_usual_spelling(text: str) -> None:
+    assert parse_mac(text) == "00:1a:2b:3c:4d:5e"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "00:1a:2b:3c:4d",
+        "00:1a-2b:3c:4d:5e",
+        "00:1a:2b:3c:4d:5g",
+        " 00:1a:2b:3c:4d:5e",
+        "00:1a:2b:3c:4d:5e\n",
+    ],
+)
+def test_no_mac(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_mac(text)
+
+
+@given(st.datetimes(datetime(1900, 1, 2), datetime(2299, 12, 30)), st.integers(-14 * 60, 14 * 60))
+def test_a_time_is_read_in_its_zone(moment: datetime, minutes: int) -> None:
+    offset = timedelta(minutes=minutes)
+    sign = "-" if minutes < 0 else "+"
+    zone = f"{sign}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
+    micros = parse_time(moment.isoformat() + zone)
+    assert EPOCH + timedelta(microseconds=micros) == moment.replace(tzinfo=UTC) - offset
+
+
+def test_a_time_without_zone_is_utc_and_a_date_its_first_moment() -> None:
+    assert parse_time("2024-01-14") == parse_time("2024-01-14T00:00:00Z") == 1_705_190_400_000_000
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01", "1705190400", "2024-01-14T25:00:00Z"])
+def test_no_time(text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_time(text)
+    assert not isinstance(caught.value, OutOfRange)
+
+
+@pytest.mark.parametrize("text", ["1899-12-31", "2300-01-01", "0001-01-01T00:00:00+14:00"])
+def test_a_time_that_clickhouse_cannot_hold(text: str) -> None:
+    with pytest.raises(OutOfRange):
+        parse_time(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "micros"),
+    [
+        (1495010943, 1_495_010_943_000_000),
+        (1495010618000, 1_495_010_618_000_000),
+        (1505109958843842, 1_505_109_958_843_842),
+        (1495010943.5, 1_495_010_943_500_000),
+        (0, 0),
+        (SECONDS_LIMIT, MICROS_LIMIT - 999_999),
+        (SECONDS_LIMIT + 1, (SECONDS_LIMIT + 1) * 1000),
+        (MILLIS_LIMIT, MICROS_LIMIT - 999),
+        (MILLIS_LIMIT + 1, MILLIS_LIMIT + 1),
+        (MICROS_LIMIT, MICROS_LIMIT),
+    ],
+)
+def test_the_unit_of_an_epoch_time_is_told_by_its_magnitude(value: float, micros: int) -> None:
+    assert micros_by_magnitude(value) == micros
+
+
+@pytest.mark.parametrize("value", [-1, MICROS_LIMIT + 1, float("inf"), float("nan")])
+def test_no_epoch_time(value: float) -> None:
+    with pytest.raises(OutOfRange):
+        micros_by_magnitude(value)
+
+
+@pytest.mark.parametrize("value", ["40.7128", "-90", "+90.0", 0, -74.006])
+def test_degrees_as_text_or_number(value: str | float) -> None:
+    assert LATITUDE.parse(value) == float(value)
+
+
+@pytest.mark.parametrize("value", ["", "nan", "inf", "1e1", "40,7", " 40", "٤٠", "1_0"])
+def test_no_degrees(value: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        LONGITUDE.parse(value)
+    assert not isinstance(caught.value, OutOfRange)
+
+
+@pytest.mark.parametrize("value", ["90.1", -91, "181"])
+def test_degrees_beyond_the_pole(value: str | float) -> None:
+    with pytest.raises(OutOfRange):
+        LATITUDE.parse(value)
+
+
+@pytest.mark.parametrize("text", ["31026", "310260", "00101"])
+def test_mcc_and_mnc_stay_as_they_stand(text: str) -> None:
+    assert parse_mccmnc(text) == text
+
+
+@pytest.mark.parametrize("text", ["3102", "3102600", "31026 ", "310-26", "٣١٠٢٦"])
+def test_no_mcc_and_mnc(text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_mccmnc(text)
+    assert not isinstance(caught.value, OutOfRange)
+
+
+def test_a_country_code_that_nobody_has() -> None:
+    with pytest.raises(OutOfRange):
+        parse_mccmnc("10026")
