@@ -39,8 +39,9 @@ class Gateway:
         await self._pages(scope, receive, send)  # type: ignore[arg-type]
 
 
-def pages(settings: Settings, not_ready: Reasons) -> FastAPI:
-    """Everything but ingest. `not_ready` says why writes would be answered 503, empty if they would not."""
+def pages(settings: Settings, not_ready: Reasons, before_scrape: Callable[[], None]) -> FastAPI:
+    """Everything but ingest. `not_ready` says why writes would be answered 503, empty if they would not;
+    `before_scrape` brings the metrics up to date."""
     app = FastAPI(title="Tidegate gateway", version=tidegate.__version__, openapi_url=None, docs_url=None)
     contract = document(settings)
 
@@ -59,7 +60,8 @@ def pages(settings: Settings, not_ready: Reasons) -> FastAPI:
         return Response(text, status_code=503 if reasons else 200, media_type="text/plain")
 
     @app.get("/metrics")
-    def metrics(request: Request) -> Response:
+    async def metrics(request: Request) -> Response:
+        before_scrape()
         encode, kind = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(REGISTRY), headers={"content-type": kind})
 

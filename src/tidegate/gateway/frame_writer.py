@@ -12,7 +12,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from tidegate.contracts.position import STREAM_LETTERS
 from tidegate.contracts.topics import Stream
 from tidegate.errors import RetryLater
 from tidegate.gateway.broker import Broker, NotSent, State
+from tidegate.gateway.intake import Text
 from tidegate.gateway.limits import HeldBytes
 
 logger = logging.getLogger(__name__)
@@ -47,15 +48,22 @@ class Lost(NamedTuple):
 class Frame:
     """Events on their way to become one record. `outcome` is shared by all who wait for it."""
 
-    __slots__ = ("born", "bytes", "due", "lines", "outcome", "timer")
+    __slots__ = ("born", "bytes", "chunks", "due", "lines", "outcome", "timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.lines: list[bytes] = []
+        self.chunks: list[bytes] = []
+        self.lines = 0
         self.bytes = 0
         self.due = False
         self.born = time.monotonic()
         self.outcome: asyncio.Future[Ack | Lost] = loop.create_future()
         self.timer: asyncio.TimerHandle | None = None
+
+    def add(self, chunk: bytes, lines: int) -> None:
+        """Append `lines` lines, joined by newlines, none at the end."""
+        self.chunks.append(chunk)
+        self.lines += lines
+        self.bytes += len(chunk) + 1
 
 
 class Place(NamedTuple):
@@ -64,6 +72,14 @@ class Place(NamedTuple):
     frame: Frame
     first: int
     lines: int
+
+
+ENVELOPE_END = 2  # "}" and a newline
+
+
+def envelope_lines(prefix: bytes, events: Sequence[Text]) -> bytes:
+    """`frames.envelope_line` of each event, joined by newlines, in one copy."""
+    return prefix + (b"}\n" + prefix).join(events) + b"}"
 
 
 class Lane:
@@ -133,55 +149,53 @@ class FrameWriter:
         return lane.partition
 
     def put(self, stream: Stream, partition: int, line: bytes) -> Place | None:
-        """Place one line, None where the queue is full. No newline at the end of the line."""
-        size = len(line) + 1
-        if not self._held.take(size):
+        """Place one envelope line, without its newline; None where the queue is full."""
+        if not self._held.take(len(line) + 1):
             return None
         lane = self._lane(stream, partition)
-        frame = self._room(lane, size)
-        first = len(frame.lines)
-        frame.lines.append(line)
-        frame.bytes += size
+        frame = self._room(lane, len(line))
+        first = frame.lines
+        frame.add(line, 1)
         self._check_full(lane, frame)
         return Place(frame, first, 1)
 
-    def put_all(self, stream: Stream, groups: dict[int, list[bytes]]) -> dict[int, list[Place]] | None:
-        """Place the lines of a batch by partition, all or, where the queue is full, none."""
-        sizes = {partition: sum(map(len, lines)) + len(lines) for partition, lines in groups.items()}
-        if not self._held.take(sum(sizes.values())):
+    def put_all(
+        self, stream: Stream, groups: Mapping[int, Sequence[Text]], prefix: bytes
+    ) -> dict[int, list[Place]] | None:
+        """Place a batch's events by partition, all or, where the queue is full, none.
+
+        `prefix` stands before each event in its envelope (`frames.envelope_prefix`); the events hold no
+        line breaks.
+        """
+        size = sum(
+            sum(map(len, events)) + len(events) * (len(prefix) + ENVELOPE_END) for events in groups.values()
+        )
+        if not self._held.take(size):
             return None
         return {
-            partition: self._put_lines(self._lane(stream, partition), lines, sizes[partition])
-            for partition, lines in groups.items()
+            partition: self._put_events(self._lane(stream, partition), events, prefix)
+            for partition, events in groups.items()
         }
 
-    def _put_lines(self, lane: Lane, lines: Sequence[bytes], size: int) -> list[Place]:
+    def _put_events(self, lane: Lane, events: Sequence[Text], prefix: bytes) -> list[Place]:
         places: list[Place] = []
         at = 0
-        while at < len(lines):
-            frame = self._room(lane, len(lines[at]) + 1)
-            first = len(frame.lines)
-            if (
-                at == 0
-                and frame.bytes + size <= self._frame_bytes
-                and first + len(lines) <= self._frame_events
-            ):
-                frame.lines.extend(lines)
-                frame.bytes += size
-                at = len(lines)
-            else:
-                stop = min(len(lines), at + self._frame_events - first)
-                while at < stop and (
-                    not frame.lines or frame.bytes + len(lines[at]) + 1 <= self._frame_bytes
-                ):
-                    frame.lines.append(lines[at])
-                    frame.bytes += len(lines[at]) + 1
-                    at += 1
-                if at < len(lines):
+        most = self._frame_events
+        while at < len(events):
+            frame = self._room(lane, 0)
+            part = events[at : at + min(most, self._frame_events - frame.lines)]
+            chunk = envelope_lines(prefix, part)
+            if frame.bytes + len(chunk) > self._frame_bytes:
+                if frame.lines:
                     self._seal(lane, frame)
-            places.append(Place(frame, first, len(frame.lines) - first))
-            if lane.open is frame:
-                self._check_full(lane, frame)
+                    continue
+                if len(part) > 1:  # halve until it fits; an event that is too long alone goes alone
+                    most = len(part) // 2
+                    continue
+            places.append(Place(frame, frame.lines, len(part)))
+            frame.add(chunk, len(part))
+            self._check_full(lane, frame)
+            at += len(part)
         return places
 
     def _lane(self, stream: Stream, partition: int) -> Lane:
@@ -202,7 +216,7 @@ class FrameWriter:
         return frame
 
     def _check_full(self, lane: Lane, frame: Frame) -> None:
-        if len(frame.lines) >= self._frame_events or frame.bytes >= self._frame_bytes:
+        if frame.lines >= self._frame_events or frame.bytes >= self._frame_bytes:
             self._seal(lane, frame)
 
     def _seal(self, lane: Lane, frame: Frame) -> None:
@@ -244,7 +258,7 @@ class FrameWriter:
 
     async def _produce(self, lane: Lane, frame: Frame) -> Ack | Lost:
         try:
-            offset = await self._broker.produce(lane.stream, lane.partition, b"\n".join(frame.lines))
+            offset = await self._broker.produce(lane.stream, lane.partition, b"\n".join(frame.chunks))
             if offset <= lane.last_offset:
                 # The log begins anew: ids of the old epoch would name other events.
                 await self._broker.reread_epoch()
@@ -293,7 +307,6 @@ class FrameWriter:
         """Nobody waits longer than the ack timeout, whatever the broker does."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            telemetry.GATEWAY_HELD_BYTES.set(self._held.now)
             late = time.monotonic() - self._ack_timeout
             for lane in self._lanes.values():
                 for frame in lane.under_way:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
 from tidegate.contracts.formats import parse_mac
-from tidegate.contracts.forms import Event
 from tidegate.contracts.topics import Stream
 
 
@@ -27,26 +27,29 @@ def device_key(stream: Stream, value: Any, header: str | None) -> str | None:
     return getattr(value, "device_id", None) or header
 
 
-def partition_of(stream: Stream, event: Event, header: str | None, start: int, partitions: int) -> int | None:
+def partition_of(stream: Stream, value: Any, header: str | None, start: int, partitions: int) -> int | None:
     """The partition of one event, None where any will do. `start` is the fleet's seed."""
-    key = device_key(stream, event.value, header)
+    key = device_key(stream, value, header)
     return None if key is None else crc32(key.encode("utf-8"), start) % partitions
 
 
+@lru_cache(maxsize=262_144)  # a fleet's clients come again and again
+def _client_partition(mac: str, start: int, partitions: int) -> int:
+    return crc32(parse_mac(mac).encode("ascii"), start) % partitions
+
+
 def group(
-    stream: Stream, events: Sequence[Event], header: str | None, start: int, partitions: int
+    stream: Stream, values: Sequence[Any], header: str | None, start: int, partitions: int
 ) -> dict[int | None, list[int]]:
     """The indexes of a batch's events by partition, in order; None collects those that may go anywhere."""
+    if stream == "client_events":
+        places: Iterable[int | None] = [_client_partition(value.mac, start, partitions) for value in values]
+    else:
+        places = [partition_of(stream, value, header, start, partitions) for value in values]
     groups: dict[int | None, list[int]] = {}
-    if stream == "client_events":  # the hot path: no call an event but the cached parse
-        for index, event in enumerate(events):
-            mac = parse_mac(event.value.mac)  # type: ignore[attr-defined]
-            place = crc32(mac.encode(), start) % partitions
-            if place in groups:
-                groups[place].append(index)
-            else:
-                groups[place] = [index]
-        return groups
-    for index, event in enumerate(events):
-        groups.setdefault(partition_of(stream, event, header, start, partitions), []).append(index)
+    for index, place in enumerate(places):
+        if place in groups:
+            groups[place].append(index)
+        else:
+            groups[place] = [index]
     return groups

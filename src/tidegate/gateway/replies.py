@@ -31,24 +31,28 @@ def of_problem(problem: Problem) -> Reply:
 def created(event: Event, id: str, received_at: int) -> Reply:
     """201 for a single event. `received_at` in µs; answered in whole seconds, as the samples show."""
     location = (b"location", b"/api/v1/events/" + id.encode("ascii"))
-    return Reply(201, _encode(single(event, id, received_at)), headers=(location,))
+    return Reply(201, single(event, id, received_at), headers=(location,))
 
 
-def single(event: Event, id: str, received_at: int) -> dict[str, Any]:
-    """The answer's body for a single event of any form."""
+def single(event: Event, id: str, received_at: int) -> bytes:
+    """The answer's body for a single event of any form: every field of the form, and its id."""
     form = event.form
+    if form.stream == "client_events":
+        # A struct writes all its fields, so its JSON is the echo; the id goes in front.
+        return b'{"id":"%s",' % id.encode("ascii") + _encode(event.value)[1:]
     if form is forms.NETWORK:
-        return forms.echo(event)  # exactly the document's sixteen keys
+        value: Any = event.value
+        if type(value.latitude) is float or type(value.longitude) is float:
+            return _encode(forms.echo(event))
+        return _encode(value)  # exactly the document's sixteen keys
     if form is forms.LEGACY:
-        return {"id": id, "status": "created", "timestamp": _seconds(received_at)}
+        return _encode({"id": id, "status": "created", "timestamp": _seconds(received_at)})
     answer = forms.echo(event)
     if form is forms.SESSION:
         metadata = answer.pop("metadata")
-        return {"id": id, **answer, "created_at": _seconds(received_at), "metadata": metadata}
-    if form is forms.DEVICE_LOG:
-        source_id = answer.pop("id")
-        return {"id": id, **answer, "source_id": source_id}
-    return {"id": id, **answer}
+        return _encode({"id": id, **answer, "created_at": _seconds(received_at), "metadata": metadata})
+    source_id = answer.pop("id")
+    return _encode({"id": id, **answer, "source_id": source_id})
 
 
 class Failed(msgspec.Struct, frozen=True):

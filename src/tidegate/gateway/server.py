@@ -14,12 +14,14 @@ from collections.abc import Iterator
 import uvicorn
 import uvloop
 
+from tidegate import telemetry
 from tidegate.errors import UsageError
 from tidegate.gateway.app import Gateway, pages
 from tidegate.gateway.broker import Broker, State
 from tidegate.gateway.frame_writer import FrameWriter
 from tidegate.gateway.ingest import Ingest
 from tidegate.gateway.limits import HeldBytes, RateLimits
+from tidegate.gateway.protocol import CorkedHttp
 from tidegate.settings import Settings, address
 from tidegate.telemetry import configure_logging
 from tidegate.tokens import TokenFile
@@ -80,17 +82,24 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         broker=broker,
         writer=writer,
     )
-    app = Gateway(
-        ingest, pages(settings, lambda: [] if broker.state is State.READY else [f"broker: {broker.reason}"])
-    )
+
+    def not_ready() -> list[str]:
+        return [] if broker.state is State.READY else [f"broker: {broker.reason}"]
+
+    def publish() -> None:
+        telemetry.GATEWAY_HELD_BYTES.set(held.now)
+        ingest.tally.publish()
+
+    app = Gateway(ingest, pages(settings, not_ready, publish))
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=CorkedHttp,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=settings.gateway_drain_seconds,  # type: ignore[arg-type]
     )
