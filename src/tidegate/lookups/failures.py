@@ -17,6 +17,8 @@ from tidegate.lookups.table import Row
 
 VENDOR_COLUMNS = ("failureCode", "failure", "subFailureCode", "subFailure", "stage", "action")
 IEEE80211_COLUMNS = ("kind", "code", "name", "stage")
+LEARNED_PAIRS = 10_000
+MEMO_ENTRIES = 20_000
 
 _QUOTED = re.compile(r"\b(reason|status)(?:[ _]?code)?[ :=#(]*(\d{1,3})\b", re.IGNORECASE)
 _NAME = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)+", re.IGNORECASE)
@@ -53,18 +55,25 @@ class FailureCatalogue:
         """The meaning of one failure; texts that the event lacks come from the catalogue."""
         found = self._memo.get(seen)
         if found is None:
-            if len(self._memo) >= 20_000:  # senders choose the texts: forget rather than grow
+            if len(self._memo) >= MEMO_ENTRIES:  # senders choose the texts: forget rather than grow
                 self._memo.clear()
             found = self._memo[seen] = self._find(seen)
         return found
 
+    def lists(self, seen: Seen) -> bool:
+        """Whether the catalogue's own rows, or an 802.11 code in the text, tell what this failure is."""
+        return self.meaning(seen).known
+
     def with_learned(self, pairs: Iterable[Seen]) -> FailureCatalogue:
         """A catalogue that also knows the (code, text) pairs that arrived on events.
 
-        The catalogue's own rows win; the first text learned for a code stays.
+        The catalogue's own rows win; the first text learned for a code stays. At most LEARNED_PAIRS are
+        kept: senders choose the codes.
         """
         learned = dict(self.learned)
         for seen in pairs:
+            if len(learned) >= LEARNED_PAIRS:
+                break
             if seen.code is not None and (seen.failure or seen.sub_failure):
                 for pair in (seen, seen._replace(sub_code=None, sub_failure=None)):
                     if (seen.code, pair.sub_code) not in self.by_code:

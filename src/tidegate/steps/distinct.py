@@ -6,11 +6,13 @@ Frames hold few sites, SSIDs, operators and codes: one Python call for each of t
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 K = TypeVar("K", bound=Hashable)
 Codes = npt.NDArray[np.int32]
@@ -19,10 +21,30 @@ REAL = pa.float64()
 Column: TypeAlias = "pa.Array[Any]"
 
 
+# The compute functions themselves: their wrappers cost as much again for a few hundred rows.
+_TAKE = pc.get_function("array_take")
+_ENCODE = pc.get_function("dictionary_encode")
+_UNCHECKED = pc.TakeOptions(boundscheck=False)
+_WITH_NULL = pc.DictionaryEncodeOptions("encode")
+
+_CONSTANT_ROWS = 1024
+_CONSTANT_TEXT = 64
+
+
 def distinct(column: Column) -> tuple[Codes, list[Any]]:
     """Codes of shape (n,) and the values they number; null is a value like any other."""
-    encoded = column.dictionary_encode(null_encoding="encode")
+    encoded: Any = _ENCODE.call([column], _WITH_NULL)
     return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+
+
+def take(column: Column, places: npt.NDArray[Any]) -> Column:
+    """The rows of a column at int32 or int64 places, which must exist."""
+    indices = wrap(places, _INDEX_TYPES[places.dtype.itemsize])
+    taken: Column = _TAKE.call([column, indices], _UNCHECKED)
+    return taken
+
+
+_INDEX_TYPES = {4: pa.int32(), 8: pa.int64()}
 
 
 def number(rows: Iterable[K]) -> tuple[list[int], list[K]]:
@@ -36,17 +58,26 @@ def spread(values: Sequence[Any], codes: Codes, type_: Any = TEXT) -> Column:
     """A column that holds values[code] for each code."""
     if len(values) == 1:
         return same(values[0], len(codes), type_)
-    column: Column = pa.array(values, type_).take(wrap(codes, pa.int32()))
-    return column
+    return take(pa.array(values, type_), codes)
 
 
 def same(value: Any, length: int, type_: Any = TEXT) -> Column:
-    """A column of one value."""
-    column: Column
+    """A column of one value. Short ones are cut from one that is kept."""
     if value is None:
-        column = pa.nulls(length, type_)
-    else:
-        column = pa.repeat(pa.scalar(value, type_), length)
+        nothing: Column = pa.nulls(length, type_)
+        return nothing
+    if length > _CONSTANT_ROWS or (isinstance(value, str) and len(value) > _CONSTANT_TEXT):
+        return _repeat(value, type_, length)
+    return _constant(value, type_).slice(0, length)
+
+
+@lru_cache(maxsize=64)
+def _constant(value: Any, type_: Any) -> Column:
+    return _repeat(value, type_, _CONSTANT_ROWS)
+
+
+def _repeat(value: Any, type_: Any, length: int) -> Column:
+    column: Column = pa.repeat(pa.scalar(value, type_), length)
     return column
 
 

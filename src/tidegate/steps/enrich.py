@@ -33,17 +33,33 @@ def enrich(
     if not len(columns["fleet"]):
         return pa.RecordBatch.from_pylist([], schema=schema)
     made: dict[str, Column] = dict(columns)
-    made |= _times(_clock(stream, columns), columns["received_at"], clock_skew_seconds)
+    clocks = _clocks(stream, columns)
+    made |= clocks
+    made |= _times(clocks["event_time"], columns["received_at"], clock_skew_seconds)
     made |= outcome(stream, columns, lookups)
-    made |= _ENRICH[stream](columns, lookups, geohash_precision)
-    return pa.RecordBatch.from_arrays([made[name] for name in schema.names], schema=schema)
+    if stream in _ENRICH:
+        made |= _ENRICH[stream](columns, lookups, geohash_precision)
+    return pa.RecordBatch.from_arrays([made[name] for name in _NAMES[stream]], schema=schema)
 
 
-def _clock(stream: Stream, columns: Columns) -> Column:
-    """The device's time of each event in µs; only client events come in units of the sender's choice."""
-    if stream == "client_events":
-        return time.normal(columns["timestamp"])
-    return columns["timestamp" if stream == "connection_logs" else "datetime"]
+_NAMES = {stream: schema.names for stream, schema in SCHEMAS.items()}
+
+
+def _clocks(stream: Stream, columns: Columns) -> dict[str, Column]:
+    """The device's times; event_time still in µs. Only client events come in units of the sender's choice."""
+    if stream == "connection_logs":
+        return {"event_time": columns["timestamp"]}
+    if stream == "device_logs":
+        return {"event_time": columns["datetime"], "applied_at": time.timestamps(columns["applied_at"])}
+    names = ("timestamp", "association_timestamp", "authentication_timestamp", "network_timestamp")
+    event, *others = time.normal([columns[name] for name in names])
+    association, authentication, network = map(time.timestamps, others)
+    return {
+        "event_time": event,
+        "association_time": association,
+        "authentication_time": authentication,
+        "network_time": network,
+    }
 
 
 def _times(timestamp: Column, received_at: Column, skew: int) -> dict[str, Column]:
@@ -80,9 +96,6 @@ def _client_events(columns: Columns, lookups: Lookups, precision: int) -> dict[s
     vendor, randomised = mac.describe(columns["mac"], lookups.vendors)
     where = site.places(columns["fleet"], columns["location_id"], lookups.sites, precision)
     return {
-        "association_time": time.timestamps(time.normal(columns["association_timestamp"])),
-        "authentication_time": time.timestamps(time.normal(columns["authentication_timestamp"])),
-        "network_time": time.timestamps(time.normal(columns["network_timestamp"])),
         **where._asdict(),
         "vendor": vendor,
         "randomised": randomised,
@@ -91,12 +104,7 @@ def _client_events(columns: Columns, lookups: Lookups, precision: int) -> dict[s
     }
 
 
-def _device_logs(columns: Columns, lookups: Lookups, precision: int) -> dict[str, Column]:
-    return {"applied_at": time.timestamps(columns["applied_at"])}
-
-
 _ENRICH: dict[Stream, Callable[[Columns, Lookups, int], dict[str, Column]]] = {
     "connection_logs": _connection_logs,
     "client_events": _client_events,
-    "device_logs": _device_logs,
 }

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.lookups.vendors import Vendors
-from tidegate.steps.distinct import Column, numpy_buffer, same, wrap
+from tidegate.steps.distinct import Column, numpy_buffer, same, take
 
 _NIBBLE = np.zeros(256, np.int64)
 for _value, _digit in enumerate("0123456789abcdef"):
@@ -30,7 +30,7 @@ def describe(macs: Column, vendors: Vendors) -> tuple[Column, Column]:
     if known is not None:
         numbers[~known] = 0
         randomised &= known
-    return vendors.names.take(wrap(numbers, pa.int32())), pa.array(randomised)
+    return take(vendors.names, numbers), pa.array(randomised)
 
 
 def _leading(macs: Column) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:

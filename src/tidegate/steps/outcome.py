@@ -19,7 +19,7 @@ from tidegate.contracts.topics import Stream
 from tidegate.lookups import Lookups
 from tidegate.lookups.failures import FailureCatalogue, Seen
 from tidegate.lookups.stages import ACTIONS, stage_of_text
-from tidegate.steps.distinct import Column, distinct, number, same, spread, wrap
+from tidegate.steps.distinct import Column, distinct, number, same, spread, take
 
 SUCCESS, FAILURE, INTERMEDIATE, UNKNOWN = "success", "failure", "intermediate", "unknown"
 Columns = Mapping[str, Column]
@@ -62,8 +62,8 @@ def _client_events(columns: Columns, catalogue: FailureCatalogue) -> dict[str, C
     if not failed.size:
         return result | {"stage": same("", length), "action": same("", length)}
     names = ("failure_code", "sub_failure_code", "failure", "sub_failure")
-    chosen = wrap(failed, pa.int64()) if failed.size < length else None
-    lists = [(columns[name] if chosen is None else columns[name].take(chosen)).to_pylist() for name in names]
+    chosen = [columns[name] if failed.size == length else take(columns[name], failed) for name in names]
+    lists: list[list[Any]] = [column.to_pylist() for column in chosen]
     numbers, seen = number(zip(*lists, strict=True))
     meanings = [catalogue.meaning(Seen(*one)) for one in seen]
     places = np.zeros(length, np.int32)

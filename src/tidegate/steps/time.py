@@ -6,12 +6,14 @@ year 2299 in seconds is seconds, up to that in milliseconds is milliseconds, abo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.contracts.formats import MILLIS_LIMIT, SECONDS_LIMIT
-from tidegate.steps.distinct import Column, buffer, numpy_buffer, valid, whole_numbers
+from tidegate.steps.distinct import Column, buffer, valid, whole_numbers
 
 TIME = pa.timestamp("us", tz="UTC")
 Micros = npt.NDArray[np.int64]
@@ -24,15 +26,21 @@ def microseconds(values: Micros) -> Micros:
     return values * scale
 
 
-def normal(column: Column) -> Column:
-    """An int64 column of any of the three units in µs; nulls stay."""
-    if column.null_count == len(column):
-        return column
-    validity, data = column.buffers()
-    values = microseconds(numpy_buffer(data, np.int64, column.offset + len(column)))
-    return pa.Array.from_buffers(
-        pa.int64(), len(column), [validity, buffer(values)], column.null_count, column.offset
-    )
+def normal(columns: Sequence[Column]) -> list[Column]:
+    """int64 columns of any of the three units, of one length, in µs; nulls stay."""
+    values = microseconds(np.stack([whole_numbers(column) for column in columns]))
+    return [
+        pa.Array.from_buffers(pa.int64(), len(column), [_validity(column), buffer(row)], column.null_count)
+        for column, row in zip(columns, values, strict=True)
+    ]
+
+
+def _validity(column: Column) -> pa.Buffer | None:
+    """Which values of a column are not null, from its first row on."""
+    bits = column.buffers()[0]
+    if bits is None or not column.offset:
+        return bits
+    return buffer(np.packbits(valid(column), bitorder="little"))
 
 
 def event_times(timestamp: Column, received_at: Micros) -> Micros:
