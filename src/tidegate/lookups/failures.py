@@ -19,6 +19,7 @@ VENDOR_COLUMNS = ("failureCode", "failure", "subFailureCode", "subFailure", "sta
 IEEE80211_COLUMNS = ("kind", "code", "name", "stage")
 LEARNED_PAIRS = 10_000
 MEMO_ENTRIES = 20_000
+TEXT_LENGTH = 500  # characters of a text that are looked at and remembered: an event may bring a megabyte
 
 _QUOTED = re.compile(r"\b(reason|status)(?:[ _]?code)?[ :=#(]*(\d{1,3})\b", re.IGNORECASE)
 _NAME = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)+", re.IGNORECASE)
@@ -53,6 +54,8 @@ class FailureCatalogue:
 
     def meaning(self, seen: Seen) -> Meaning:
         """The meaning of one failure; texts that the event lacks come from the catalogue."""
+        if len(seen.failure or "") + len(seen.sub_failure or "") > TEXT_LENGTH:
+            return self._find(seen)
         found = self._memo.get(seen)
         if found is None:
             if len(self._memo) >= MEMO_ENTRIES:  # senders choose the texts: forget rather than grow
@@ -74,7 +77,10 @@ class FailureCatalogue:
         for seen in pairs:
             if len(learned) >= LEARNED_PAIRS:
                 break
-            if seen.code is not None and (seen.failure or seen.sub_failure):
+            if (
+                seen.code is not None
+                and 0 < len((seen.failure or "") + (seen.sub_failure or "")) <= TEXT_LENGTH
+            ):
                 for pair in (seen, seen._replace(sub_code=None, sub_failure=None)):
                     if (seen.code, pair.sub_code) not in self.by_code:
                         learned.setdefault((seen.code, pair.sub_code), pair)
@@ -94,7 +100,7 @@ class FailureCatalogue:
                 if pair is not None:
                     failure, sub_failure = failure or pair.failure, sub_failure or pair.sub_failure
                     break
-        text = f"{failure or ''} {sub_failure or ''}"
+        text = f"{(failure or '')[:TEXT_LENGTH]} {(sub_failure or '')[:TEXT_LENGTH]}"
         quoted = self._quoted(text)
         if quoted is not None:
             return quoted._replace(failure=failure, sub_failure=sub_failure)

@@ -53,8 +53,8 @@ _PATTERNS = tuple((stage, re.compile(pattern, re.IGNORECASE)) for stage, pattern
 
 
 def stage_of_text(text: str) -> str:
-    """The stage that the words of a failure's text speak of, else ``unknown``."""
-    text = text[:500].replace("_", " ").replace("-", " ")
+    """The stage that the words of a failure's text speak of, else ``unknown``. The caller cuts long texts."""
+    text = text.replace("_", " ").replace("-", " ")
     for stage, pattern in _PATTERNS:
         if pattern.search(text):
             return stage

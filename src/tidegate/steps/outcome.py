@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from tidegate.contracts.topics import Stream
 from tidegate.lookups import Lookups
-from tidegate.lookups.failures import FailureCatalogue, Seen
+from tidegate.lookups.failures import TEXT_LENGTH, FailureCatalogue, Seen
 from tidegate.lookups.stages import ACTIONS, stage_of_text
 from tidegate.steps.distinct import Column, distinct, number, same, spread, take
 
@@ -45,7 +45,7 @@ def judge(form: str, status: str | None, connection_type: str | None) -> tuple[s
     """Outcome and stage of one connection log."""
     if form == "network":
         return SUCCESS, ""
-    text = (status or connection_type or "").lower().replace("_", " ").replace("-", " ")
+    text = (status or connection_type or "")[:TEXT_LENGTH].lower().replace("_", " ").replace("-", " ")
     if _FAILED.search(text):
         stage = stage_of_text(text)
         return FAILURE, "network" if stage == "unknown" else stage

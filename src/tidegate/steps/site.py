@@ -28,7 +28,7 @@ def places(fleet: Column, location_id: Column, sites: Sites, precision: int) -> 
     if len(fleets) == 1:
         found = [sites.find(fleets[0], location) for location in locations]
     else:
-        pairs, codes = np.unique(fleet_codes * np.int32(len(locations)) + codes, return_inverse=True)
+        pairs, codes = np.unique(fleet_codes.astype(np.int64) * len(locations) + codes, return_inverse=True)
         codes = codes.astype(np.int32)
         found = [
             sites.find(fleets[pair // len(locations)], locations[pair % len(locations)])

@@ -87,6 +87,14 @@ def test_a_stage_is_read_from_the_text(text: str, stage: str) -> None:
     assert found["stage"] in STAGES
 
 
+def test_a_very_long_text_is_kept_and_neither_read_whole_nor_remembered() -> None:
+    long = "a" * 400_000
+    found = failed(failureCode=12_345, failure=f"DHCP {long}", subFailure=f"{long}_x")
+    assert (found["stage"], len(found["failure"])) == ("dhcp", 400_005)
+    assert Seen(12_345, None, found["failure"], found["sub_failure"]) not in shipped().failures._memo
+    assert row("connection_logs", builders.session_log(status=f"failed {long}"))["outcome"] == "failure"
+
+
 def test_every_stage_but_unknown_says_what_to_do() -> None:
     assert set(ACTIONS) == set(STAGES)
     assert [stage for stage in STAGES if not ACTIONS[stage]] == ["unknown"]
