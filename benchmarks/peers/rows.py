@@ -12,7 +12,7 @@ from clickhouse_connect.driver.client import Client
 from benchmarks.peers.models import DATABASE, Table
 
 BATCH_ROWS = 20_000
-BATCH_SECONDS = 0.25
+BATCH_SECONDS = 0.5
 
 
 def connect(url: str) -> Client:

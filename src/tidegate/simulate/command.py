@@ -17,9 +17,9 @@ import uvloop
 from tidegate.contracts.rejects import Code
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.errors import TidegateError, UsageError
+from tidegate.simulate import fleet as topology
 from tidegate.simulate import send_http, send_kafka
 from tidegate.simulate.broken import HTTP_ONLY, KAFKA_ONLY
-from tidegate.simulate.fleet import write_sites
 from tidegate.simulate.incidents import NAMES, parse
 from tidegate.simulate.pace import Pace
 from tidegate.simulate.report import Ledger, Report
@@ -46,7 +46,7 @@ QUIET_EVERY = 30.0  # seconds between lines of progress where there is no termin
     type=click.IntRange(0, 10_000),
     help="Events in a request (0, 1: single events, the default) or in a Kafka record (default 500).",
 )
-@click.option("--connections", default=8, show_default=True, help="HTTP connections.")
+@click.option("--connections", default=64, show_default=True, help="HTTP connections.")
 @click.option(
     "--idempotent", is_flag=True, help="Idempotency keys (HTTP) or the idempotent producer (Kafka)."
 )
@@ -64,7 +64,8 @@ QUIET_EVERY = 30.0  # seconds between lines of progress where there is no termin
 @click.option(
     "--write-lookups",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write the fleet's sites.csv into this folder; without --http or --kafka, that is all.",
+    help="Write the fleet's sites.csv and approved_networks.csv into this folder; "
+    "without --http or --kafka, that is all.",
 )
 def simulate(
     rate: float,
@@ -94,9 +95,8 @@ def simulate(
     """
     try:
         if write_lookups is not None:
-            write_lookups.mkdir(parents=True, exist_ok=True)
             plan = Plan(seed=seed, start=0, sites=sites)
-            write_sites(write_lookups / "sites.csv", fleet, Simulation(plan).sites)
+            topology.write_lookups(write_lookups, fleet, Simulation(plan).sites)
             if url is None and bootstrap is None:
                 return
         if (url is None) == (bootstrap is None):

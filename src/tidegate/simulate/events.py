@@ -24,9 +24,7 @@ class FailureText(NamedTuple):
 
 WRONG_PSK = FailureText(7, b"Incorrect PSK", 14, b"Wrong passphrase.")
 EAPOL = FailureText(8, b"EAPOL Handshake Failure", 41, b"Maximum retries for 3/4 msg reached.")
-ASSOCIATION_FULL = FailureText(
-    901, b"Association Failure", 17, b"Association denied: access point cannot handle more stations."
-)
+ASSOCIATION_FULL = FailureText(901, b"Association Failure", 17, b"Access point is full: too many stations.")
 RADIUS_TIMEOUT = FailureText(902, b"RADIUS Failure", 1, b"RADIUS server did not respond.")
 RADIUS_REJECT = FailureText(902, b"RADIUS Failure", 2, b"RADIUS server rejected the credentials.")
 DHCP_DRY = FailureText(903, b"DHCP Failure", 1, b"DHCP address pool exhausted: no offer received.")

@@ -55,7 +55,7 @@ ACCESS_POINTS: dict[Kind, int] = {"office": 14, "retail": 8, "campus": 26}
 CHANNELS: dict[Band, tuple[int, ...]] = {
     "2.4": (1, 6, 11),
     "5": (36, 40, 44, 48, 52, 100, 149, 157),
-    "6": (37, 53, 69, 85),  # preferred scanning channels that no other band uses
+    "6": (181, 197, 213, 229),  # preferred scanning channels; the lower ones are numbered as in other bands
 }
 FREQUENCY: dict[Band, float] = {"2.4": 2.4, "5": 5.0, "6": 6.0}  # GHz, as the app's form writes it
 # A radio's base address ends in 00, 20, … e0; bands lie 8 apart in it, SSIDs 1 apart.
@@ -193,12 +193,25 @@ def _access_point(site: Site, number: int, lap: int, rng: random.Random) -> Acce
     return ap
 
 
-def write_sites(path: Path, fleet: str, sites: Sequence[Site]) -> None:
-    """The sites as the lookup table that gives events their site's name and coordinates."""
+def write_lookups(folder: Path, fleet: str, sites: Sequence[Site]) -> None:
+    """The fleet's lookup tables: sites.csv (names and coordinates of locations) and approved_networks.csv
+    (its own SSIDs: a home network that a device joins is not approved)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(
+        folder / "sites.csv",
+        ("fleet", "location_id", "name", "latitude", "longitude", "timezone"),
+        [(fleet, s.location, s.name, s.latitude, s.longitude, s.city.timezone) for s in sites],
+    )
+    names = dict.fromkeys(ssid.name for site in sites for ssid in site.ssids)
+    _write(
+        folder / "approved_networks.csv",
+        ("fleet", "network_name", "bssid"),
+        [(fleet, name, "") for name in names],
+    )
+
+
+def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["fleet", "location_id", "name", "latitude", "longitude", "timezone"])
-        for site in sites:
-            rows.writerow(
-                [fleet, site.location, site.name, site.latitude, site.longitude, site.city.timezone]
-            )
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(header)
+        table.writerows(rows)

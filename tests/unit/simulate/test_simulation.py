@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from tidegate import lookups
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS
 from tidegate.errors import UsageError
 from tidegate.simulate.broken import HTTP_ONLY, KAFKA_ONLY
-from tidegate.simulate.fleet import CITIES, build_sites
+from tidegate.simulate.fleet import CITIES, build_sites, write_lookups
 from tidegate.simulate.incidents import Spec, parse
 from tidegate.simulate.pace import Pace
 from tidegate.simulate.rhythm import presence
@@ -127,12 +130,22 @@ def test_bad_clocks_follow_a_firmware_update() -> None:
 
 
 def test_access_points_and_clients_have_addresses_of_their_own() -> None:
-    import random
-
     sites = build_sites(60, random.Random(1))
     bssids = [radio.bssid for site in sites for ap in site.aps for radio in ap.radios.values()]
     assert len(bssids) == len(set(bssids))
     assert len({site.location for site in sites}) == len({site.name for site in sites}) == 60
+
+
+def test_the_written_lookups_name_the_fleets_sites_and_networks(tmp_path: Path) -> None:
+    simulation = Simulation(Plan(start=START, sites=30))
+    write_lookups(tmp_path, "demo", simulation.sites)
+    tables = lookups.load(str(tmp_path))
+    for site in simulation.sites:
+        found = tables.sites.find("demo", site.location)
+        assert (found.name, found.latitude, found.longitude) == (site.name, site.latitude, site.longitude)
+        for ssid in site.ssids:
+            assert tables.approved_networks.approves("demo", ssid.name, None)
+    assert not tables.approved_networks.approves("demo", "Home-1A2B", None)
 
 
 def test_an_office_is_busy_at_ten_and_empty_at_night_by_its_own_clock() -> None:
