@@ -160,5 +160,6 @@ def test_through_kafka_every_line_is_stored_or_rejected_for_its_fault(pipeline: 
     pipeline.await_count(rejected + faults.total(), "rejects")
     pipeline.await_count(before + 20_000 - faults.total(), *STREAMS)
     assert pipeline.count(*STREAMS) == before + 20_000 - faults.total()
-    codes = dict(pipeline.client.query("SELECT code, count() FROM rejects GROUP BY code").result_rows)
-    assert codes == dict(faults)
+    rows = pipeline.client.query("SELECT code, count() FROM rejects GROUP BY code").result_rows
+    codes = {code: count for code, count in rows}
+    assert codes == faults

@@ -144,8 +144,8 @@ def test_the_written_lookups_name_the_fleets_sites_and_networks(tmp_path: Path) 
         found = tables.sites.find("demo", site.location)
         assert (found.name, found.latitude, found.longitude) == (site.name, site.latitude, site.longitude)
         for ssid in site.ssids:
-            assert tables.approved_networks.approves("demo", ssid.name, None)
-    assert not tables.approved_networks.approves("demo", "Home-1A2B", None)
+            assert tables.approved.approves("demo", ssid.name, None)
+    assert not tables.approved.approves("demo", "Home-1A2B", None)
 
 
 def test_an_office_is_busy_at_ten_and_empty_at_night_by_its_own_clock() -> None:
