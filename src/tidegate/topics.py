@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 ATTEMPT_SECONDS = 5.0  # one request to the broker
+VISIBLE_SECONDS = 15.0  # from a topic's creation to its place in the metadata
 MINTER_SECONDS = 10.0  # how long the creator of the control topic gets to write its epoch
 
 
@@ -60,7 +61,7 @@ def ensure_topics(settings: Settings) -> TopicSet:
     # The control topic comes last: where it is, the others are.
     created = _create(admin, [name for name in PARTITIONED if name not in existing], settings)
     control_is_mine = bool(_create(admin, [] if CONTROL in existing else [CONTROL], settings))
-    _check_partitions(_partition_counts(admin), settings.kafka_partitions)
+    _check_partitions(_visible_counts(admin), settings.kafka_partitions)
 
     epoch = _wait_for_record(settings.kafka_bootstrap, 0.0 if control_is_mine else MINTER_SECONDS)
     minted = epoch is None
@@ -165,11 +166,21 @@ def _new_topic(name: str, settings: Settings) -> NewTopic:
     return NewTopic(name, partitions, settings.kafka_replication, config=config)
 
 
+def _visible_counts(admin: AdminClient) -> dict[str, int]:
+    """The partition counts, once what was created has reached every broker's metadata."""
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while True:
+        counts = _partition_counts(admin)
+        missing = [name for name in (*PARTITIONED, CONTROL) if name not in counts]
+        if not missing:
+            return counts
+        if time.monotonic() >= deadline:
+            raise RetryLater(f"topics created but not visible yet: {', '.join(missing)}")
+        time.sleep(0.1)
+
+
 def _check_partitions(counts: dict[str, int], wanted: int) -> None:
-    found = {name: counts.get(name, 0) for name in PARTITIONED}
-    missing = [name for name, count in found.items() if count == 0]
-    if missing:
-        raise RetryLater(f"topics created but not visible yet: {', '.join(missing)}")
+    found = {name: counts[name] for name in PARTITIONED}
     short = [f"{name} has {count}" for name, count in found.items() if count < wanted]
     if short:
         raise Stop(

@@ -68,7 +68,7 @@ class EmbeddedBroker:
         await_metadata(self.child, self.bootstrap, 30.0)
 
     def stop(self) -> None:
-        self.child.stop(5.0)
+        self.child.stop(2.0)  # it would wait for its clients; there is nothing to save
 
 
 def broker_binary() -> str:
