@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,7 +60,6 @@ class Sender:
         )
         self._partitions: dict[Stream, int] = {}
         self._frames: dict[tuple[Stream, int], _Frame] = {}
-        self._by_device: dict[bytes, int] = defaultdict(int)
 
     def run(self, pace: Pace, stopped: Callable[[], bool], tick: Callable[[], None]) -> None:
         """Send until the pace is finished or `stopped`. Raises RetryLater when the broker does not answer."""
@@ -90,15 +88,16 @@ class Sender:
         self._producer.flush(30)
 
     def _find_partitions(self) -> None:
+        try:
+            # All of them: asking for one by name could create it, with the broker's number of partitions.
+            found = self._producer.list_topics(timeout=10).topics
+        except KafkaException as error:
+            raise RetryLater(f"Kafka at {self._options.bootstrap} does not answer: {error}") from error
         for stream in topics.STREAMS:
-            topic = topics.raw(stream)
-            try:
-                found = self._producer.list_topics(topic, timeout=10).topics[topic]
-            except KafkaException as error:
-                raise RetryLater(f"Kafka at {self._options.bootstrap} does not answer: {error}") from error
-            if found.error is not None or not found.partitions:
-                raise UsageError(f"no topic {topic}: `tidegate topics` creates it")
-            self._partitions[stream] = len(found.partitions)
+            topic = found.get(topics.raw(stream))
+            if topic is None or not topic.partitions:
+                raise UsageError(f"no topic {topics.raw(stream)}: `tidegate topics` creates it")
+            self._partitions[stream] = len(topic.partitions)
 
     def _add(self, event: Event, received_at: int, now: float) -> None:
         partition = crc32(self._key_prefix + event.device) % self._partitions[event.stream]
