@@ -1,0 +1,259 @@
+"""The worker on a real broker: what goes in comes out once, in order, whatever happens to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from conftest import require_apache_kafka
+from worker_rig import PARTITIONS, Rig, await_, chain
+
+from builders import body, device_log, envelope, failure, frame, network_log, session_log, success
+from ports import free_port
+from tidegate import settings
+from tidegate.contracts.frames import read_rejects
+from tidegate.contracts.rejects import Code, Reject, original_bytes
+from tidegate.contracts.topics import FAILURES, HEALTH, REJECTS, STREAMS, Stream, raw
+from tidegate.local.broker import Broker, EmbeddedBroker
+from tidegate.local.kafka import KafkaBroker
+from tidegate.processing.health import MinuteCounts
+
+EVENTS = {"connection_logs": network_log(), "client_events": success(), "device_logs": device_log()}
+
+
+def start_broker(kind: str, folder: Path) -> Broker:
+    """A broker of this module's own: the worker's topics and group have fixed names."""
+    listen = f"127.0.0.1:{free_port()}"
+    broker: Broker
+    if kind == "kafka":
+        require_apache_kafka()
+        broker = KafkaBroker(listen, folder / "kafka", folder / "kafka.log", jars=settings.load().kafka_jars)
+    else:
+        broker = EmbeddedBroker(listen, folder / "broker.log")
+    broker.start()
+    return broker
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def own_broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    broker = start_broker(request.param, tmp_path_factory.mktemp("worker-broker"))
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="module")
+def rig(own_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """A worker that runs through the module; tests that kill it start it again."""
+    rig = Rig(own_broker.bootstrap, tmp_path_factory.mktemp("worker"))
+    rig.start()
+    yield rig
+    rig.stop()
+
+
+def now() -> int:
+    return time.time_ns() // 1000
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_frames_come_out_enriched_on_their_partition_and_in_a_chain(rig: Rig, stream: Stream) -> None:
+    for partition in range(PARTITIONS):
+        for number in range(3):
+            rig.send(stream, frame(*[EVENTS[stream]] * (number + 1)), partition)
+    frames = rig.await_end(stream)
+    for partition in range(PARTITIONS):
+        own = [one for one in frames if one.partition == partition]
+        assert [one.head.source_offset for one in own] == list(range(len(own)))
+        assert [one.head.previous_offset for one in own] == list(range(-1, len(own) - 1))
+        assert all(one.head.source_partition == partition for one in own)
+        assert [one.rows.num_rows for one in own][-3:] == [1, 2, 3]
+    assert {one.head.epoch for one in frames} == {rig.epoch}
+
+
+def test_one_bad_line_among_999_good_ones(rig: Rig) -> None:
+    lines = [envelope(success()) for _ in range(1000)]
+    lines[500] = b'{"fleet":"demo","event":{"macAddress":"00:1a'
+    offset = rig.send("client_events", b"\n".join(lines), 1)
+    found = rig.await_frame("client_events", 1, offset)
+    assert (found.head.lines, found.head.accepted, found.head.rejected) == (1000, 999, 1)
+    assert found.rows.num_rows == 999
+    [reject] = read_rejects(found.headers.items())
+    assert (reject.index, original_bytes(reject)) == (500, lines[500])
+
+
+REFUSED: dict[Code, tuple[Stream, bytes | None]] = {
+    Code.NOT_JSON: ("client_events", envelope(success())[:-9]),
+    Code.NOT_UTF8: ("client_events", envelope(success()).replace(b"00:", b"\xff\xfe")),
+    Code.NOT_OBJECT: ("client_events", envelope(b"17")),
+    Code.EMPTY_RECORD: ("client_events", b""),
+    Code.UNKNOWN_FORM: ("connection_logs", envelope(b'{"something": "else"}')),
+    Code.MISSING_FIELD: ("device_logs", envelope(device_log(datetime=None))),
+    Code.WRONG_TYPE: ("connection_logs", envelope(network_log(inbytes="many"))),
+    Code.NOT_IN_ENUM: ("connection_logs", envelope(network_log(network_type="xx"))),
+    Code.OUT_OF_RANGE: ("connection_logs", envelope(network_log(latitude="97.5"))),
+    Code.BAD_FORMAT: ("client_events", envelope(success(macAddress="no mac"))),
+    Code.BAD_ENVELOPE: (
+        "client_events",
+        b'{"fleet":"demo","received_at":"noon","event":%b}' % body(success()),
+    ),
+    Code.MISSING_FLEET: ("connection_logs", body(session_log())),
+    Code.UNKNOWN_FLEET: ("client_events", envelope(success(), fleet="nobody")),
+    Code.TOO_LARGE: ("client_events", envelope(success(ssid="x" * 5_000_000))),
+}
+
+
+def test_each_kind_of_bad_input_becomes_a_reject_and_stops_nothing(rig: Rig) -> None:
+    assert set(REFUSED) == set(Code) - {Code.CRASH}  # that one takes a bug
+    sent = {code: (stream, rig.send(stream, value, 2)) for code, (stream, value) in REFUSED.items()}
+    for code, (stream, offset) in sent.items():
+        found = rig.await_frame(stream, 2, offset)
+        assert (found.head.lines, found.head.rejected, found.rows.num_rows) == (1, 1, 0), code
+        [reject] = read_rejects(found.headers.items())
+        assert reject.code == code
+        assert original_bytes(reject) == REFUSED[code][1]
+    records = {
+        (reject.stream, reject.offset): (message, reject)
+        for message in rig.read(REJECTS)
+        for reject in [msgspec.json.decode(message.value() or b"", type=Reject)]
+        if message.partition() == 2
+    }
+    for code, (stream, offset) in sent.items():
+        message, reject = records[stream, offset]
+        assert reject.code == code
+        assert dict(message.headers() or [])["source_offset"] == str(offset).encode()
+    rig.await_frame("client_events", 2, rig.send("client_events", frame(success()), 2))
+
+
+def test_a_tombstone_is_an_empty_record(rig: Rig) -> None:
+    found = rig.await_frame("client_events", 0, rig.send("client_events", None))
+    assert [one.code for one in read_rejects(found.headers.items())] == [Code.EMPTY_RECORD]
+
+
+def test_a_bare_line_with_its_fleet_in_a_header(rig: Rig) -> None:
+    offset = rig.send("connection_logs", body(network_log()), 1, [("fleet", b"demo")])
+    [row] = rig.await_frame("connection_logs", 1, offset).rows.to_pylist()
+    assert row["fleet"] == "demo"
+    assert abs(row["received_at"].timestamp() - time.time()) < 60
+
+
+def test_failures_are_told_with_their_stage(rig: Rig) -> None:
+    offset = rig.send("client_events", frame(success(), failure(), failure()), 1)
+    rig.await_frame("client_events", 1, offset)
+    ours = {
+        document["id"]: (message.key(), document["stage"])
+        for message in rig.read(FAILURES)
+        for document in [msgspec.json.decode(message.value() or b"")]
+        if f"-w1-{offset}-" in document["id"]
+    }
+    assert sorted(ours) == [f"{rig.epoch}-w1-{offset}-1", f"{rig.epoch}-w1-{offset}-2"]
+    assert all((key or b"").startswith(b"demo/") and stage for key, stage in ours.values())
+
+
+def test_a_fleet_that_is_made_while_the_worker_runs_is_known(rig: Rig) -> None:
+    (rig.worker.log_path.parent / "tokens.json").write_bytes(
+        msgspec.json.encode({"tokens": [], "fleets": ["demo", "late"]})
+    )
+    found = rig.await_frame("client_events", 0, rig.send("client_events", frame(success(), fleet="late")))
+    assert found.head.accepted == 1
+
+
+def test_a_clean_stop_commits_and_a_start_goes_on_from_there(rig: Rig) -> None:
+    last = rig.send("device_logs", frame(device_log()), 1)
+    rig.await_frame("device_logs", 1, last)
+    rig.stop()
+    rig.start()
+    offset = rig.send("device_logs", frame(device_log()), 1)
+    rig.await_frame("device_logs", 1, offset)
+    own = [one for one in rig.frames("device_logs") if one.partition == 1]
+    assert [one.head.source_offset for one in own] == list(range(offset + 1))  # none twice
+    assert own[-1].head.previous_offset == last
+
+
+def test_killed_half_way_every_record_comes_out_in_one_chain_and_counts_once(rig: Rig) -> None:
+    begun = now()
+    site = {"type": "locallocationid", "id": 4711}
+    events = [success(locationId=site, ssid=f"n{number}") for number in range(50)]
+    for round_ in range(3):
+        for partition in range(PARTITIONS):
+            rig.send_many("client_events", [frame(*events, received_at=now()) for _ in range(200)], partition)
+        await_(partial(rig.has_done, 100))
+        if round_ < 2:
+            rig.kill()
+            rig.start()
+    frames = rig.await_end("client_events")
+    for partition in range(PARTITIONS):
+        taken = chain(frames, partition)
+        wanted = list(range(rig.sent["client_events", partition]))
+        assert [one.head.source_offset for one in taken] == wanted
+    by_source: dict[tuple[int, int], list[bytes]] = {}
+    for one in frames:
+        by_source.setdefault((one.partition, one.head.source_offset), []).append(
+            one.rows.serialize().to_pybytes()
+        )
+    assert all(len(set(contents)) == 1 for contents in by_source.values())
+    assert max(len(contents) for contents in by_source.values()) > 1, "nothing was sent twice: not half-way"
+
+    def counted() -> int:
+        minutes: dict[str, int] = {}
+        for message in rig.read(HEALTH):
+            if message.key() == b"demo/4711":
+                document = msgspec.json.decode(message.value() or b"", type=MinuteCounts)
+                minutes[document.minute] = sum(count.events for count in document.counts)
+        return sum(minutes.values())
+
+    total = 3 * PARTITIONS * 200 * 50
+    await_(lambda: counted() >= total, lambda: f"{counted()} of {total} after {(now() - begun) / 1e6:.0f} s")
+    assert counted() == total
+
+
+def test_metrics_tell_the_lines_and_the_lag(rig: Rig) -> None:
+    before = rig.metric('tidegate_worker_lines_total{outcome="accepted",stream="device_logs"}')
+    rig.await_frame("device_logs", 0, rig.send("device_logs", frame(device_log(), device_log())))
+    after = rig.metric('tidegate_worker_lines_total{outcome="accepted",stream="device_logs"}')
+    assert after == before + 2
+    await_(lambda: "tidegate_worker_lag_records{" in (rig.get("/metrics") or ""))
+
+
+def test_records_that_retention_took_are_a_gap_and_not_a_silence(rig: Rig, own_broker: Broker) -> None:
+    if not own_broker.durable:
+        pytest.skip("the embedded broker deletes no records")
+    last = rig.send("device_logs", frame(device_log()), 2)
+    rig.await_frame("device_logs", 2, last)
+    rig.stop()
+    offsets = [rig.send("device_logs", frame(device_log()), 2) for _ in range(3)]
+    admin = AdminClient({"bootstrap.servers": rig.bootstrap})
+    for future in admin.delete_records([TopicPartition(raw("device_logs"), 2, offsets[2])]).values():
+        future.result(30)
+    rig.start()
+    found = rig.await_frame("device_logs", 2, offsets[2])
+    assert found.head.previous_offset == offsets[1]
+    assert rig.metric('tidegate_worker_lost_records_total{stream="device_logs"}') == 2
+
+
+@pytest.mark.kafka
+def test_a_broker_that_goes_and_comes_costs_time_only(tmp_path: Path) -> None:
+    broker = start_broker("kafka", tmp_path)
+    try:
+        rig = Rig(broker.bootstrap, tmp_path / "worker")
+        rig.start()
+        pid = rig.worker.pid
+        rig.send_many("client_events", [frame(success()) for _ in range(100)])
+        rig.await_end("client_events")
+        broker.stop()
+        time.sleep(15)
+        assert rig.worker.running
+        assert "no broker" in "".join(rig.worker.log_path.read_text())
+        broker.start()
+        rig.send_many("client_events", [frame(success()) for _ in range(100)])
+        frames = rig.await_end("client_events")
+        assert [one.head.source_offset for one in chain(frames, 0)] == list(range(200))
+        await_(rig.ready)
+        assert rig.worker.pid == pid
+        rig.stop()
+    finally:
+        broker.stop()
