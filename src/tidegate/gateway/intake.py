@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from tidegate.contracts import forms
-from tidegate.contracts.forms import Event, examine, examine_all
+from tidegate.contracts.forms import Event, examine
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS, Stream
 
@@ -100,7 +100,7 @@ def _envelope(stream: Stream, body: bytes) -> Batch | Fault | None:
     places: list[str] = []
     for name in names:
         value = fields[name]
-        if value == b"null":
+        if bytes(value) == b"null":
             continue
         try:
             events = _ARRAY.decode(value)
@@ -122,10 +122,7 @@ def judge_one(stream: Stream, line: bytes, max_bytes: int) -> Event | Fault:
 
 def judge_all(stream: Stream, lines: Sequence[Text], max_bytes: int) -> list[Event | Fault]:
     """The verdicts on a batch, in order."""
-    texts = [bytes(line) for line in lines]
-    if max(map(len, texts)) <= max_bytes:
-        return examine_all(stream, texts)
-    return [judge_one(stream, line, max_bytes) for line in texts]
+    return [judge_one(stream, bytes(line), max_bytes) for line in lines]
 
 
 def all_good(stream: Stream, lines: Sequence[Text], max_bytes: int) -> list[Any] | None:

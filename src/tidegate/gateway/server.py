@@ -23,7 +23,6 @@ from tidegate.gateway.ingest import Ingest
 from tidegate.gateway.limits import HeldBytes, RateLimits
 from tidegate.gateway.protocol import CorkedHttp
 from tidegate.settings import Settings, address
-from tidegate.telemetry import configure_logging
 from tidegate.tokens import TokenFile
 
 logger = logging.getLogger(__name__)
@@ -34,7 +33,6 @@ def run(settings: Settings) -> int:
 
     Raises UsageError if the address cannot be listened on.
     """
-    configure_logging("gateway", settings.log_level)
     # The watch over the broker says what is wrong once; the client would say it at every attempt.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -1,0 +1,182 @@
+"""A gateway process for tests, its tokens, and a look at what it wrote into the log."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from confluent_kafka import Consumer, TopicPartition
+
+from ports import free_port
+from tidegate import settings, topics
+from tidegate.contracts.position import Position, parse_id
+from tidegate.contracts.topics import Stream, raw
+from tidegate.local.child import Child
+from tidegate.tokens import Role, TokenFile
+
+CONNECTION_LOGS = "/api/v1/device_app_connection_log/"
+CLIENT_EVENTS = "/api/v1/client_events/"
+DEVICE_LOGS = "/api/v1/inventory_device_log/"
+ROUTES: dict[Stream, str] = {
+    "connection_logs": CONNECTION_LOGS,
+    "client_events": CLIENT_EVENTS,
+    "device_logs": DEVICE_LOGS,
+}
+
+
+class GatewayProcess:
+    """`tidegate gateway` on a free port, with a token of each role for fleet `demo`."""
+
+    def __init__(self, bootstrap: str, folder: Path, **values: object) -> None:
+        self.bootstrap = bootstrap
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.tokens = TokenFile(folder / "tokens.json")
+        self.token = {role: self.tokens.create(role, fleet="demo", role=role) for role in Role}
+        self.values: dict[str, object] = {
+            "kafka_bootstrap": bootstrap,
+            "gateway_listen": self.url.removeprefix("http://"),
+            "data_dir": str(folder),
+            **values,
+        }
+        environment = {f"TIDEGATE_{name.upper()}": str(value) for name, value in self.values.items()}
+        self.child = Child(
+            "gateway",
+            [sys.executable, "-m", "tidegate", "gateway"],
+            folder / "gateway.log",
+            environment=os.environ | environment,
+        )
+        self.client = httpx.Client(base_url=self.url, timeout=30.0)
+
+    @property
+    def settings(self) -> settings.Settings:
+        return settings.load({}, overrides=self.values)
+
+    def start(self, *, ready: bool = True) -> GatewayProcess:
+        self.child.start()
+        self.await_status("/readyz" if ready else "/healthz", 200)
+        return self
+
+    def stop(self) -> int | None:
+        self.client.close()
+        return self.child.stop(30.0)
+
+    def await_status(self, path: str, status: int, seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        found: object = None
+        while time.monotonic() < deadline:
+            assert self.child.running, self.child.tail()
+            try:
+                found = self.client.get(path).status_code
+            except httpx.TransportError as error:
+                found = error
+            if found == status:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{path} is {found}, not {status}:\n{self.child.tail()}")
+
+    def post(
+        self,
+        path: str,
+        content: Any,
+        *,
+        role: str = "ingest",
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """Post bytes as they are, anything else as JSON."""
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        sent = {
+            "authorization": f"Bearer {token or self.token[Role(role)]}",
+            "content-type": "application/json",
+        }
+        return self.client.post(path, content=body, headers=sent | (headers or {}))
+
+    def lines(self, *ids: str) -> list[dict[str, Any]]:
+        """The envelopes in the raw topics that ids name, in their order."""
+        return read_lines(self.bootstrap, *ids)
+
+
+def prepare_topics(bootstrap: str) -> str:
+    """Create the topics; the epoch."""
+    return topics.ensure_topics(settings.load({}, overrides={"kafka_bootstrap": bootstrap})).epoch
+
+
+def read_lines(bootstrap: str, *ids: str) -> list[dict[str, Any]]:
+    frames: dict[tuple[Stream, int, int], list[bytes]] = {}
+    found = []
+    consumer = _consumer(bootstrap)
+    try:
+        for id in ids:
+            position = parse_id(id)
+            assert isinstance(position, Position), id
+            place = (position.stream, position.partition, position.offset)
+            if place not in frames:
+                partition = TopicPartition(raw(position.stream), position.partition, position.offset)
+                consumer.assign([partition])
+                frames[place] = _next(consumer).split(b"\n")
+            found.append(json.loads(frames[place][position.index]))
+    finally:
+        consumer.close()
+    return found
+
+
+def read_all(
+    bootstrap: str, stream: Stream, partitions: int = 4
+) -> dict[tuple[int, int, int], dict[str, Any]]:
+    """Every envelope of a raw topic by partition, offset and index."""
+    found = {}
+    consumer = _consumer(bootstrap)
+    try:
+        for number in range(partitions):
+            partition = TopicPartition(raw(stream), number, 0)
+            low, high = consumer.get_watermark_offsets(partition, timeout=10)
+            consumer.assign([TopicPartition(raw(stream), number, low)])
+            while low < high:
+                message = consumer.poll(10)
+                assert message is not None and message.error() is None
+                low = message.offset() + 1
+                for index, line in enumerate(message.value().split(b"\n")):
+                    found[number, message.offset(), index] = json.loads(line)
+    finally:
+        consumer.close()
+    return found
+
+
+def _consumer(bootstrap: str) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "look",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "log_level": 0,
+        }
+    )
+
+
+def _next(consumer: Consumer) -> bytes:
+    message = consumer.poll(10)
+    assert message is not None and message.error() is None, message and message.error()
+    value: bytes = message.value()
+    return value
+
+
+def position(id: str) -> Position:
+    found = parse_id(id)
+    assert found is not None, id
+    return found
+
+
+def total(gateway: GatewayProcess, metric: str) -> float:
+    """The sum of a metric over its labels."""
+    text = gateway.client.get("/metrics").text
+    return sum(
+        float(line.rsplit(" ", 1)[1])
+        for line in text.splitlines()
+        if line.partition("{")[0].partition(" ")[0] == metric
+    )
