@@ -215,10 +215,12 @@ class Engine:
     def kill(self, reading: Reading) -> None:
         """Cancel the query behind a reading whose client is gone."""
         pattern = f"INTO OUTFILE \\'{reading.path}\\'"
+        connection = Connection(self._path)
         with suppress(ClickHouseError):
-            self._anchor.command(
+            connection.command(
                 f"KILL QUERY WHERE position(query, '{pattern}') > 0 AND query NOT ILIKE 'KILL%' ASYNC", "Null"
             )
+        connection.close()
 
     def _run_into(
         self, connection: Connection, into: str, original: str, path: str, format: str

@@ -42,6 +42,7 @@ SPOOL_BYTES = 16 << 20  # of a wait_end_of_query answer that stays in memory
 DRAIN_BYTES = 512 << 20  # of a refused body that is read to keep the connection
 IDLE_SECONDS = 600
 
+QUERIES = frozenset([b"SELECT", b"WITH", b"FROM"])  # what may have a large result
 GET_ONLY_READS = (
     "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly."
     " You should use method POST for modifying queries."
@@ -172,7 +173,7 @@ class Handler(BaseHTTPRequestHandler):
             if insert is not None:
                 default = interface.get("default_format") or "Values"
                 self._send_done(connection.insert(insert, default, data), b"", request)
-            elif connection.is_read_only(text):
+            elif first_word(text.encode("utf-8", "replace")) in QUERIES and connection.is_read_only(text):
                 self._read(connection, text, request)
             else:
                 body, statistics = connection.command(text, request.format)
