@@ -6,7 +6,7 @@ import gzip
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -26,6 +26,11 @@ from gateways import (
 import builders
 from tidegate.contracts.topics import Stream
 
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "identity": bytes,
+    "gzip": gzip.compress,
+    "zstd": zstandard.compress,
+}
 NDJSON = {"content-type": "application/x-ndjson"}
 
 
@@ -197,7 +202,7 @@ def test_a_good_batch_is_201_with_count_and_ids_in_order(
 ) -> None:
     batch = events(60)
     body = encoded(batch, form)
-    packed = {"identity": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}[encoding](body)
+    packed = PACK[encoding](body)
     headers = {"content-encoding": encoding} | (NDJSON if form == "ndjson" else {})
     answer = gateway.post(CLIENT_EVENTS, packed, headers=headers)
     assert answer.status_code == 201, answer.text
@@ -447,7 +452,7 @@ def test_a_chunked_body_is_taken(gateway: GatewayProcess) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_a_bomb_is_413(gateway: GatewayProcess, encoding: str) -> None:
-    pack = {"gzip": gzip.compress, "zstd": zstandard.compress}[encoding]
+    pack = PACK[encoding]
     bomb = pack(b" " * 40_000_000)
     assert len(bomb) < 200_000
     problem(gateway.post(CLIENT_EVENTS, bomb, headers={"content-encoding": encoding}), 413, "too_large")
@@ -482,7 +487,7 @@ def test_an_unknown_encoding_or_a_chain_is_415(gateway: GatewayProcess, encoding
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_a_body_that_is_not_what_its_encoding_says_is_400(gateway: GatewayProcess, encoding: str) -> None:
-    pack = {"gzip": gzip.compress, "zstd": zstandard.compress}[encoding]
+    pack = PACK[encoding]
     for body in (b"{}", b"", pack(b"{}")[:-3]):
         answer = gateway.post(CLIENT_EVENTS, body, headers={"content-encoding": encoding})
         problem(answer, 400, "bad_encoding")

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 import tidegate
+from tidegate import contract_page
 from tidegate.gateway.body import Receive, Send
 from tidegate.gateway.ingest import ROUTES, Ingest
 from tidegate.gateway.openapi import document
@@ -44,10 +45,15 @@ def pages(settings: Settings, not_ready: Reasons, before_scrape: Callable[[], No
     `before_scrape` brings the metrics up to date."""
     app = FastAPI(title="Tidegate gateway", version=tidegate.__version__, openapi_url=None, docs_url=None)
     contract = document(settings)
+    page = contract_page.render(contract)
 
     @app.get("/openapi.json")
     def openapi() -> Response:
         return JSONResponse(contract)
+
+    @app.get("/docs")
+    def docs() -> Response:
+        return Response(page, media_type="text/html")
 
     @app.get("/healthz")
     async def healthz() -> Response:

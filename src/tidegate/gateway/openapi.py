@@ -2,10 +2,398 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from pydantic.json_schema import models_json_schema
+
+import tidegate
+from tidegate.contracts import forms
+from tidegate.contracts.forms import Event, Form, examine
+from tidegate.contracts.position import STREAM_LETTERS
+from tidegate.contracts.rejects import Code
+from tidegate.contracts.topics import Stream
+from tidegate.gateway import examples, replies
+from tidegate.gateway.ingest import PATHS
+from tidegate.gateway.intake import ENVELOPES
+from tidegate.gateway.problems import MEANINGS, Problem
 from tidegate.settings import Settings
 
+Schema = dict[str, Any]
 
-def document(settings: Settings) -> dict[str, Any]:
-    return {"openapi": "3.1.0", "info": {"title": "Tidegate gateway", "version": "0"}, "paths": {}}
+EPOCH = "01K9ZQ4T3M8W5X0R2B7C6D1E9F"
+RECEIVED_AT = 1_705_329_026_000_000
+REFS = "#/components/schemas/{model}"
+
+WORDS: dict[Stream, tuple[str, str]] = {
+    "connection_logs": (
+        "Register connection logs",
+        "A network log (rev 4 of the document), a session log (rev 3), or the older body, bare or as a "
+        "string of JSON in `data`. What a body is shows in its fields: `network_type` or "
+        "`network_security` network; `app_id` or `connection_status` the older body; `device_id` or "
+        "`application_id` session.",
+    ),
+    "client_events": (
+        "Register Wi-Fi client events and client connection logs",
+        "Success, Failure and Intermediate events, told apart by `eventType`. The documents' own answers "
+        "are taken whole: `clientEvents`, `successLogs`, `failureLogs`.",
+    ),
+    "device_logs": (
+        "Register device operation and configuration logs",
+        "The list's and the detail's form, or the document's own answer with `results`.",
+    ),
+}
+
+STATUSES: dict[int, tuple[str, str]] = {
+    400: ("Not JSON, an unknown form, a required field missing, or an empty batch", Code.MISSING_FIELD),
+    401: ("No token, or none that is known", "unauthorized"),
+    403: ("The token's role may not write: ingest, administrator and superuser may", "forbidden"),
+    405: ("Not a POST", "method_not_allowed"),
+    408: ("The body took too long to come", "timeout"),
+    413: ("The body, what it decompresses to, an event, or the batch is too large", Code.TOO_LARGE),
+    415: ("A media type or content encoding that is not taken; chains are refused", "unsupported_media_type"),
+    422: ("An invalid value; of a batch: no event is good, `errors` lists why", Code.OUT_OF_RANGE),
+    429: ("Over the token's rate; `Retry-After` says when to come back", "rate_limited"),
+    500: ("The gateway failed; its log says why", "internal"),
+    503: (
+        "The broker is away or too slow. `broker_away` and `queue_full`: nothing was accepted. "
+        "`outcome_unknown`: the ack did not come in time, and sending again may store the events twice",
+        "broker_away",
+    ),
+}
+
+
+def document(settings: Settings) -> Schema:
+    """The whole contract. `settings` gives the limits that it names."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tidegate gateway",
+            "version": tidegate.__version__,
+            "description": "Takes events in and answers once they are safe in the log.\n\n"
+            + _limits(settings),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}],
+        "tags": [
+            {"name": "write", "description": "Events in"},
+            {"name": "state", "description": "How the gateway is"},
+        ],
+        "paths": {
+            **{path: {"post": _write(stream, settings)} for path, stream in PATHS.items()},
+            **_pages(),
+        },
+        "components": {
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token of `tidegate token create`",
+                }
+            },
+            "schemas": _schemas(),
+            "headers": _headers(),
+        },
+    }
+
+
+def _limits(settings: Settings) -> str:
+    return (
+        f"Limits: a body of {settings.gateway_max_body_bytes:,} bytes as sent and "
+        f"{settings.gateway_max_decoded_bytes:,} bytes decompressed, "
+        f"{settings.gateway_max_batch_events:,} events in a request, "
+        f"{settings.gateway_max_event_bytes:,} bytes in an event."
+    )
+
+
+def _write(stream: Stream, settings: Settings) -> Schema:
+    summary, description = WORDS[stream]
+    one, many = _body_schemas(stream, settings)
+    ndjson = {
+        "schema": {"type": "string", "description": "One event a line; blank lines are skipped"},
+        "example": "\n".join(json.dumps(event) for event in _samples(stream).values()) + "\n",
+    }
+    return {
+        "tags": ["write"],
+        "operationId": f"write_{stream}",
+        "summary": summary,
+        "description": f"{description}\n\nThe final slash may be missing. A JSON array that is cut short is "
+        "a 400 and stores nothing; in NDJSON a broken line costs only itself.",
+        "parameters": [
+            {
+                "name": "X-Device-Id",
+                "in": "header",
+                "required": False,
+                "description": "The device that a network log is about; its events stay in order",
+                "schema": {"type": "string"},
+            },
+            {
+                "name": "Content-Encoding",
+                "in": "header",
+                "required": False,
+                "description": "Compression of the body",
+                "schema": {"type": "string", "enum": ["identity", "gzip", "zstd"]},
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"anyOf": [*one, *many]},
+                    "examples": {name: {"value": value} for name, value in _examples(stream).items()},
+                },
+                "application/x-ndjson": ndjson,
+            },
+        },
+        "responses": {"201": _created(stream), "207": _mixed(stream), **_refusals()},
+    }
+
+
+def _body_schemas(stream: Stream, settings: Settings) -> tuple[list[Schema], list[Schema]]:
+    event: list[Schema] = [{"$ref": REFS.format(model=form.model.__name__)} for form in forms.FORMS[stream]]
+    if stream == "connection_logs":
+        event.append({"$ref": REFS.format(model="Wrapper")})
+    items = {"anyOf": event}
+    array = {
+        "type": "array",
+        "items": items,
+        "minItems": 1,
+        "maxItems": settings.gateway_max_batch_events,
+    }
+    envelopes = [
+        {"type": "object", "required": [name], "properties": {name: {"type": "array", "items": items}}}
+        for name in ENVELOPES[stream]
+    ]
+    return event, [array, *envelopes]
+
+
+def _samples(stream: Stream) -> dict[str, Schema]:
+    return {
+        form.name: examples.OF_FORM[form.name]
+        for form in forms.FORMS[stream]
+        if form.name in examples.OF_FORM
+    }
+
+
+def _examples(stream: Stream) -> dict[str, Any]:
+    singles: dict[str, Any] = dict(_samples(stream))
+    if stream == "connection_logs":
+        singles["wrapper"] = examples.WRAPPER
+    batch = {"batch": list(_samples(stream).values())}
+    envelopes = {
+        "client_events": {
+            "clientEvents": {"clientEvents": list(_samples("client_events").values())},
+            "connectionLogs": {"successLogs": [examples.SUCCESS], "failureLogs": [examples.FAILURE]},
+        },
+        "device_logs": {"results": {"results": [examples.DEVICE_LOG]}},
+    }
+    return singles | batch | envelopes.get(stream, {})
+
+
+def _id(stream: Stream, index: int = 0) -> str:
+    return f"{EPOCH}-{STREAM_LETTERS[stream]}3-1042-{index}"
+
+
+def _echo(stream: Stream, event: Schema) -> Any:
+    found = examine(stream, json.dumps(event).encode())
+    assert isinstance(found, Event), found
+    return json.loads(replies.single(found, _id(stream), RECEIVED_AT))
+
+
+def _created(stream: Stream) -> Schema:
+    events = dict(_samples(stream))
+    if stream == "connection_logs":
+        events["wrapper"] = examples.WRAPPER
+    shown = {name: {"value": _echo(stream, event)} for name, event in events.items()}
+    ids = [_id(stream, index) for index in range(len(_samples(stream)))]
+    shown["batch"] = {"value": {"count": len(ids), "ids": ids}}
+    names = [_reply_name(form) for form in forms.FORMS[stream]] + ["BatchCreated"]
+    return {
+        "description": "All in. A single event is echoed with every field of its form, missing ones null, "
+        "and `Location` names it; a batch answers its ids in order",
+        "headers": {
+            "Location": {
+                "description": "Of a single event: where its id leads",
+                "schema": {"type": "string"},
+            },
+            "RateLimit": {"$ref": "#/components/headers/RateLimit"},
+            "RateLimit-Policy": {"$ref": "#/components/headers/RateLimit-Policy"},
+        },
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [{"$ref": REFS.format(model=name)} for name in names]},
+                "examples": shown,
+            }
+        },
+    }
+
+
+def _mixed(stream: Stream) -> Schema:
+    failed = {
+        "index": 1,
+        "status": 422,
+        "code": Code.OUT_OF_RANGE,
+        "path": "channel",
+        "found": "999",
+        "allowed": "at most 233",
+        "detail": "Input should be less than or equal to 233",
+    }
+    return {
+        "description": "Partly good: what has an id is in, `errors` says why the others are not",
+        "content": {
+            "application/json": {
+                "schema": {"$ref": REFS.format(model="BatchMixed")},
+                "example": {"count": 1, "ids": [_id(stream), None], "errors": [failed]},
+            }
+        },
+    }
+
+
+def _refusals() -> Schema:
+    return {str(status): _refusal(status, words, code) for status, (words, code) in STATUSES.items()}
+
+
+def _refusal(status: int, words: str, code: str) -> Schema:
+    answer: Schema = {
+        "description": words,
+        "content": {
+            "application/problem+json": {
+                "schema": {"$ref": REFS.format(model="Problem")},
+                "example": json.loads(Problem(status, code, "").body()),
+            }
+        },
+    }
+    if status in (429, 503):
+        answer["headers"] = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
+    if status == 401:
+        answer["headers"] = {"WWW-Authenticate": {"schema": {"type": "string", "const": "Bearer"}}}
+    if status == 405:
+        answer["headers"] = {"Allow": {"schema": {"type": "string"}}}
+    return answer
+
+
+def _reply_name(form: Form) -> str:
+    return f"{form.model.__name__}Reply"
+
+
+def _schemas() -> Schema:
+    every = [form for stream in forms.FORMS.values() for form in stream]
+    _, generated = models_json_schema(
+        [(form.model, "validation") for form in every], by_alias=True, ref_template=REFS
+    )
+    schemas: Schema = generated["$defs"]
+    for form in every:
+        schemas[_reply_name(form)] = _reply_schema(form, schemas[form.model.__name__])
+    schemas["Wrapper"] = {
+        "type": "object",
+        "description": "The legacy wrapper: a connection log as a string of JSON, alone in its body",
+        "required": ["data"],
+        "properties": {"data": {"type": "string", "contentMediaType": "application/json"}},
+        "additionalProperties": False,
+    }
+    text = {"type": "string"}
+    failed = {"index": {"type": "integer", "minimum": 0}, "status": {"type": "integer"}} | {
+        name: text for name in ("code", "path", "found", "allowed", "detail")
+    }
+    schemas["Failed"] = {
+        "type": "object",
+        "description": "Why one event of a batch is not in; `index` counts the events from 0",
+        "required": list(failed),
+        "properties": failed,
+    }
+    errors = {"type": "array", "items": {"$ref": REFS.format(model="Failed")}}
+    schemas["BatchCreated"] = _object({"count": {"type": "integer", "minimum": 1}, "ids": _array(text)})
+    schemas["BatchMixed"] = _object(
+        {
+            "count": {"type": "integer", "minimum": 1},
+            "ids": _array({"type": ["string", "null"]}),
+            "errors": errors,
+        }
+    )
+    schemas["Problem"] = _object(
+        {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": text,
+            "status": {"type": "integer"},
+            "detail": text,
+            "code": {"type": "string", "enum": sorted(map(str, MEANINGS))},
+            "path": {"type": "string", "description": "The field, in the sender's spelling"},
+            "found": {"type": "string", "description": "What stood there, shortened"},
+            "allowed": {"type": "string", "description": "What may stand there"},
+        }
+    )
+    schemas["Problem"]["properties"]["errors"] = errors
+    return schemas
+
+
+def _reply_schema(form: Form, model: Schema) -> Schema:
+    """A form's answer: its fields, none of them missing, and what the gateway adds."""
+    if form is forms.LEGACY:
+        return _object(
+            {"id": {"type": "string"}, "status": {"const": "created"}, "timestamp": {"type": "string"}}
+        )
+    properties = dict(model["properties"])
+    if form is forms.NETWORK:
+        for name in ("latitude", "longitude"):
+            properties[name] = {"type": ["string", "null"]}
+    else:
+        properties["id"] = {"type": "string"}
+    if form is forms.SESSION:
+        properties["created_at"] = {"type": "string", "format": "date-time"}
+    if form is forms.DEVICE_LOG:
+        properties["source_id"] = model["properties"]["id"]
+    return _object(properties)
+
+
+def _object(properties: Schema) -> Schema:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _array(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _headers() -> Schema:
+    return {
+        "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 1}},
+        "RateLimit": {
+            "description": "For a token with a rate: what is left (r), seconds until all is back (t)",
+            "schema": {"type": "string"},
+            "example": '"events";r=4;t=1',
+        },
+        "RateLimit-Policy": {
+            "description": "For a token with a rate: the quota (q) of a window (w, seconds)",
+            "schema": {"type": "string"},
+            "example": '"events";q=5;w=1',
+        },
+    }
+
+
+def _pages() -> Schema:
+    def page(summary: str, kind: str, *, may_fail: bool = False) -> Schema:
+        responses: Schema = {
+            "200": {"description": summary, "content": {kind: {"schema": {"type": "string"}}}}
+        }
+        if kind == "application/json":
+            responses["200"]["content"][kind]["schema"] = {"type": "object"}
+        if may_fail:
+            responses["503"] = {
+                "description": "Not ready; one reason a line",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            }
+        return {"get": {"tags": ["state"], "summary": summary, "security": [], "responses": responses}}
+
+    problem = page("What a problem's code means", "text/html")
+    problem["get"]["parameters"] = [
+        {"name": "code", "in": "path", "required": True, "schema": {"type": "string"}, "example": "not_json"}
+    ]
+    problem["get"]["responses"]["404"] = _refusal(404, "No such code", "not_found")
+    return {
+        "/healthz": page("The process is alive", "text/plain"),
+        "/readyz": page("Events can be taken", "text/plain", may_fail=True),
+        "/metrics": page("Metrics for Prometheus", "text/plain"),
+        "/openapi.json": page("This document", "application/json"),
+        "/docs": page("This document for people", "text/html"),
+        "/problems/{code}": problem,
+    }
