@@ -571,7 +571,8 @@ def _app(settings: Settings, partitions: int) -> Any:
         web_enabled=False,
         cython_optimizations=True,
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=4 * 1024 * 1024,
+        consumer_max_fetch_size=1024 * 1024,  # compressed; a larger record comes all the same
+        broker_max_poll_records=100,
         broker_session_timeout=session,
         broker_heartbeat_interval=session / 3,
         broker_request_timeout=max(30.0, session + 5),
