@@ -82,6 +82,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     pages: dict[str, Callable[[str], Answer]]
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        log.debug("a client hung up", exc_info=True)
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
