@@ -117,6 +117,12 @@ class Settings:
     sink_buffer_bytes: int = setting(
         268_435_456, "Frames held in memory before the sink stops reading, bytes"
     )
+    sink_busy_age_ms: int = setting(
+        1200, "Age to which batches may grow where inserts would come too often, milliseconds"
+    )
+    sink_drain_seconds: float = setting(10.0, "Longest wait for the last inserts on SIGTERM, seconds")
+    sink_group: str = setting("tidegate-sink", "Kafka consumer group of the sink")
+    test_pause_at: str = setting("", "For tests: a moment of the sink at which the process stops itself")
 
     # API
     api_listen: str = setting("127.0.0.1:8081", "Address of the query API, host:port")

@@ -101,3 +101,35 @@ API_QUERY_SECONDS = Histogram(
     ["query"],
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
 )
+
+
+# Sink
+
+# The rate of this is what arrives in ClickHouse; flat while lag grows: /readyz and the log say why.
+SINK_ROWS = Counter("tidegate_sink_rows_total", "Events inserted", ["stream"])
+# A jump: a sender broke its format; table `rejects` says whose and what.
+SINK_REJECTS = Counter("tidegate_sink_reject_rows_total", "Rejects inserted", ["stream"])
+# Rows divided by batches is the batch size; below a few thousand under load: raise `sink_busy_age_ms`.
+SINK_BATCHES = Counter("tidegate_sink_batches_total", "Batches planned, fenced and inserted", ["stream"])
+# Above a second: look at ClickHouse's disk, merges and CPU.
+SINK_INSERT_SECONDS = Histogram(
+    "tidegate_sink_insert_seconds",
+    "From a batch's fence to its last insert's answer",
+    buckets=(0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
+)
+# Above 0 and rising: ClickHouse is away or refuses; the same batch is sent again until it answers.
+SINK_RETRIES = Counter("tidegate_sink_retries_total", "Requests to ClickHouse sent again")
+# Rises when a worker came back, and only then: it wrote again what it had not committed.
+SINK_REPEATS = Counter("tidegate_sink_repeats_total", "Frames dropped as repeats", ["stream"])
+# Above 0: records in an enriched topic that no worker wrote; find who writes there.
+SINK_FOREIGN = Counter("tidegate_sink_foreign_records_total", "Records that are no frames", ["stream"])
+# Above 0 for longer than a worker takes to come back: frames are lost; the log has the command to go on.
+SINK_GAPS = Gauge("tidegate_sink_gaps", "Partitions stopped at a gap", ["stream"])
+# Above 0: take-overs. Often: members come and go, or their session times out.
+SINK_TAKE_OVERS = Counter("tidegate_sink_take_overs_total", "Partitions taken over", ["stream"])
+# Growing: add sinks (up to the number of partitions) or give ClickHouse more.
+SINK_LAG = Gauge("tidegate_sink_lag_records", "Enriched records not stored yet", ["stream"])
+# Close to `sink_buffer_bytes`: ClickHouse is slower than what comes in; reading pauses there.
+SINK_BUFFER_BYTES = Gauge("tidegate_sink_buffer_bytes", "Bytes of frames held in memory")
+# Above 2 with no lag: ClickHouse is slow; with lag: the sink is behind.
+SINK_OLDEST_SECONDS = Gauge("tidegate_sink_oldest_seconds", "Age of the oldest frame held in memory")

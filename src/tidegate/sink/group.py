@@ -1,0 +1,84 @@
+"""The sink's Kafka consumer: its configuration, and who it is within its group."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError
+
+from tidegate.settings import Settings
+
+REFUSED = frozenset(
+    {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID}
+)
+"""A commit so answered came from a member that the group has given up: its partitions are another's."""
+
+
+def onlooker(settings: Settings) -> Consumer:
+    """A client that asks for offsets and never joins. (The consumer itself answers no other thread while
+    it is polled.)
+    """
+    return Consumer(
+        {
+            "bootstrap.servers": settings.kafka_bootstrap,
+            "group.id": settings.sink_group,
+            "client.id": "tidegate-sink-onlooker",
+            "enable.auto.commit": False,
+            "allow.auto.create.topics": False,
+            "socket.timeout.ms": 10_000,
+            "reconnect.backoff.max.ms": 2_000,
+            "logger": logging.getLogger("tidegate.librdkafka"),
+        }
+    )
+
+
+class Membership(NamedTuple):
+    generation: int
+    member: str
+
+
+def consumer(settings: Settings, on_error: Callable[[KafkaError], None]) -> Consumer:
+    """A consumer of enriched topics: it commits nothing and jumps nowhere by itself."""
+    largest = settings.kafka_max_record_bytes
+    return Consumer(
+        {
+            "bootstrap.servers": settings.kafka_bootstrap,
+            "group.id": settings.sink_group,
+            "client.id": "tidegate-sink",
+            "session.timeout.ms": settings.kafka_session_timeout_ms,
+            "heartbeat.interval.ms": max(settings.kafka_session_timeout_ms // 4, 100),
+            # Whoever is revoked gives up everything, so that a take-over reads a ledger that stands still.
+            "partition.assignment.strategy": "roundrobin",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "allow.auto.create.topics": False,
+            "topic.metadata.refresh.interval.ms": 10_000,
+            "socket.timeout.ms": 10_000,
+            "reconnect.backoff.max.ms": 2_000,
+            "fetch.wait.max.ms": 200,
+            "max.partition.fetch.bytes": largest,
+            "fetch.max.bytes": 4 * largest,
+            "receive.message.max.bytes": 8 * largest,
+            # What waits in the client beside the frames that the sink holds.
+            "queued.max.messages.kbytes": max(settings.sink_buffer_bytes // 8 // 1024, 1024),
+            "fetch.queue.backoff.ms": 20,
+            "error_cb": on_error,
+            "logger": logging.getLogger("tidegate.librdkafka"),
+        }
+    )
+
+
+def membership(consumer: Consumer) -> Membership:
+    """The generation that commits go out with now, and the member's id."""
+    return Membership(_generation(consumer.consumer_group_metadata()), str(consumer.memberid() or ""))
+
+
+def _generation(metadata: Any) -> int:
+    # librdkafka serialises it as "CGMDv2:", the generation as 32 bits little-endian, group, member, …
+    text = bytes(metadata)
+    if not text.startswith(b"CGMDv2:"):
+        raise ValueError(f"unknown form of consumer group metadata: {text[:16]!r}")
+    return int.from_bytes(text[7:11], "little", signed=True)

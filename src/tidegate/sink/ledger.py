@@ -1,0 +1,182 @@
+"""The sink's books in ClickHouse: `sink_batches` (plans), `sink_gaps` and `epochs`.
+
+ClickHouse is the truth about what is stored; Kafka's committed offset is a fence and a metric.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, cast
+
+from clickhouse_connect.driver.client import Client
+
+from tidegate.contracts.topics import Stream
+from tidegate.errors import RetryLater
+from tidegate.sink.chain import Gap
+from tidegate.sink.plan import Plan
+from tidegate.store.client import infrastructure
+
+GAP_COLUMNS = (
+    "epoch",
+    "stream",
+    "partition",
+    "after",
+    "next",
+    "found_at",
+    "accepted",
+    "accepted_by",
+    "reason",
+    "at",
+)
+
+
+class Place(NamedTuple):
+    """One partition of one stream's topics."""
+
+    stream: Stream
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.stream} partition {self.partition}"
+
+
+class Ledger:
+    """Reads and writes the books. Every method raises RetryLater while ClickHouse is away."""
+
+    def __init__(self, client: Client, database: str, *, cluster: bool = False) -> None:
+        self._client = client
+        self._database = database
+        # On a cluster a plan must be seen by whoever takes over, whichever replica it asks.
+        self._write: dict[str, Any] = {"async_insert": 0, "insert_deduplicate": 1}
+        self._read: dict[str, Any] = {}
+        if cluster:
+            self._write["insert_quorum"] = "auto"
+            self._write["insert_quorum_parallel"] = 0
+            self._read["select_sequential_consistency"] = 1
+
+    def newest(self, places: Iterable[Place]) -> dict[Place, dict[str, Plan]]:
+        """The newest plan of each epoch, for each place that has any.
+
+        Newest is the highest generation, then the highest offset: a plan that a member wrote after it
+        had lost the partition has a lower generation than whoever took over.
+        """
+        wanted = [(place.stream, place.partition) for place in places]
+        rows = self._select(
+            f"SELECT {', '.join(Plan._fields)} FROM {self._database}.sink_batches"
+            " WHERE (stream, partition) IN {places:Array(Tuple(String, UInt32))}"
+            " ORDER BY generation DESC, last DESC LIMIT 1 BY epoch, stream, partition",
+            places=wanted,
+        )
+        found: dict[Place, dict[str, Plan]] = {}
+        for row in rows:
+            plan = Plan(*row)
+            found.setdefault(Place(plan.stream, plan.partition), {})[plan.epoch] = plan
+        return found
+
+    def write(self, plans: Sequence[Plan]) -> None:
+        """Write plans, all or none. Sent again with the same plans, it writes nothing twice."""
+        text = "\n".join(f"{plan.token}@{plan.generation}" for plan in plans)
+        self._insert("sink_batches", Plan._fields, [list(plan) for plan in plans], "plan:" + _digest(text))
+
+    def is_stored(self, plan: Plan) -> bool:
+        """Whether every row of the plan is in its table. (Views may still lack them.)"""
+        events = self._count(plan.stream, plan, "AND toDate(received_at) IN {days:Array(Date)}")
+        rejects = self._count("rejects", plan, "AND stream = {stream:String}")
+        return events == plan.accepted and rejects == plan.rejected
+
+    def plans_since(self, plan: Plan) -> int:
+        """Batches of the stream planned since, in all partitions: inserts that its token lies behind."""
+        [(count,)] = self._select(
+            f"SELECT count() FROM {self._database}.sink_batches"
+            " WHERE stream = {stream:String} AND planned_at > {since:DateTime64(6, 'UTC')}",
+            stream=plan.stream,
+            since=plan.planned_at,
+        )
+        return int(count)
+
+    def note_epoch(self, epoch: str) -> None:
+        """Keep when an epoch was first seen."""
+        known = self._select(
+            f"SELECT count() FROM {self._database}.epochs WHERE epoch = {{epoch:String}}", epoch=epoch
+        )
+        if not known[0][0]:
+            self._insert(
+                "epochs", ("epoch", "first_seen"), [[epoch, datetime.now(UTC)]], "epoch:" + _digest(epoch)
+            )
+
+    def note_gap(self, epoch: str, place: Place, gap: Gap, found_at: datetime, reason: str) -> None:
+        """Put on record that a partition stopped, or that what was missing came after all."""
+        now = datetime.now(UTC)
+        row = [epoch, place.stream, place.partition, gap.after, gap.next, found_at, 0, "", reason, now]
+        self._insert("sink_gaps", GAP_COLUMNS, [row], "gap:" + _digest(repr(row)))
+
+    def accept_gap(
+        self, epoch: str, place: Place, gap: Gap, found_at: datetime, *, by: str, reason: str
+    ) -> None:
+        now = datetime.now(UTC)
+        row = [epoch, place.stream, place.partition, gap.after, gap.next, found_at, 1, by, reason, now]
+        self._insert("sink_gaps", GAP_COLUMNS, [row], "gap:" + _digest(repr(row)))
+
+    def is_accepted(self, epoch: str, place: Place, gap: Gap) -> bool:
+        """Whether an operator let the sink go on behind this very gap."""
+        rows = self._select(
+            f"SELECT max(accepted) FROM {self._database}.sink_gaps"
+            " WHERE epoch = {epoch:String} AND stream = {stream:String} AND partition = {partition:UInt32}"
+            " AND after = {after:Int64} AND next = {next:UInt64}",
+            epoch=epoch,
+            stream=place.stream,
+            partition=place.partition,
+            after=gap.after,
+            next=gap.next,
+        )
+        return bool(rows[0][0])
+
+    def gaps(self, place: Place) -> list[tuple[str, Gap, datetime, bool]]:
+        """The gaps on record: epoch, gap, when it was found, whether it is accepted; oldest first."""
+        rows = self._select(
+            "SELECT epoch, after, next, min(found_at) AS found, max(accepted)"
+            f" FROM {self._database}.sink_gaps"
+            " WHERE stream = {stream:String} AND partition = {partition:UInt32}"
+            " GROUP BY epoch, after, next ORDER BY found",
+            stream=place.stream,
+            partition=place.partition,
+        )
+        return [
+            (str(epoch), Gap(after, next_, after), found, bool(accepted))
+            for epoch, after, next_, found, accepted in rows
+        ]
+
+    def _count(self, table: str, plan: Plan, also: str) -> int:
+        [(count,)] = self._select(
+            f"SELECT count() FROM {self._database}.{table} WHERE epoch = {{epoch:String}}"
+            " AND partition = {partition:UInt32} AND offset BETWEEN {first:UInt64} AND {last:UInt64} " + also,
+            epoch=plan.epoch,
+            stream=plan.stream,
+            partition=plan.partition,
+            first=plan.first,
+            last=plan.last,
+            days=plan.days,
+        )
+        return int(count)
+
+    def _select(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        with infrastructure():
+            result = self._client.query(query, parameters=parameters, settings=self._read)
+        return cast("list[tuple[Any, ...]]", list(result.result_rows))
+
+    def _insert(self, table: str, columns: Sequence[str], rows: list[list[Any]], token: str) -> None:
+        with infrastructure():
+            summary = self._client.insert(
+                f"{self._database}.{table}",
+                rows,
+                column_names=list(columns),
+                settings={**self._write, "insert_deduplication_token": token},
+            )
+        if "written_rows" not in summary.summary:
+            raise RetryLater(f"ClickHouse answered the insert into {table} without a summary")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

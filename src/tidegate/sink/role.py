@@ -1,0 +1,92 @@
+"""The sink's process: waits for ClickHouse and the topics, serves its status, ends on SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from types import FrameType
+
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+
+from tidegate.errors import RetryLater, Stop, UsageError
+from tidegate.http_status import StatusServer
+from tidegate.settings import Settings
+from tidegate.sink.consumer import Sink
+from tidegate.sink.ledger import Ledger
+from tidegate.store.client import connect
+from tidegate.telemetry import configure_logging
+from tidegate.topics import read_epoch
+
+log = logging.getLogger(__name__)
+
+
+class Role:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._waiting = "starting"
+        self._stop = threading.Event()
+        self._sink: Sink | None = None
+
+    def run(self) -> int:
+        settings = self._settings
+        status = StatusServer(
+            settings.sink_listen, "sink_listen", not_ready=self._not_ready, not_alive=self._not_alive
+        )
+        with status:
+            client = self._await_parts()
+            if client is None:
+                return 0
+            try:
+                self._sink = Sink(settings, client)
+                if self._stop.is_set():
+                    return 0
+                log.info("reading as group %s; status on %s", settings.sink_group, settings.sink_listen)
+                self._sink.run()
+                log.info("stopped")
+                return 0
+            except Stop as error:
+                log.critical("%s", error)
+                return 1
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        log.info("%s: inserting what is in hand, then stopping", signal.Signals(number).name)
+        self._stop.set()
+        if self._sink is not None:
+            self._sink.stop()
+
+    def _await_parts(self) -> Client | None:
+        """Wait until ClickHouse has the tables and Kafka the topics; None if told to stop meanwhile."""
+        settings = self._settings
+        while not self._stop.is_set():
+            try:
+                client = connect(settings, connections=settings.sink_insert_threads + 4)
+                Ledger(client, settings.clickhouse_database).newest([])
+                read_epoch(settings.kafka_bootstrap, timeout_seconds=5.0)
+                return client
+            except RetryLater as error:
+                if str(error) != self._waiting:
+                    log.warning("waiting: %s", error)
+                self._waiting = str(error)
+                self._stop.wait(error.after_seconds)
+        return None
+
+    def _not_ready(self) -> list[str]:
+        return [self._waiting] if self._sink is None else self._sink.not_ready()
+
+    def _not_alive(self) -> list[str]:
+        return [] if self._sink is None else self._sink.not_alive()
+
+
+def run(settings: Settings) -> int:
+    """The role `sink`. Returns the exit status: 1 when an operator must act, and the log says how."""
+    configure_logging("sink", settings.log_level)
+    if settings.sink_insert_threads < 1 or settings.sink_batch_rows < 1:
+        raise UsageError("sink_insert_threads and sink_batch_rows must be at least 1")
+    # The other pools hand big blocks back to the kernel each time and pay for them in page faults.
+    pa.set_memory_pool(pa.mimalloc_memory_pool())
+    role = Role(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, role.stop)
+    return role.run()
