@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -501,6 +502,21 @@ def test_a_refusal_leaves_the_connection_usable(gateway: GatewayProcess) -> None
             assert client.post(CLIENT_EVENTS, content=b"x" * 250_000).status_code == 401
             answer = client.post(CLIENT_EVENTS, content=builders.body(builders.success()), headers=headers)
             assert answer.status_code == 201
+
+
+def test_a_device_header_that_is_too_long_is_422(gateway: GatewayProcess) -> None:
+    answer = gateway.post(CONNECTION_LOGS, builders.network_log(), headers={"x-device-id": "x" * 257})
+    problem(answer, 422, "out_of_range", "X-Device-Id")
+
+
+def test_headers_without_end_are_cut_off(gateway: GatewayProcess) -> None:
+    host, port = gateway.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\n")
+        with pytest.raises(OSError):  # the gateway closes while we still send
+            for number in range(20_000):
+                connection.sendall(b"x-%d: %s\r\n" % (number, b"y" * 1000))
+    assert gateway.client.get("/healthz").status_code == 200
 
 
 # What people and machines read

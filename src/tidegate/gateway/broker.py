@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
@@ -53,6 +54,7 @@ class Broker:
         self._producer: Any = None
         self._watcher: asyncio.Task[None] | None = None
         self._farewells: set[asyncio.Task[None]] = set()
+        self._answered = float("-inf")
         self.state = State.AWAY
         self.reason = "not connected yet"
         self.epoch = ""
@@ -79,6 +81,7 @@ class Broker:
             raise NotSent(self.reason)
         future = await producer.send(RAW_TOPICS[stream], value, partition=partition)
         record = await future
+        self._answered = time.monotonic()
         offset: int = record.offset
         return offset
 
@@ -144,7 +147,8 @@ class Broker:
         try:
             counts = await asyncio.wait_for(self._partition_counts(producer.client), ANSWER_SECONDS)
         except TimeoutError:
-            if self.state is State.READY:
+            # Under load an ack may come while the question waits its turn.
+            if self.state is State.READY and time.monotonic() - self._answered > ANSWER_SECONDS:
                 self._change(State.STALLED, f"no answer for {ANSWER_SECONDS:g} s")
             return
         missing = [topic for topic in RAW_TOPICS.values() if not counts.get(topic)]

@@ -130,34 +130,38 @@ def all_good(stream: Stream, lines: Sequence[Text], max_bytes: int) -> list[Any]
     for `judge_all` to say. It never takes what `judge_all` would refuse."""
     if max(map(len, lines)) > max_bytes:
         return None
-    for decoder in _FAST[stream]:
+    for decoder, skips in _FAST[stream]:
         try:
             # A decoder of whole NDJSON would not do: it takes an event over two lines, and two on one.
             values = list(map(decoder.decode, lines))
+            if skips:  # what it skips it has hardly looked at
+                for line in lines:
+                    _ANYTHING.decode(line)
         except (msgspec.DecodeError, ValueError, RecursionError):
             continue
         return values if _formats_hold(values) else None
     return None
 
 
-def _decoders(stream: Stream) -> list[msgspec.json.Decoder[Any]]:
-    """A decoder for each type that tells a stream's good events.
+def _decoders(stream: Stream) -> list[tuple[msgspec.json.Decoder[Any], bool]]:
+    """A decoder for each type that tells a stream's good events, and whether it skips unknown fields.
 
-    Unknown fields are let through unread, but in session logs: `app_id` there would make another form.
+    Session logs with unknown fields are left to the judge: `app_id` there would make another form.
     """
     if stream == "connection_logs":
-        return [
-            msgspec.json.Decoder(forms.NETWORK.derived.lenient),
-            msgspec.json.Decoder(forms.SESSION.derived.strict),
-        ]
-    first, *others = (form.derived.lenient for form in forms.FORMS[stream])
-    union: Any = first
-    for other in others:
-        union = union | other
-    return [msgspec.json.Decoder(union)]
+        strict: list[Any] = [forms.NETWORK.derived.strict, forms.SESSION.derived.strict]
+        lenient: Any = forms.NETWORK.derived.lenient
+    else:
+        strict = forms.unions(stream)
+        first, *others = (form.derived.lenient for form in forms.FORMS[stream])
+        lenient = first
+        for other in others:
+            lenient = lenient | other
+    return [(msgspec.json.Decoder(kind), False) for kind in strict] + [(msgspec.json.Decoder(lenient), True)]
 
 
 _FAST = {stream: _decoders(stream) for stream in STREAMS}
+_ANYTHING = msgspec.json.Decoder()
 
 
 def _formats_hold(values: Sequence[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with one write a response.
+"""uvicorn's HTTP protocol with one write a response, and a bound on the head of a request.
 
 uvicorn writes head and body of a response one after the other, and each is a system call. Here what is
 written in one turn of the event loop leaves together.
@@ -43,6 +43,24 @@ class Corked:
             self._pieces.clear()
 
 
+HEAD_BYTES = 65_536  # request line and headers; httptools itself would gather them without end
+
+
+TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
 class CorkedHttp(HttpToolsProtocol):
+    _head = 0
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            self._head = 0
+            return
+        self._head += len(data)
+        if self._head > HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(TOO_LONG)
+            self.transport.close()

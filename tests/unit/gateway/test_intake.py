@@ -136,7 +136,9 @@ def mutated(draw: st.DrawFn, stream: Stream) -> bytes:
     if draw(st.integers(0, 9)) == 0:
         at = draw(st.integers(0, len(text)))
         text = (
-            text[:at] + draw(st.sampled_from([b"", b"\xff", b"}", b'"', b"\x00", b"1e999"])) + text[at + 1 :]
+            text[:at]
+            + draw(st.sampled_from([b"", b"\xff", b"}", b'"', b"\x00", b"1e999", b"\\q", b"\\ud800", b"\n"]))
+            + text[at + 1 :]
         )
     return text
 
