@@ -1,0 +1,81 @@
+"""The API as its own server on a free port, over a database of its own on the real engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from clickhouse_connect.driver.client import Client
+from stores import settings_of
+
+from ports import free_port
+from tidegate.api.app import build
+from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.settings import Settings
+from tidegate.store.client import connect
+from tidegate.store.migrate import migrate
+from tidegate.tokens import Role, TokenFile
+
+Call = Callable[..., httpx.Response]
+
+
+@pytest.fixture(scope="module")
+def settings(clickhouse: ClickHouseServer, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("api")
+    return settings_of(clickhouse, api_listen=f"127.0.0.1:{free_port()}", data_dir=str(folder))
+
+
+@pytest.fixture(scope="module")
+def tokens(settings: Settings) -> dict[str, str]:
+    """A token of each role for fleet `demo`, and `other`: an operator of another fleet."""
+    file = TokenFile(settings.tokens_path)
+    made = {role.value: file.create(role.value, fleet="demo", role=role) for role in Role}
+    return made | {"other": file.create("other", fleet="other", role=Role.OPERATOR)}
+
+
+@pytest.fixture(scope="module")
+def store(settings: Settings) -> Iterator[Client]:
+    """A client on the API's database, migrated and empty at the start of the module."""
+    with connect(settings, database="") as admin:
+        migrate(admin, settings)
+        with connect(settings) as client:
+            yield client
+        admin.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
+
+
+@contextmanager
+def serve(settings: Settings) -> Iterator[str]:
+    """The API in a thread of its own; gives its URL."""
+    host, port = settings.api_listen.split(":")
+    config = uvicorn.Config(build(settings), host=host, port=int(port), log_config=None, ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        thread.join(0.01)
+        assert thread.is_alive()
+    try:
+        yield f"http://{settings.api_listen}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def api(settings: Settings, tokens: dict[str, str], store: Client) -> Iterator[Call]:
+    """GET a path: `api("/V5/…", role="viewer", params={…})`; role None sends no token."""
+    with serve(settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
+
+        def call(path: str, *, role: str | None = "viewer", **request: Any) -> httpx.Response:
+            headers = dict(request.pop("headers", {}))
+            if role is not None:
+                headers["authorization"] = f"Bearer {tokens[role]}"
+            method = request.pop("method", "GET")
+            return client.request(method, path, headers=headers, **request)
+
+        yield call
