@@ -33,9 +33,10 @@ from tidegate.processing.emitter import Emitter, count
 from tidegate.processing.fleets import Fleets
 from tidegate.processing.health import Minutes, records
 from tidegate.processing.lane import Arrival, Lane
+from tidegate.processing.marker import Marker, Place
 from tidegate.processing.probe import Probe
 from tidegate.processing.tally import Block
-from tidegate.processing.transform import Record, Transform
+from tidegate.processing.transform import ATTEMPTS, Outputs, Record, Transform
 from tidegate.settings import Settings
 from tidegate.telemetry import (
     WORKER_CRASHES,
@@ -60,6 +61,7 @@ COMMIT_SECONDS = 2.0
 PUBLISH_SECONDS = 5.0
 EPOCH_SECONDS = 15.0
 STOP_SECONDS = 10.0
+SILENT_SECONDS = 60.0  # the longest that one record can honestly take
 
 T = TypeVar("T")
 
@@ -85,7 +87,9 @@ async def _main(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop, f"signal {signal.Signals(number).name}", 0)
-    with StatusServer(settings.worker_listen, "worker_listen", not_ready=worker.not_ready):
+    with StatusServer(
+        settings.worker_listen, "worker_listen", not_ready=worker.not_ready, not_alive=worker.not_alive
+    ):
         return await worker.work()
 
 
@@ -151,6 +155,8 @@ class Worker:
             for stream in STREAMS
         }
         self._emitter = Emitter(settings.kafka_bootstrap)
+        name = settings.worker_listen.replace(":", "-")  # no two workers of a machine have the same
+        self._marker = Marker(Path(settings.data_dir) / "worker" / f"marker-{name}", epoch)
         self._threads = ThreadPoolExecutor(1, "probe")  # the probe is used by one thread at a time
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._partitions = partitions
@@ -161,6 +167,7 @@ class Worker:
         self._status = 0
         self._stopping = False
         self._ready = False
+        self._beat = time.monotonic()
         self.app = _app(settings, partitions)
         self._table = self.app.Table(
             "health",
@@ -198,6 +205,11 @@ class Worker:
         if (away := self._emitter.away_seconds) > 0:
             reasons.append(f"no broker for {away:.0f} s")
         return reasons
+
+    def not_alive(self) -> list[str]:
+        """Why only a new process can help; the watchdog ends this one where it still can."""
+        silent = time.monotonic() - self._beat
+        return [f"the event loop stands still for {silent:.0f} s"] if silent > SILENT_SECONDS else []
 
     async def work(self) -> int:
         """Run until stopped; returns the exit status."""
@@ -301,7 +313,7 @@ class Worker:
             message.headers or (),
             timestamp or time.time_ns() // 1000,
         )
-        outputs = self._transforms[stream](record, self._fleets)
+        outputs = self._transform(stream, record)
         frame = lane.take(message.offset, outputs=count(outputs), size=outputs.size)
         self._emitter.send(stream, message.partition, frame, outputs)
         lane.tally.add(message.offset, outputs.batch)
@@ -313,6 +325,26 @@ class Worker:
             WORKER_CRASHES.labels(stream).inc(outputs.crashed)
         if outputs.failures:
             WORKER_FAILURES.labels(stream).inc(len(outputs.failures))
+
+    def _transform(self, stream: Stream, record: Record) -> Outputs:
+        place = Place(stream, record.partition, record.offset)
+        transform = self._transforms[stream]
+        self._marker.at(place)
+        if self._marker.suspect is None or (suspect := self._marker.of(place)) is None:
+            outputs = transform(record, self._fleets)
+        elif suspect.deaths < ATTEMPTS:
+            log.error("a process died at %s partition %d offset %d; trying again", *place)
+            outputs = transform(record, self._fleets)
+        else:
+            log.error("%d processes died at %s partition %d offset %d", suspect.deaths, *place)
+            outputs = transform.apart(
+                record,
+                self._fleets,
+                guilty=frozenset(suspect.lines),
+                at_line=partial(self._marker.at, place),
+            )
+        self._marker.clear()
+        return outputs
 
     @property
     def _crowded(self) -> bool:
@@ -346,6 +378,7 @@ class Worker:
     async def _pump(self) -> None:
         """Let the producer's callbacks run, and make room for more."""
         while True:
+            self._beat = time.monotonic()
             self._advance()
             await asyncio.sleep(0.002 if self._emitter.waiting else 0.02)
 

@@ -291,3 +291,98 @@ def test_a_broker_that_goes_and_comes_costs_time_only(tmp_path: Path) -> None:
         rig.stop()
     finally:
         broker.stop()
+
+
+KILLER = """
+import os
+import tidegate.processing.transform as transform
+right = transform.decode_frame
+def decode_frame(stream, value, **options):
+    if b"KILLER" in value:
+        os.kill(os.getpid(), 9)
+    return right(stream, value, **options)
+transform.decode_frame = decode_frame
+"""
+
+
+def test_a_line_that_kills_the_process_is_set_aside_in_the_end(tmp_path: Path) -> None:
+    broker = start_broker("embedded", tmp_path)
+    try:
+        rig = Rig(broker.bootstrap, tmp_path / "worker", bug=KILLER)
+        rig.send("client_events", frame(success(), success(ssid="KILLER"), success()))
+        lives = 0
+        for _ in range(6):
+            lives += 1
+            rig.worker.start()
+            await_(lambda: not rig.worker.running or rig.frames("client_events"), rig.worker.tail)
+            if rig.worker.running:
+                break
+        assert lives == 5  # three deaths of the whole frame, one of the line
+        [found] = rig.frames("client_events")
+        assert set(found.rows.column("index").to_pylist()) == {0, 2}
+        assert [(one.index, one.code) for one in read_rejects(found.headers.items())] == [(1, Code.CRASH)]
+        rig.stop()
+    finally:
+        broker.stop()
+
+
+STUCK = """
+import asyncio
+from tidegate.worker import Worker
+async def process(self, stream, message):
+    await asyncio.sleep(3600)
+Worker._process = process
+"""
+
+
+def test_a_worker_that_stands_still_before_records_ends_itself(tmp_path: Path) -> None:
+    broker = start_broker("embedded", tmp_path)
+    try:
+        rig = Rig(broker.bootstrap, tmp_path / "worker", bug=STUCK, worker_watchdog_seconds=3)
+        rig.start()
+        time.sleep(5)
+        assert rig.worker.running  # nothing to do is no reason
+        rig.send("client_events", frame(success()))
+        await_(lambda: not rig.worker.running, rig.worker.tail)
+        assert rig.worker.status == 1
+        assert "tidegate.client_events.raw partition 0 stood at 0" in rig.worker.tail()
+    finally:
+        broker.stop()
+
+
+def test_a_worker_begins_anew_with_a_new_epoch(tmp_path: Path) -> None:
+    broker = start_broker("embedded", tmp_path)
+    try:
+        rig = Rig(broker.bootstrap, tmp_path / "worker")
+        rig.start()
+        broker.stop()
+        broker.start()
+        epoch = Rig(broker.bootstrap, tmp_path / "another").epoch
+        await_(lambda: not rig.worker.running, rig.worker.tail)
+        assert rig.worker.status == 1
+        assert f"epoch {rig.epoch} became {epoch}" in rig.worker.tail()
+    finally:
+        broker.stop()
+
+
+def test_a_worker_waits_for_what_it_needs(tmp_path: Path) -> None:
+    """Started before broker, topics and tokens file, it says what it waits for and goes on by itself."""
+    broker = EmbeddedBroker(f"127.0.0.1:{free_port()}", tmp_path / "broker.log")
+    broker.start()
+    try:
+        rig = Rig(broker.bootstrap, tmp_path / "worker")
+        tokens = tmp_path / "worker" / "tokens.json"
+        content = tokens.read_bytes()
+        tokens.unlink()
+        broker.stop()
+        rig.worker.start()
+        await_(lambda: "Kafka does not answer" in rig.worker.tail(), rig.worker.tail)
+        broker.start()
+        await_(lambda: "run `tidegate topics`" in rig.worker.tail(), rig.worker.tail)
+        Rig(broker.bootstrap, tmp_path / "another")  # makes the topics
+        await_(lambda: "tokens.json is not there" in rig.worker.tail(), rig.worker.tail)
+        tokens.write_bytes(content)
+        await_(rig.ready, rig.worker.tail)
+        rig.stop()
+    finally:
+        broker.stop()

@@ -24,6 +24,7 @@ from tidegate.settings import Settings
 from tidegate.topics import ensure_topics
 
 PARTITIONS = 3
+RUN = "from tidegate.cli import main; main()"
 PATIENCE = 60.0  # seconds that a test waits for what must come
 
 
@@ -46,7 +47,8 @@ class Enriched(NamedTuple):
 class Rig:
     """A Kafka with Tidegate's topics and a worker on it, whose settings are its environment."""
 
-    def __init__(self, bootstrap: str, folder: Path, **settings: object) -> None:
+    def __init__(self, bootstrap: str, folder: Path, *, bug: str = "", **settings: object) -> None:
+        """`bug` is Python that runs in the worker's process before the worker does."""
         folder.mkdir(parents=True, exist_ok=True)
         self.listen = f"127.0.0.1:{free_port()}"
         values = {
@@ -62,7 +64,9 @@ class Rig:
         variables = {f"TIDEGATE_{name.upper()}": str(value) for name, value in values.items()}
         self.worker = Child(
             "worker",
-            [sys.executable, "-m", "tidegate", "worker"],
+            [sys.executable, "-m", "tidegate", "worker"]
+            if not bug
+            else [sys.executable, "-c", f"import sys; sys.argv[1:] = ['worker']\n{bug}\n{RUN}"],
             folder / "worker.log",
             environment={**os.environ, **variables},
         )

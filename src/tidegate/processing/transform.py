@@ -7,7 +7,7 @@ fails is set aside as a reject of kind `crash` with its bytes, and the rest of t
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -102,7 +102,23 @@ class Transform:
         """Everything that comes of `record`; `fleets` are the known ones, None takes any."""
         if len(record.value) > EXPANSION * self._max_record_bytes:
             return self._outputs(record, self._whole_refused(record), CUT_BYTES)
-        found = self._attempts(record, fleets)
+        return self._fitting(record, self._attempts(record, fleets))
+
+    def apart(
+        self,
+        record: Record,
+        fleets: Container[str] | None,
+        *,
+        guilty: Container[int],
+        at_line: Callable[[int], None],
+    ) -> Outputs:
+        """The same for a record that kills the process: line by line, without the `guilty` ones.
+
+        `at_line` is told each line before it is looked at, so that the next process knows what killed this.
+        """
+        return self._fitting(record, self._line_by_line(record, fleets, guilty, at_line))
+
+    def _fitting(self, record: Record, found: _Steps) -> Outputs:
         originals = sum(len(line.line) for line in found.refused)
         cut = CUT_BYTES if originals > self._max_record_bytes // 3 else None
         outputs = self._outputs(record, found, cut)
@@ -150,12 +166,23 @@ class Transform:
             )
         return _Steps(batch, decoded.refused, decoded.lines)
 
-    def _line_by_line(self, record: Record, fleets: Container[str] | None) -> _Steps:
+    def _line_by_line(
+        self,
+        record: Record,
+        fleets: Container[str] | None,
+        guilty: Container[int] = (),
+        at_line: Callable[[int], None] = lambda _: None,
+    ) -> _Steps:
         """Set the lines aside on which a step fails; take the others."""
         lines = [line for line in record.value.split(b"\n") if line.strip()] or [record.value]
         batches: list[pa.RecordBatch] = []
         refused: list[RefusedLine] = []
         for index, line in enumerate(lines):
+            if index in guilty:
+                fault = Fault(Code.CRASH, detail="the process died at this line")
+                refused.append(RefusedLine(index, fault, line, _sender(line, record), record.timestamp))
+                continue
+            at_line(index)
             try:
                 found = self._steps(line, record, fleets)
             except Exception as error:

@@ -178,3 +178,23 @@ def test_a_record_that_decompresses_without_end_is_not_looked_into() -> None:
     [reject] = rejects(run(b" " * (8 * LIMIT + 1)))
     assert (reject.code, reject.index) == (Code.TOO_LARGE, 0)
     assert len(original_bytes(reject)) == CUT_BYTES
+
+
+def test_a_record_that_kills_goes_line_by_line_without_the_guilty_ones() -> None:
+    transform = Transform(
+        "client_events",
+        TABLES,
+        epoch=EPOCH,
+        transform_version="7",
+        geohash_precision=6,
+        clock_skew_seconds=86_400,
+        max_record_bytes=LIMIT,
+    )
+    lines = [envelope(success()), envelope(failure()), envelope(success())]
+    seen: list[int] = []
+    record = Record(2, 41, 39, b"\n".join(lines), [], RECEIVED_AT)
+    outputs = transform.apart(record, {"demo"}, guilty={1}, at_line=seen.append)
+    [reject] = rejects(outputs)
+    assert seen == [0, 2]
+    assert (reject.index, reject.code, original_bytes(reject)) == (1, Code.CRASH, lines[1])
+    assert outputs.batch.num_rows == 2
