@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -75,3 +76,13 @@ def store(client: Client, stream: Stream, *events: Any, token: str | None = None
     """Events as rows of their table."""
     rows = table(stream, events, **position)
     insert(client, stream, rows, token=token or f"{stream}:{position}:{len(events)}")
+
+
+def plan(client: Client, stream: Stream, offset: int, *, partition: int = 0, rejected: int = 0) -> None:
+    """The ledger's row of a batch of one frame."""
+    day = date.fromtimestamp(builders.RECEIVED_AT // 1_000_000)
+    client.insert(
+        "sink_batches",
+        [[EPOCH, stream, partition, offset, offset, rejected, [day]]],
+        column_names=["epoch", "stream", "partition", "first", "last", "rejected", "days"],
+    )

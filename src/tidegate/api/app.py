@@ -10,14 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import tidegate
-from tidegate.api import client_events, problems, status
+from tidegate.api import client_events, device_logs, events, problems, status
 from tidegate.api.reading import Reading
 from tidegate.settings import Settings
 from tidegate.telemetry import API_REQUESTS
 from tidegate.tokens import TokenFile
 
 VENDOR_BASE = "/new/webservice"
-ROUTERS: tuple[APIRouter, ...] = (client_events.router,)
+ROUTERS: tuple[APIRouter, ...] = (client_events.router, device_logs.router, events.router)
 VENDOR_ROUTERS: tuple[APIRouter, ...] = (client_events.router,)
 """Those whose paths begin with /V2 or /V5: also under the vendor's base path."""
 
@@ -36,6 +36,7 @@ def build(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.settings = settings
     app.state.tokens = TokenFile(settings.tokens_path)

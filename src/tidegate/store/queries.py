@@ -284,6 +284,12 @@ def ledger_at(position: Position) -> Query:
     )
 
 
+def epoch_known(epoch: str) -> Query:
+    """Whether the sink has seen an epoch."""
+    sql = "SELECT count() > 0 FROM epochs WHERE epoch = {epoch:String}"
+    return Query("epoch_known", sql, {"epoch": epoch})
+
+
 def event_at(fleet: str | None, position: Position, days: Sequence[date]) -> Query:
     """The stored row at a position: when it came, when it happened, its outcome."""
     where = Where()

@@ -1,0 +1,230 @@
+"""Device operation and configuration logs: `inventory-device-log` of the documents.
+
+The cursor is a place in the list (time and id of an entry, and the direction), so pages stay put while rows
+arrive. It carries no fleet: whose entries it pages through is decided by the token of each request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from fastapi import APIRouter, Depends, Query
+from fastapi import Path as InPath
+from fastapi.responses import Response
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from tidegate.api import links
+from tidegate.api.access import AnyReader
+from tidegate.api.identity import position_of
+from tidegate.api.parameters import Flag, Moment, Rows
+from tidegate.api.problems import Problem
+from tidegate.api.reading import Reading
+from tidegate.contracts.formats import MICROS_LIMIT
+from tidegate.store import queries
+from tidegate.store.queries import DEVICE_LOG_COLUMNS, DeviceLogs, Mark
+
+router = APIRouter(tags=["device logs"])
+_encode = msgspec.json.Encoder().encode
+
+Row = Mapping[str, Any]
+Micros = Annotated[int, msgspec.Meta(ge=-MICROS_LIMIT, le=MICROS_LIMIT)]
+
+
+class Cursor(NamedTuple):
+    """Where a page begins: behind (`older`) or in front of (`newer`) an entry."""
+
+    direction: Literal["older", "newer"]
+    mark: Mark
+
+    def text(self) -> str:
+        raw = msgspec.json.encode([self.direction[0], self.mark.time, self.mark.id])
+        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+
+
+def read_cursor(text: str) -> Cursor:
+    """The inverse of Cursor.text. Raises Problem for anything else."""
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        direction, time, id = msgspec.json.decode(raw, type=tuple[Literal["o", "n"], Micros, str])
+    except (binascii.Error, ValueError, msgspec.MsgspecError):
+        raise Problem(
+            "bad_format",
+            "cursor is not one of `next` or `previous`",
+            path="cursor",
+            found=text,
+            allowed="a cursor of `next` or `previous`",
+        ) from None
+    return Cursor("older" if direction == "o" else "newer", Mark(time, id))
+
+
+class Parent(BaseModel):
+    id: str
+    name: str | None
+
+
+class Entry(BaseModel):
+    id: str
+    datetime: str
+    parent: Parent
+    action: str
+    variable_name: str | None
+    old_value: str | None
+    new_value: str | None
+    is_pending: bool | None
+    is_applied: bool | None
+    applied_at: str | None
+    user: str | None
+
+
+class EntryPage(BaseModel):
+    """Newest first. `count` is that of all entries that match, on every page."""
+
+    count: int
+    next: str | None
+    previous: str | None
+    results: list[Entry]
+
+
+class Device(Parent):
+    model: str | None
+    location: str | None
+
+
+class EntryDetail(Entry):
+    parent: Device
+    change_request_id: str | None
+    rollback_available: bool | None
+    notes: str | None
+
+
+async def wanted(
+    reader: AnyReader,
+    datetime__gte: Annotated[Moment | None, Query(description="From this date or time on")] = None,
+    datetime__lte: Annotated[
+        Moment | None, Query(description="Until this time; a date means its first moment")
+    ] = None,
+    parent__id: Annotated[str | None, Query(description="Device")] = None,
+    action: Annotated[str | None, Query(description="Action, e.g. config_change")] = None,
+    is_pending: Annotated[Flag | None, Query(description="Still to be done")] = None,
+    is_applied: Annotated[Flag | None, Query(description="Done")] = None,
+    variable_name: Annotated[str | None, Query(description="Configuration variable")] = None,
+) -> DeviceLogs:
+    """The filters that the list and the detail share."""
+    return DeviceLogs(
+        fleet=reader.fleet,
+        since=datetime__gte,
+        until=datetime__lte,
+        device_id=parent__id,
+        action=action,
+        is_pending=is_pending,
+        is_applied=is_applied,
+        variable_name=variable_name,
+    )
+
+
+Wanted = Annotated[DeviceLogs, Depends(wanted)]
+
+
+@router.get(
+    "/api/v1/inventory_device_log/",
+    summary="Device logs",
+    responses={200: {"model": EntryPage}},
+)
+@router.get("/api/v1/inventory_device_log", include_in_schema=False)
+async def device_logs(
+    request: Request,
+    filters: Wanted,
+    cursor: Annotated[str | None, Query(description="Of `next` or `previous`")] = None,
+    limit: Annotated[Rows, Query(description="Entries of the page")] = 20,
+) -> Response:
+    """Device operation and configuration logs, newest first."""
+    reading: Reading = request.app.state.reading
+    at = read_cursor(cursor) if cursor else None
+    older = at.mark if at and at.direction == "older" else None
+    newer = at.mark if at and at.direction == "newer" else None
+    # One row more than the page tells whether there is a page behind it.
+    page, [[count]] = await asyncio.gather(
+        reading.rows(queries.device_logs(filters, limit=limit + 1, older=older, newer=newer)),
+        reading.rows(queries.device_logs_count(filters)),
+    )
+    more = len(page) > limit
+    rows = [_row(values) for values in page[:limit]]
+    if newer:
+        rows.reverse()
+    answer = {
+        "count": count,
+        "next": _link(request, "older", rows[-1]) if rows and (more or newer) else None,
+        "previous": _link(request, "newer", rows[0]) if rows and (older or (newer and more)) else None,
+        "results": [entry(row) for row in rows],
+    }
+    return Response(_encode(answer), media_type="application/json")
+
+
+@router.get(
+    "/api/v1/inventory_device_log/{id}/",
+    summary="A device log",
+    responses={200: {"model": EntryDetail}},
+)
+@router.get("/api/v1/inventory_device_log/{id}", include_in_schema=False)
+async def device_log(
+    request: Request, filters: Wanted, id: Annotated[str, InPath(description="Id of the entry")]
+) -> Response:
+    """One entry. The filters are those of the list: an entry that they exclude is not found."""
+    reading: Reading = request.app.state.reading
+    position = position_of(id, "device_logs")
+    for _, _, days in await reading.rows(queries.ledger_at(position)):
+        for values in await reading.rows(queries.device_log(filters, position, days)):
+            return Response(_encode(detail(_row(values))), media_type="application/json")
+    raise Problem("not_found")
+
+
+def entry(row: Row) -> dict[str, Any]:
+    """An entry as the list shows it."""
+    return {
+        "id": row["id"],
+        "datetime": _seconds(row["datetime"]),
+        "parent": {"id": row["device_id"], "name": row["device_name"]},
+        "action": row["log_action"],
+        "variable_name": row["variable_name"],
+        "old_value": row["old_value"],
+        "new_value": row["new_value"],
+        "is_pending": row["is_pending"],
+        "is_applied": row["is_applied"],
+        "applied_at": _seconds(row["applied_at"]),
+        "user": row["user"],
+    }
+
+
+def detail(row: Row) -> dict[str, Any]:
+    """An entry as its own page shows it."""
+    answer = entry(row)
+    answer["parent"] |= {"model": row["device_model"], "location": row["device_location"]}
+    return answer | {
+        "change_request_id": row["change_request_id"],
+        "rollback_available": row["rollback_available"],
+        "notes": row["notes"],
+    }
+
+
+def _link(request: Request, direction: Literal["older", "newer"], row: Row) -> str:
+    return links.with_query(request, cursor=Cursor(direction, Mark(row["datetime"], row["id"])).text())
+
+
+def _row(values: Sequence[Any]) -> Row:
+    return dict(zip(_NAMES, values, strict=True))
+
+
+def _seconds(micros: int | None) -> str | None:
+    if micros is None:
+        return None
+    return datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_NAMES = tuple(column.rpartition(" AS ")[2] for column in DEVICE_LOG_COLUMNS)

@@ -1,0 +1,111 @@
+"""Where a single event is now, by the id that its 201 gave: stored, rejected with why, or on its way."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from fastapi import Path as InPath
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from tidegate.api.access import Anybody, Reader
+from tidegate.api.identity import position_of
+from tidegate.api.problems import Problem
+from tidegate.api.reading import Reading
+from tidegate.contracts.position import Position
+from tidegate.store import queries
+
+router = APIRouter(tags=["events"])
+
+
+class Refusal(BaseModel):
+    """Why a line was refused, in the words of the rejects."""
+
+    kind: str
+    code: str
+    path: str
+    found: str
+    allowed: str
+    detail: str
+
+
+class EventState(BaseModel):
+    """`pending`: the sink has not come to this place of the log yet."""
+
+    id: str
+    stream: str
+    status: Literal["stored", "rejected", "pending"]
+    received_at: str | None = None
+    event_time: str | None = None
+    outcome: str | None = None
+    stage: str | None = None
+    reject: Refusal | None = None
+
+
+@router.get("/api/v1/events/{id}", summary="Where an event is now")
+@router.get("/api/v1/events/{id}/", include_in_schema=False)
+async def event(
+    request: Request, reader: Anybody, id: Annotated[str, InPath(description="Id of the event")]
+) -> EventState:
+    """The state of one event. An id of another fleet's event is not found."""
+    reading: Reading = request.app.state.reading
+    position = position_of(id)
+    ledger = await reading.rows(queries.ledger_at(position))
+    if not ledger:
+        return await _unplanned(reading, position)
+    [[planned, last, days]] = ledger
+    if not planned:
+        if position.offset > last:
+            return _pending(position)
+        raise Problem("not_found")
+    found = await _stored(reading, reader, position, days) or await _rejected(reading, reader, position)
+    if found is None:
+        raise Problem("not_found")
+    return found
+
+
+async def _unplanned(reading: Reading, position: Position) -> EventState:
+    """A partition that the sink has not begun: pending in a life of the topics that it knows."""
+    [[known]] = await reading.rows(queries.epoch_known(position.epoch))
+    if not known:
+        raise Problem("not_found")
+    return _pending(position)
+
+
+async def _stored(reading: Reading, reader: Reader, position: Position, days: list[Any]) -> EventState | None:
+    for received_at, event_time, outcome, stage in await reading.rows(
+        queries.event_at(reader.fleet, position, days)
+    ):
+        return EventState(
+            id=position.id(),
+            stream=position.stream,
+            status="stored",
+            received_at=_moment(received_at),
+            event_time=_moment(event_time),
+            outcome=outcome,
+            stage=stage or None,
+        )
+    return None
+
+
+async def _rejected(reading: Reading, reader: Reader, position: Position) -> EventState | None:
+    for received_at, *why in await reading.rows(queries.reject_at(reader.fleet, position)):
+        return EventState(
+            id=position.id(),
+            stream=position.stream,
+            status="rejected",
+            received_at=_moment(received_at),
+            reject=Refusal(**dict(zip(Refusal.model_fields, why, strict=True))),
+        )
+    return None
+
+
+def _pending(position: Position) -> EventState:
+    return EventState(id=position.id(), stream=position.stream, status="pending")
+
+
+def _moment(micros: int) -> str:
+    moment = datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
