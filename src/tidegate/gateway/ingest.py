@@ -23,6 +23,7 @@ from tidegate.gateway.frame_writer import Ack, FrameWriter, Lost, Place
 from tidegate.gateway.intake import Text
 from tidegate.gateway.limits import HeldBytes, RateLimits, Rates
 from tidegate.gateway.problems import Problem, of_fault, unavailable
+from tidegate.gateway.protocol import answer_whole
 from tidegate.gateway.replies import Failed, Reply
 from tidegate.settings import Settings
 from tidegate.tokens import Token, TokenFile
@@ -323,6 +324,8 @@ def _unsupported(content_type: bytes) -> Problem:
 
 
 async def respond(send: Send, reply: Reply) -> None:
+    if answer_whole(send, reply):
+        return
     body = reply.body
     await send(
         {
