@@ -20,7 +20,7 @@ import psutil
 
 from ports import free_port
 
-PATIENCE = 120.0
+PATIENCE = 150.0  # more than `up` itself has for a role to become ready
 PARTS = ("gateway", "api", "worker", "sink", "kafka", "clickhouse")
 
 
