@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -42,11 +44,12 @@ def build(settings: Settings) -> FastAPI:
     app.state.tokens = TokenFile(settings.tokens_path)
     app.state.reading = Reading(settings)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, responses=problems.responses())
     for router in VENDOR_ROUTERS:
         app.include_router(router, prefix=VENDOR_BASE, include_in_schema=False)
     app.include_router(status.router)
     problems.install(app)
+    app.openapi = lambda: contract(app)  # type: ignore[method-assign]
 
     @app.middleware("http")
     async def count(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -56,3 +59,17 @@ def build(settings: Settings) -> FastAPI:
         return response
 
     return app
+
+
+def contract(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document: FastAPI's, with the one shape of refusals as a component."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            routes=app.routes,
+            summary="What a client written against the reference documents reads.",
+        )
+        document["components"]["schemas"]["Problem"] = problems.SCHEMA
+        app.openapi_schema = document
+    return app.openapi_schema

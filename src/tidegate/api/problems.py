@@ -43,6 +43,35 @@ MEANINGS: dict[str, Meaning] = {
 """Every code, with the status that it is answered with."""
 
 
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "path", "found", "allowed"],
+    "properties": {
+        "type": {"type": "string", "description": "Path of a page that explains the code"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "enum": list(MEANINGS)},
+        "path": {"type": "string", "description": "The parameter; empty for the whole request"},
+        "found": {"type": "string", "description": "What stood there, shortened"},
+        "allowed": {"type": "string", "description": "What may stand there"},
+    },
+}
+"""The shape, as the component `Problem` of the OpenAPI document."""
+
+
+def responses() -> dict[int | str, dict[str, Any]]:
+    """The refusals of every call, for the OpenAPI document: a status with its codes."""
+    statuses = sorted({meaning.status for meaning in MEANINGS.values()} - {405})
+    return {
+        status: {
+            "description": "; ".join(m.title for m in MEANINGS.values() if m.status == status),
+            "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
 class Problem(Exception):
     """A refusal on its way to the answer."""
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
+from api_server import serve
 from clickhouse_connect.driver.client import Client
 from stores import settings_of
 
 from ports import free_port
-from tidegate.api.app import build
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.store.client import connect
@@ -46,24 +43,6 @@ def store(settings: Settings) -> Iterator[Client]:
         with connect(settings) as client:
             yield client
         admin.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
-
-
-@contextmanager
-def serve(settings: Settings) -> Iterator[str]:
-    """The API in a thread of its own; gives its URL."""
-    host, port = settings.api_listen.split(":")
-    config = uvicorn.Config(build(settings), host=host, port=int(port), log_config=None, ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-        assert thread.is_alive()
-    try:
-        yield f"http://{settings.api_listen}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,161 @@
+"""The API as a role: its status pages, its contract, its limits, its absences of ClickHouse."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import stored
+from api_server import serve
+from clickhouse_connect.driver.client import Client
+
+import builders
+from ports import free_port
+from tidegate.api.problems import MEANINGS
+from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.settings import Settings
+from tidegate.store.client import connect
+from tidegate.store.migrate import migrate
+
+Call = Callable[..., httpx.Response]
+EVENTS = "/V5/devices/clientevents/02:00:00:00:00:01/0"
+
+
+def test_status_pages_need_no_token(api: Call) -> None:
+    assert api("/healthz", role=None).text == "ok\n"
+    assert api("/readyz", role=None).text == "ok\n"
+    api(f"{EVENTS}/1")
+    metrics = api("/metrics", role=None).text
+    assert 'tidegate_api_query_seconds_count{query="client_events"}' in metrics
+    assert "tidegate_api_requests_total" in metrics
+
+
+def test_the_contract_names_every_call_and_its_refusals(api: Call) -> None:
+    contract = api("/openapi.json", role=None).json()
+    assert contract["openapi"].startswith("3.1")
+    assert set(contract["paths"]) == {
+        "/V5/devices/clients/connectionlogs",
+        "/V5/devices/clientevents/{macaddress}/{offset}/{limit}",
+        "/api/v1/inventory_device_log/",
+        "/api/v1/inventory_device_log/{id}/",
+        "/api/v1/events/{id}",
+    }
+    for path in contract["paths"].values():
+        assert path["get"]["security"]
+        for status in ("401", "403", "422", "503", "504"):
+            content = path["get"]["responses"][status]["content"]
+            assert list(content) == ["application/problem+json"]
+
+
+@pytest.mark.parametrize("code", list(MEANINGS))
+def test_every_problem_has_its_page(api: Call, code: str) -> None:
+    assert MEANINGS[code].title in api(f"/problems/{code}", role=None).text
+
+
+def test_what_is_not_there(api: Call) -> None:
+    for path in ("/", "/V5/devices", "/problems/none", "/V5/devices/clientevents"):
+        answer = api(path)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    answer = api(f"{EVENTS}/1", method="POST")
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET"
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code", "allowed"),
+    [
+        ({"api_query_rows": 3}, 422, "query_too_large", "3 rows"),
+        ({"api_query_memory_bytes": 10_000}, 503, "query_memory", "10000 bytes"),
+    ],
+)
+def test_a_limit_that_was_hit_is_named(
+    settings: Settings,
+    store: Client,
+    tokens: dict[str, str],
+    change: dict[str, Any],
+    status: int,
+    code: str,
+    allowed: str,
+) -> None:
+    events = [builders.success(macAddress="02:00:00:00:00:01", timestamp=n) for n in range(1, 9)]
+    stored.store(store, "client_events", *events)
+    limited = dataclasses.replace(settings, api_listen=f"127.0.0.1:{free_port()}", **change)
+    with serve(limited) as url:
+        headers = {"authorization": f"Bearer {tokens['viewer']}"}
+        answer = httpx.get(f"{url}{EVENTS}/100", headers=headers, trust_env=False)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.json()["allowed"] == allowed
+
+
+def test_links_begin_with_the_public_url(settings: Settings, store: Client, tokens: dict[str, str]) -> None:
+    public = dataclasses.replace(
+        settings, api_listen=f"127.0.0.1:{free_port()}", public_url="https://tide.example/"
+    )
+    with serve(public) as url:
+        headers = {"authorization": f"Bearer {tokens['viewer']}"}
+        answer = httpx.get(f"{url}{EVENTS}/3?ssid=a", headers=headers, trust_env=False)
+    assert answer.json()["nextLink"] == f"https://tide.example{EVENTS[:-1]}3/3?ssid=a"
+
+
+def test_the_process_waits_out_clickhouse_and_stops_on_sigterm(
+    tmp_path: Path, settings: Settings, tokens: dict[str, str]
+) -> None:
+    """Started without ClickHouse it is alive and not ready; it recovers by itself, both ways."""
+    port, listen = free_port(), f"127.0.0.1:{free_port()}"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")},
+        "TIDEGATE_API_LISTEN": listen,
+        "TIDEGATE_DATA_DIR": settings.data_dir,
+        "TIDEGATE_CLICKHOUSE_URL": f"http://127.0.0.1:{port}",
+    }
+    with (tmp_path / "api.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tidegate", "api"], env=environment, stdout=log, stderr=log
+        )
+    clickhouse = ClickHouseServer(f"127.0.0.1:{port}", tmp_path / "db", tmp_path / "clickhouse.log")
+    headers = {"authorization": f"Bearer {tokens['viewer']}"}
+    try:
+        with httpx.Client(base_url=f"http://{listen}", headers=headers, trust_env=False) as client:
+            wait_for(lambda: client.get("/healthz").status_code == 200)
+            answer = client.get("/readyz")
+            assert (answer.status_code, answer.text) == (503, "clickhouse: store_away\n")
+            answer = client.get(f"{EVENTS}/1")
+            assert (answer.status_code, answer.json()["code"]) == (503, "store_away")
+            assert int(answer.headers["retry-after"]) >= 1
+            clickhouse.start()
+            assert "migrate" in client.get("/readyz").text or client.get("/readyz").status_code == 503
+            here = Settings(clickhouse_url=clickhouse.url)
+            with connect(here, database="") as admin:
+                migrate(admin, here)
+            assert client.get("/readyz").status_code == 200
+            assert client.get(f"{EVENTS}/1").status_code == 200
+            clickhouse.stop()
+            assert client.get(f"{EVENTS}/1").status_code == 503
+            assert client.get("/healthz").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.wait()
+        clickhouse.stop()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
