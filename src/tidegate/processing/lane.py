@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from tidegate.contracts.topics import Stream
 from tidegate.processing.tally import Tally
+
+if TYPE_CHECKING:
+    from tidegate.processing.transform import Record
 
 
 class Frame:
@@ -44,25 +48,25 @@ class Lane:
         self.position = position  # the offset that may be committed
         self.committed = position
         self.in_flight = 0  # frames with outputs not acknowledged
+        self.waiting: list[Record] = []  # small records that are to be transformed together
         self._last = position - 1  # offset of the record that was taken last
         self._frames: deque[Frame] = deque()
-
-    @property
-    def previous_offset(self) -> int:
-        """Of the record before the one that comes next, -1 at the start of a topic."""
-        return self._last
 
     def arrive(self, offset: int) -> Arrival:
         if offset == self.expected:
             return Arrival.NEXT
         return Arrival.REPEAT if offset < self.expected else Arrival.HOLE
 
+    def accept(self, offset: int) -> int:
+        """The record at `offset` is taken in; the offset of the one before it, -1 at the start of a topic."""
+        previous, self._last = self._last, offset
+        self.expected = offset + 1
+        return previous
+
     def take(self, offset: int, *, outputs: int, size: int) -> Frame:
         """The record at `offset` was transformed and is being sent."""
         frame = Frame(self, offset, outputs=outputs, size=size)
         self._frames.append(frame)
-        self._last = offset
-        self.expected = offset + 1
         self.in_flight += 1
         return frame
 
@@ -75,4 +79,4 @@ class Lane:
     @property
     def landed(self) -> bool:
         """Whether all that was taken may be committed."""
-        return not self._frames
+        return not self._frames and not self.waiting

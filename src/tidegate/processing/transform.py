@@ -7,11 +7,13 @@ fails is set aside as a reject of kind `crash` with its bytes, and the rest of t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import zstandard
 
 from tidegate.contracts.columns import SCHEMAS
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3  # at a whole frame, before it is taken apart
 CUT_BYTES = 65_536  # what is kept of an original where the originals of a frame would not fit a record
+NOT_SAID = 0  # received time of a line that does not say, when many records are taken at once
 EXPANSION = 8  # a record that decompresses to this many times the record limit is not looked into
 
 _ENCODE = msgspec.json.Encoder().encode
@@ -104,6 +107,50 @@ class Transform:
             return self._outputs(record, self._whole_refused(record), CUT_BYTES)
         return self._fitting(record, self._attempts(record, fleets))
 
+    def many(self, records: Sequence[Record], fleets: Container[str] | None) -> list[Outputs]:
+        """The same for each of several small records, in order.
+
+        The steps cost a frame some 0.4 ms before its first event; here records pay it together. Where a
+        line is refused or a step fails, each goes by itself.
+        """
+        together = self._together(records, fleets) if len(records) > 1 else None
+        if together is None:
+            return [self(record, fleets) for record in records]
+        return [self._outputs(record, found) for record, found in zip(records, together, strict=True)]
+
+    def _together(self, records: Sequence[Record], fleets: Container[str] | None) -> list[_Steps] | None:
+        if any(record.headers for record in records):  # they hold for the lines of one record
+            return None
+        lines = np.array([sum(map(bool, map(bytes.strip, record.value.split(b"\n")))) for record in records])
+        if not lines.all():
+            return None
+        try:
+            decoded = decode_frame(
+                self.stream,
+                b"\n".join(record.value for record in records),
+                fleet=None,
+                device=None,
+                received_at=NOT_SAID,
+                fleets=fleets,
+            )
+            if decoded.refused or pc.min(decoded.columns["received_at"]).as_py() <= NOT_SAID:
+                return None
+            batch = self._enrich(decoded.columns)
+        except Exception:  # which record it was, the steps for each will tell
+            return None
+        # decode numbers the lines of all records through, in any order
+        index = batch.column("index").to_numpy().astype(np.int64)
+        order = np.argsort(index, kind="stable")
+        if not np.array_equal(order, index):
+            batch = batch.take(order)
+        ends = np.cumsum(lines)
+        own = np.concatenate([np.arange(count, dtype=np.uint32) for count in lines])
+        batch = _with_indexes(batch, pa.array(own, pa.uint32()))
+        return [
+            _Steps(batch.slice(int(end - count), int(count)), [], int(count))
+            for end, count in zip(ends, lines, strict=True)
+        ]
+
     def apart(
         self,
         record: Record,
@@ -157,14 +204,17 @@ class Transform:
         if len(decoded.refused) == decoded.lines:
             batch = _EMPTY[self.stream]
         else:
-            batch = enrich(
-                self.stream,
-                decoded.columns,
-                self.lookups,
-                geohash_precision=self._geohash_precision,
-                clock_skew_seconds=self._clock_skew_seconds,
-            )
+            batch = self._enrich(decoded.columns)
         return _Steps(batch, decoded.refused, decoded.lines)
+
+    def _enrich(self, columns: Mapping[str, pa.Array[Any]]) -> pa.RecordBatch:
+        return enrich(
+            self.stream,
+            columns,
+            self.lookups,
+            geohash_precision=self._geohash_precision,
+            clock_skew_seconds=self._clock_skew_seconds,
+        )
 
     def _line_by_line(
         self,
@@ -313,9 +363,13 @@ def _received_at(header: bytes | None, timestamp: int) -> int:
 
 
 def _with_index(batch: pa.RecordBatch, index: int) -> pa.RecordBatch:
+    return _with_indexes(batch, pa.array([index] * batch.num_rows, pa.uint32()))
+
+
+def _with_indexes(batch: pa.RecordBatch, indexes: pa.Array[Any]) -> pa.RecordBatch:
     place = batch.schema.get_field_index("index")
     columns: list[Any] = list(batch.columns)
-    columns[place] = pa.array([index] * batch.num_rows, pa.uint32())
+    columns[place] = indexes
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 

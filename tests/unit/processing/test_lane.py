@@ -18,8 +18,8 @@ def land(frame: Frame) -> None:
 
 
 def test_the_committed_position_names_the_record_before_it() -> None:
-    assert lane(10).previous_offset == 9
-    assert lane(0).previous_offset == -1
+    assert lane(10).accept(10) == 9
+    assert lane(0).accept(0) == -1
 
 
 def test_offsets_are_next_repeat_or_hole() -> None:
@@ -31,9 +31,9 @@ def test_offsets_are_next_repeat_or_hole() -> None:
 
 def test_behind_a_hole_the_record_before_is_the_one_taken_last() -> None:
     new = lane(10)
-    new.take(10, outputs=1, size=1)
-    new.take(13, outputs=1, size=1)  # 11 and 12 hold a transaction's markers
-    assert (new.expected, new.previous_offset) == (14, 13)
+    new.accept(10)
+    assert new.accept(13) == 10  # 11 and 12 hold a transaction's markers
+    assert new.expected == 14
 
 
 def test_a_position_waits_for_the_slowest_before_it() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from builders import RECEIVED_AT, envelope, failure, frame, network_log, success
+from builders import RECEIVED_AT, body, envelope, failure, frame, intermediate, network_log, success
 from tidegate import lookups
 from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.frames import read_arrow, read_headers, read_rejects
@@ -198,3 +198,48 @@ def test_a_record_that_kills_goes_line_by_line_without_the_guilty_ones() -> None
     assert seen == [0, 2]
     assert (reject.index, reject.code, original_bytes(reject)) == (1, Code.CRASH, lines[1])
     assert outputs.batch.num_rows == 2
+
+
+def together(values: list[bytes], **headers: bytes) -> tuple[list[Outputs], list[Outputs]]:
+    """What records yield at once, and each by itself."""
+    transform = Transform(
+        "client_events",
+        TABLES,
+        epoch=EPOCH,
+        transform_version="7",
+        geohash_precision=6,
+        clock_skew_seconds=86_400,
+        max_record_bytes=LIMIT,
+    )
+    records = [
+        Record(2, number, number - 1, value, list(headers.items()), RECEIVED_AT + number)
+        for number, value in enumerate(values)
+    ]
+    return transform.many(records, {"demo"}), [transform(record, {"demo"}) for record in records]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param([], id="all good"),
+        pytest.param([b""], id="an empty record"),
+        pytest.param([frame(success(), {"macAddress": "x"})], id="a bad line"),
+        pytest.param([b'{"fleet":"demo","event":' + body(success()) + b"}"], id="a line without received_at"),
+        pytest.param([frame(success()) + b"\n\n\r\n" + frame(failure()) + b"\n"], id="blank lines"),
+        pytest.param([frame(success(), fleet="other")], id="an unknown fleet"),
+    ],
+)
+def test_many_records_at_once_yield_what_each_yields(odd: list[bytes]) -> None:
+    kinds = (success(), failure(), intermediate())
+    values = [frame(*(kinds[(number + i) % 3] for i in range(1 + number % 4))) for number in range(9)]
+    for at_once, alone in zip(*together([*values[:5], *odd, *values[5:]]), strict=True):
+        assert at_once.headers == alone.headers
+        assert at_once.rejects == alone.rejects
+        assert sorted(at_once.failures) == sorted(alone.failures)
+        rows, wanted = (read_arrow(outputs.enriched).sort_by("index") for outputs in (at_once, alone))
+        assert rows.equals(wanted)
+
+
+def test_headers_hold_for_the_lines_of_their_record() -> None:
+    for at_once, alone in zip(*together([body(success())] * 3, fleet=b"demo"), strict=True):
+        assert (at_once.headers, at_once.enriched) == (alone.headers, alone.enriched)
