@@ -73,6 +73,15 @@ def test_without_topics_it_is_not_ready_and_makes_none(own_broker: Broker, tmp_p
         assert gateway.stop() == 0
 
 
+def test_the_producer_is_idempotent_where_the_broker_has_it(own_broker: Broker, tmp_path: Path) -> None:
+    prepare_topics(own_broker.bootstrap)
+    gateway = gateway_on(own_broker, tmp_path).start()
+    assert (
+        f"idempotent {own_broker.durable}" in gateway.child.tail()
+    )  # Apache Kafka has, the embedded has not
+    assert gateway.stop() == 0
+
+
 def test_a_broker_that_stops_is_503_at_once_and_its_return_is_noticed(
     own_broker: Broker, tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ def partition_of(stream: Stream, value: Any, header: str | None, start: int, par
     return None if key is None else crc32(key.encode("utf-8"), start) % partitions
 
 
-@lru_cache(maxsize=262_144)  # a fleet's clients come again and again
+@lru_cache(maxsize=65_536)  # a fleet's clients come again and again
 def _client_partition(mac: str, start: int, partitions: int) -> int:
     return crc32(parse_mac(mac).encode("ascii"), start) % partitions
 
