@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+RECONNECT_SECONDS = 0.5
+
 TIMEOUT_EXCEEDED = 159
 MEMORY_LIMIT_EXCEEDED = 241
 TOO_MANY_ROWS = frozenset({158, 307, 396})  # of a scan, of bytes, of a result
@@ -33,6 +36,7 @@ class Reading:
         self._settings = settings
         self._client: AsyncClient | None = None
         self._lock = asyncio.Lock()
+        self._away_until = 0.0  # monotonic; requests do not queue up behind attempts to connect
         self._limits: dict[str, Any] = {
             "max_execution_time": settings.api_query_seconds,
             "max_memory_usage": settings.api_query_memory_bytes,
@@ -61,7 +65,13 @@ class Reading:
     async def _connected(self) -> AsyncClient:
         async with self._lock:
             if self._client is None:
-                self._client = await connect_async(self._settings)
+                if time.monotonic() < self._away_until:
+                    raise RetryLater("ClickHouse was away a moment ago")
+                try:
+                    self._client = await connect_async(self._settings)
+                except RetryLater:
+                    self._away_until = time.monotonic() + RECONNECT_SECONDS
+                    raise
             return self._client
 
     def _problem(self, query: Query, error: Error | TidegateError) -> Problem:

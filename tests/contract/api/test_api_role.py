@@ -75,6 +75,7 @@ def test_what_is_not_there(api: Call) -> None:
     [
         ({"api_query_rows": 3}, 422, "query_too_large", "3 rows"),
         ({"api_query_memory_bytes": 10_000}, 503, "query_memory", "10000 bytes"),
+        ({"api_query_seconds": 0.000_001}, 504, "query_timeout", "1e-06 seconds"),
     ],
 )
 def test_a_limit_that_was_hit_is_named(
@@ -132,11 +133,10 @@ def test_the_process_waits_out_clickhouse_and_stops_on_sigterm(
             assert (answer.status_code, answer.json()["code"]) == (503, "store_away")
             assert int(answer.headers["retry-after"]) >= 1
             clickhouse.start()
-            assert "migrate" in client.get("/readyz").text or client.get("/readyz").status_code == 503
             here = Settings(clickhouse_url=clickhouse.url)
             with connect(here, database="") as admin:
                 migrate(admin, here)
-            assert client.get("/readyz").status_code == 200
+            wait_for(lambda: client.get("/readyz").status_code == 200)
             assert client.get(f"{EVENTS}/1").status_code == 200
             clickhouse.stop()
             assert client.get(f"{EVENTS}/1").status_code == 503
