@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import device_log, failure, intermediate, legacy_log, network_log, session_log, success, wrapped
-from tidegate.contracts.forms import FORM_OF, Event, Form, examine, examine_all, holds, precise, unions
+from tidegate.contracts.forms import FORM_OF, Event, Form, examine, holds, precise, unions
 from tidegate.contracts.models import Model
-from tidegate.contracts.rejects import Fault
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.steps.decode import decode_frame
 
@@ -201,38 +200,29 @@ def test_a_refusal_of_the_fast_decoder_has_a_reason(case: tuple[Stream, bytes]) 
     assert exact.extra or repeated or exact.form.name == "legacy" or b'"data"' in line
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    st.sampled_from(STREAMS).flatmap(
-        lambda s: st.tuples(st.just(s), st.lists(event_bytes(s), min_size=1, max_size=6))
-    )
-)
-def test_many_events_get_the_verdicts_of_each(case: tuple[Stream, list[bytes]]) -> None:
-    stream, lines = case
-    one_by_one = [examine(stream, line) for line in lines]
-    together = examine_all(stream, lines)
-    assert [plain(verdict) for verdict in together] == [plain(verdict) for verdict in one_by_one]
-
-
-def plain(verdict: Event | Fault) -> Any:
-    if isinstance(verdict, Event):
-        return verdict.form.name, msgspec.to_builtins(verdict.value), verdict.extra
-    return verdict
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.sampled_from(STREAMS).flatmap(
-        lambda s: st.tuples(st.just(s), st.lists(event_bytes(s), min_size=1, max_size=8))
-    )
-)
-def test_every_line_of_a_frame_has_one_outcome(case: tuple[Stream, list[bytes]]) -> None:
-    """accepted + refused = lines, each index once, and the verdict of a line does not hang on its frame."""
-    stream, events = case
+@st.composite
+def frame_bytes(draw: st.DrawFn) -> tuple[Stream, bytes]:
+    """A frame whose lines break where they should, and where they should not."""
+    stream = draw(st.sampled_from(STREAMS))
+    events = draw(st.lists(event_bytes(stream), min_size=1, max_size=8))
     lines = [b'{"fleet":"demo","received_at":1763712000000000,"event":' + event + b"}" for event in events]
-    if any(b"\n" in line for line in lines):
-        return
-    decoded = decode_frame(stream, b"\n".join(lines), fleet=None, device=None, received_at=1, fleets={"demo"})
+    breaks = draw(
+        st.lists(st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\n \n", b" ", b"", b","]), min_size=8)
+    )
+    value = b"".join(line + brk for line, brk in zip(lines, breaks, strict=False))
+    if draw(st.integers(0, 3)) == 0:
+        at = draw(st.integers(0, len(value)))
+        value = value[:at] + b"\n" + value[at:]
+    return stream, value
+
+
+@settings(max_examples=500, deadline=None)
+@given(frame_bytes())
+def test_every_line_of_a_frame_has_one_outcome(case: tuple[Stream, bytes]) -> None:
+    """accepted + refused = lines, each index once, and the verdict of a line does not hang on its frame."""
+    stream, value = case
+    lines = [line for line in value.split(b"\n") if line.strip()] or [value]
+    decoded = decode_frame(stream, value, fleet=None, device=None, received_at=1, fleets={"demo"})
     accepted: list[Any] = decoded.columns["index"].to_pylist()
     refused = [item.index for item in decoded.refused]
     assert sorted(accepted + refused) == list(range(len(lines)))

@@ -8,7 +8,7 @@ fast path may refuse too much (an unknown field, a repeated key) and never too l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -108,30 +108,6 @@ def examine(stream: Stream, line: bytes | msgspec.Raw) -> Event | Fault:
             return Event(form, value)
         break
     return precise(stream, bytes(line))
-
-
-def examine_all(stream: Stream, lines: Sequence[bytes]) -> list[Event | Fault]:
-    """The same verdicts for many events, in one pass of the decoder where all are of one form."""
-    text = b"\n".join(lines)
-    # a line break inside an event would make two lines of it
-    if text.count(b"\n") == len(lines) - 1:
-        for decoder in _STRICT[stream]:
-            try:
-                values = decoder.decode_lines(text)
-            except (msgspec.DecodeError, ValueError, RecursionError):
-                continue
-            if len(values) != len(lines):  # a blank line is no event
-                break
-            events: list[Event | Fault] = []
-            for value in values:
-                form = FORM_OF[type(value)]
-                if not holds(form, value):
-                    break
-                events.append(Event(form, value))
-            else:
-                return events
-            break
-    return [examine(stream, line) for line in lines]
 
 
 def holds(form: Form, value: msgspec.Struct) -> bool:
@@ -357,8 +333,3 @@ def echo(event: Event) -> dict[str, Any]:
             if isinstance(answer[name], float):
                 answer[name] = format(Decimal(repr(answer[name])), "f")
     return answer
-
-
-def events_of(verdicts: Iterable[Event | Fault]) -> list[Event]:
-    """The good ones among verdicts."""
-    return [verdict for verdict in verdicts if isinstance(verdict, Event)]

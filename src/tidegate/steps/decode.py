@@ -1,7 +1,7 @@
 """decode: a raw frame's bytes into columns of normal values, and the lines that were refused.
 
-Three tiers, each slower and more exact than the one before: the whole frame in one call of the struct
-decoder; line by line with the same structs; the model, which says what is wrong. A frame falls to the
+Three tiers, each slower and more exact than the one before: the whole frame with one
+struct decoder; line by line with each of them; the model, which says what is wrong. A frame falls to the
 next tier only for what the tier before could not take.
 """
 
@@ -125,11 +125,13 @@ def _whole_frame(
     max_line_bytes: int,
 ) -> Decoded | None:
     """The frame if every line is good and of one decoder; None leaves it to the next tier."""
-    if len(value) > max_line_bytes and max(map(len, value.split(b"\n"))) > max_line_bytes:
+    # Not `decode_lines`: it reads JSON values wherever lines break, and a line is what an index counts.
+    lines = value.rstrip(b"\n").split(b"\n")
+    if len(value) > max_line_bytes and max(map(len, lines)) > max_line_bytes:
         return None
     for decoder in _ENVELOPES[stream]:
         try:
-            found = decoder.decode_lines(value)
+            found = list(map(decoder.decode, lines))
         except (msgspec.DecodeError, ValueError, RecursionError):
             continue
         senders = [item.fleet for item in found]
@@ -141,7 +143,7 @@ def _whole_frame(
         return None
     for decoder in _BARE[stream]:
         try:
-            events = decoder.decode_lines(value)
+            events = list(map(decoder.decode, lines))
         except (msgspec.DecodeError, ValueError, RecursionError):
             continue
         count = len(events)

@@ -20,7 +20,7 @@ from builders import (
     success,
     wrapped,
 )
-from tidegate.contracts.forms import FORMS, Event, classify, echo, examine, examine_all
+from tidegate.contracts.forms import FORMS, Event, classify, echo, examine
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS, Stream
 
@@ -321,27 +321,6 @@ def test_the_echo_of_a_client_event_is_the_event(builder: Any) -> None:
 
 def test_the_echo_of_a_device_log_is_the_log() -> None:
     assert echo(taken("device_logs", device_log())) == device_log()
-
-
-# --- many at once
-
-
-def test_one_bad_event_among_many_costs_only_itself() -> None:
-    lines = [body(success(channel=n % 200)) for n in range(999)]
-    lines.insert(500, body(success(channel=1000)))
-    verdicts = examine_all("client_events", lines)
-    assert [n for n, verdict in enumerate(verdicts) if isinstance(verdict, Fault)] == [500]
-
-
-def test_forms_may_be_mixed() -> None:
-    lines = [body(network_log()), body(session_log()), body(wrapped(legacy_log())), b"{"]
-    names = [v.form.name if isinstance(v, Event) else v.code for v in examine_all("connection_logs", lines)]
-    assert names == ["network", "session", "legacy", Code.NOT_JSON]
-
-
-def test_a_line_break_inside_an_event_does_not_make_two() -> None:
-    pretty = json.dumps(network_log(), indent=1).encode()
-    assert len(examine_all("connection_logs", [pretty, body(network_log()), b""])) == 3
 
 
 def test_classify_looks_at_names_alone() -> None:
