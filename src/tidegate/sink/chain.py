@@ -11,11 +11,13 @@ from enum import Enum
 from typing import NamedTuple
 
 
+MOST_LEFT = 100_000  # records left behind that are remembered; a gap that long is an operator's affair
+
+
 class Verdict(Enum):
     NEXT = "next"  # continues the chain: take it
     REPEAT = "repeat"  # was taken before: drop it
     GAP = "gap"  # does not follow: leave it, and stop until what is missing comes or is given up
-    REREAD = "reread"  # a gap, but records left behind may follow now: read again from `left_from`
 
 
 class Link(NamedTuple):
@@ -38,62 +40,59 @@ class Chain:
     """Judges frames in the order of the enriched log. `watermark` is the last source offset in order,
     None before the first frame of the epoch.
 
-    Judging depends on the log from a batch's first frame on and nothing else, so that a take-over which
-    starts there with the batch's `previous` as watermark comes to the same frames.
+    A batch must be cut where reading jumps (`rejoin`, `accept`). Then judging within a batch depends on the
+    log from its first frame on and nothing else, and a take-over that starts there, with the batch's
+    `previous` as watermark, comes to the same frames.
     """
 
     def __init__(self, watermark: int | None) -> None:
         self.watermark = watermark
         self.gap: Gap | None = None
-        self.left_from: int | None = None  # enriched offset of the first record left behind
+        self._left: dict[int, int] = {}  # previous offset of a record left behind -> its enriched offset
         self._left_to = -1  # highest source offset left behind
-        self._left_at: int | None = None  # watermark when the first was left
         self._bridge: tuple[int, int] | None = None  # (next, previous) of an accepted gap
 
-    def judge(self, link: Link, *, first_in_log: bool = False) -> Verdict:
-        """`first_in_log`: the record is the oldest that the enriched topic still has.
+    def judge(self, link: Link, *, raw_low: int = 0) -> Verdict:
+        """`raw_low`: the oldest offset that the raw topic still has.
 
-        The first frame of an epoch may follow any offset there: what came before was expired, from the
-        raw topic or from this one, before a sink was ever set up. Anywhere else it must be the first.
+        An epoch begins with the topic's first record, or with one before which the raw topic has no more:
+        what was expired before a worker was ever set up cannot come.
         """
         if self.watermark is not None and link.source <= self.watermark:
             return Verdict.REPEAT
-        if self._follows(link, first_in_log):
+        if self._follows(link, raw_low):
             self.watermark = link.source
             self.gap = None
             if link.source >= self._left_to:
-                self._forget_left()
+                self._left.clear()
             return Verdict.NEXT
-        if self.left_from is not None and self.watermark != self._left_at:
-            return Verdict.REREAD
-        if self.left_from is None:
-            self.left_from, self._left_at = link.enriched, self.watermark
-        self._left_to = max(self._left_to, link.source)
+        if len(self._left) < MOST_LEFT:
+            self._left.setdefault(link.previous, link.enriched)
+            self._left_to = max(self._left_to, link.source)
         if self.gap is None:
             after = -1 if self.watermark is None else self.watermark
             self.gap = Gap(after, link.source, link.previous)
         return Verdict.GAP
 
-    def reread(self) -> int:
-        """The enriched offset to read again from, after a REREAD: records left behind may follow now."""
-        assert self.left_from is not None
-        start = self.left_from
-        self._forget_left()
-        self.gap = None
-        return start
+    def rejoin(self) -> int | None:
+        """After NEXT: the enriched offset of a record left behind that follows now, to read on from."""
+        return self._left.pop(self.watermark, None) if self._left and self.watermark is not None else None
 
     def accept(self) -> int:
-        """Let the chain go on behind the gap; the enriched offset to read again from."""
+        """Let the chain go on behind the gap; the enriched offset to read on from."""
         assert self.gap is not None
         self._bridge = (self.gap.next, self.gap.previous)
-        return self.reread()
+        self.gap = None
+        return self._left.pop(self._bridge[1])
 
-    def _follows(self, link: Link, first_in_log: bool) -> bool:
+    @property
+    def left_from(self) -> int | None:
+        """The enriched offset of the first record left behind; None for none."""
+        return min(self._left.values(), default=None)
+
+    def _follows(self, link: Link, raw_low: int) -> bool:
         if (link.source, link.previous) == self._bridge:
             return True
         if self.watermark is None:
-            return link.previous == -1 or first_in_log
+            return link.previous < raw_low
         return link.previous == self.watermark
-
-    def _forget_left(self) -> None:
-        self.left_from, self._left_to, self._left_at = None, -1, None

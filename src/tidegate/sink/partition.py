@@ -19,6 +19,9 @@ from tidegate.sink.ledger import Place
 from tidegate.sink.plan import Plan, differences, plan_of
 
 
+LOOK_BACK = 10_000  # records that are read again before a gap is called one
+
+
 class Step(Enum):
     """How far a batch is."""
 
@@ -55,6 +58,7 @@ class TakeOver:
     plans: dict[str, Plan]  # the newest of each epoch
     stored: frozenset[str]  # epochs whose newest plan needs no sending again
     low: int  # oldest offset of the enriched topic
+    raw_low: int  # oldest offset of the raw topic
     generation: int  # for the plans to come
     member: str
 
@@ -77,6 +81,7 @@ class Partition:
         self._again_bytes = 0
         self._chains: dict[str, Chain] = {}
         self._over: TakeOver | None = None
+        self._looked_back: tuple[str, int | None] | None = None  # epoch and watermark that it was done for
 
     # --- take-over
 
@@ -142,16 +147,21 @@ class Partition:
         chain = self._chain(head.epoch, over)
         if chain is None:
             return Verdict.GAP, None
-        first_in_log = frame.offset <= over.low
         self.position = frame.offset + 1
         link = Link(head.source_offset, head.previous_offset, frame.offset)
-        verdict = chain.judge(link, first_in_log=first_in_log)
+        verdict = chain.judge(link, raw_low=over.raw_low if head.epoch == over.epoch else 0)
         if verdict is Verdict.NEXT:
             self._add(frame)
-        elif verdict is Verdict.REREAD:
-            return verdict, self._read_from(chain.reread())
+            back = chain.rejoin()
+            if back is not None:
+                self._read_from(back)
+        elif verdict is Verdict.GAP and self._looked_back != (head.epoch, chain.watermark):
+            # What is missing may stand further up, left behind by a sink that did not live to take it.
+            self._looked_back = (head.epoch, chain.watermark)
+            self._read_from(max(over.low, frame.offset - LOOK_BACK))
+            chain.gap = None
         self._note_gap(head.epoch, chain)
-        return verdict, None
+        return verdict, None if self.position == frame.offset + 1 else self.position
 
     def _add(self, frame: Frame) -> None:
         if self._again is not None and self._again[0].epoch == frame.head.epoch:

@@ -204,8 +204,8 @@ class Pipeline:
             return
         self._plan_attempts, self.plan_problem = 0, ""
         planned, self._planning = self._planning, []
-        self._moments.reach("planned")
         for _, batch, _ in planned:
+            self._moments.reach("planned")
             batch.busy = False
             batch.step = Step.PLANNED
 
@@ -227,9 +227,8 @@ class Pipeline:
             return
         for partition, _ in offsets:
             partition.settle = None
-        if fenced:
-            self._moments.reach("fenced")
         for batch in fenced:
+            self._moments.reach("fenced")
             batch.fenced_at = now
             batch.step = Step.FENCED
         for partition, _ in offsets:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from tidegate.contracts.topics import enriched
+from tidegate.contracts.topics import enriched, raw
 from tidegate.errors import RetryLater, Stop
 from tidegate.sink.group import Membership
 from tidegate.sink.ledger import Ledger, Place
@@ -41,7 +41,8 @@ def look_up(
         committed = {
             (found.topic, found.partition): found.offset for found in onlooker.committed(wanted, SECONDS)
         }
-        ends = {place: _ends(onlooker, place) for place in places}
+        ends = {place: _ends(onlooker, enriched(place.stream), place) for place in places}
+        raw_lows = {place: _ends(onlooker, raw(place.stream), place)[0] for place in places}
     except KafkaException as error:
         raise RetryLater(f"Kafka does not answer as it should: {error.args[0].str()}") from error
 
@@ -64,6 +65,7 @@ def look_up(
             plans=plans,
             stored=frozenset(stored),
             low=low,
+            raw_low=raw_lows[place],
             generation=_term(plans.values(), membership.generation),
             member=membership.member,
         )
@@ -79,10 +81,8 @@ def lost_log(place: Place, plan: Plan, end: int) -> str:
     )
 
 
-def _ends(onlooker: Consumer, place: Place) -> tuple[int, int]:
-    low, high = onlooker.get_watermark_offsets(
-        TopicPartition(enriched(place.stream), place.partition), timeout=SECONDS
-    )
+def _ends(onlooker: Consumer, topic: str, place: Place) -> tuple[int, int]:
+    low, high = onlooker.get_watermark_offsets(TopicPartition(topic, place.partition), timeout=SECONDS)
     return low, high
 
 

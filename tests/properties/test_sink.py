@@ -1,0 +1,178 @@
+"""Exactly once, as a property: whatever workers repeat, and wherever sinks die, every frame lands once.
+
+The parts that decide (chain, gathering, partition, plan) run for real; the log, the ledger, the group and
+the tables are lists. A table remembers tokens, as ClickHouse does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Iterator
+
+from enriched_frames import EPOCH
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidegate.contracts.frames import EnrichedHeaders
+from tidegate.sink.frame import Frame
+from tidegate.sink.gathering import Limits
+from tidegate.sink.ledger import Place
+from tidegate.sink.partition import Batch, Partition, TakeOver
+from tidegate.sink.plan import Plan, plan_of
+
+PLACE = Place("client_events", 0)
+
+
+def frame(source: int, previous: int, enriched: int, version: str) -> Frame:
+    head = EnrichedHeaders(EPOCH, "client_events", 0, source, previous, 1, 1, 0, 0, version)
+    return Frame(head, enriched, b"x", b"", 0.0)
+
+
+@st.composite
+def logs(draw: st.DrawFn, low: int) -> list[Frame]:
+    """An enriched log of workers that die and come back, some of them beside each other.
+
+    Every worker starts at a position that was committed before it, and writes in order; it may die at any
+    point. The last one writes to the end.
+    """
+    end = draw(st.integers(1, 12))
+    runs: list[list[tuple[int, int, str]]] = []
+    reach = 0  # every offset below it is written by some run
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, reach))
+        stop = draw(st.integers(start, end))
+        runs.append(run(start, stop, draw(st.sampled_from("12"))))
+        reach = max(reach, stop)
+    runs.append(run(draw(st.integers(0, reach)), end, draw(st.sampled_from("12"))))
+    order = draw(st.permutations([number for number, each in enumerate(runs) for _ in each]))
+    left = [list(reversed(each)) for each in runs]
+    written = [left[number].pop() for number in order]
+    written.append((end, end - 1, "1"))  # a next one, always: what was left behind is seen by it
+    return [
+        frame(low + source, low + previous, at, version)
+        for at, (source, previous, version) in enumerate(written)
+    ]
+
+
+def run(start: int, stop: int, version: str) -> list[tuple[int, int, str]]:
+    return [(source, source - 1, version) for source in range(start, stop)]
+
+
+class World:
+    """The log, the ledger, the group and the table."""
+
+    def __init__(self, log: list[Frame], start: int) -> None:
+        self.log = log
+        self.start = start  # oldest offset of the raw topic
+        self.ledger: list[Plan] = []
+        self.generation = 0
+        self.committed = -1
+        self.table: dict[str, list[int]] = {}
+
+    def insert(self, plan: Plan, frames: list[Frame]) -> None:
+        rows = [each.head.source_offset for each in frames]
+        assert self.table.setdefault(plan.token, rows) == rows, "one token, two sets of rows"
+
+    def __repr__(self) -> str:
+        return " ".join(
+            f"{each.head.source_offset}({each.head.previous_offset})v{each.head.transform_version}"
+            for each in self.log
+        )
+
+    def newest(self) -> Plan | None:
+        return max(self.ledger, key=lambda plan: (plan.generation, plan.last), default=None)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    start = draw(st.sampled_from([0, 7]))
+    return World(draw(logs(start)), start)
+
+
+class Sink:
+    """A member of the group, driven a step at a time; it may be left standing at any of them."""
+
+    def __init__(self, world: World, limits: Limits) -> None:
+        self.world = world
+        world.generation += 1
+        self.generation = world.generation  # as the group sees it
+        self.partition = Partition(PLACE, "topic", limits)
+        newest = world.newest()
+        stored = newest is not None and world.committed > newest.enriched_last and newest.token in world.table
+        self.partition.begin(
+            TakeOver(
+                epoch=EPOCH,
+                plans={} if newest is None else {EPOCH: newest},
+                stored=frozenset({EPOCH} if stored else ()),
+                low=0,
+                raw_low=world.start,
+                generation=(newest.generation if newest else 0) + self.generation + 1,
+                member=str(self.generation),
+            )
+        )
+        self.steps = self._run()
+
+    def _run(self) -> Iterator[str]:
+        """Yields the name of what it does next."""
+        while True:
+            position = self.partition.position
+            assert position is not None
+            if position < len(self.world.log):
+                yield "read"
+                _, read_from = self.partition.take(self.world.log[position])
+                if read_from is not None:
+                    self.partition.position = read_from
+            yield "cut"
+            batch = self.partition.next_batch(0.0, anything=position + 1 >= len(self.world.log))
+            if batch is not None and not (yield from self._store(batch)):
+                return
+
+    def _store(self, batch: Batch) -> Generator[str, None, bool]:
+        if batch.plan is None:
+            newest = self.partition._over
+            assert newest is not None
+            batch.plan = plan_of(batch.frames, [], generation=newest.generation, member=newest.member)
+            yield "plan"
+            self.world.ledger.append(batch.plan)
+        yield "fence"
+        if self.generation != self.world.generation:
+            return False
+        self.world.committed = batch.plan.enriched_first
+        yield "insert"
+        self.world.insert(batch.plan, batch.frames)
+        yield "finish"
+        self.partition.finish()
+        if self.partition.settle is not None and self.generation == self.world.generation:
+            self.world.committed = self.partition.settle
+        return True
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    world=worlds(),
+    rows=st.integers(1, 4),
+    choices=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 12)), max_size=40),
+    late=st.booleans(),
+)
+def test_every_frame_lands_once(world: World, rows: int, choices: list[tuple[int, int]], late: bool) -> None:
+    """`choices`: which sink goes on, and how many steps; 3 starts another, and the older ones are zombies
+    that may go on until the group refuses them."""
+    limits = Limits(rows, 1 << 30, 3600.0)
+    sinks = [Sink(world, limits)]
+    for which, steps in choices:
+        if which == 3:
+            sinks.append(Sink(world, limits))
+            continue
+        sink = sinks[-1 - which % len(sinks)]
+        for _ in range(steps):
+            next(sink.steps, None)
+    last = Sink(world, limits)
+    for _ in range(50 * len(world.log) + 200):
+        next(last.steps, None)
+    if late:  # the zombies' last breath, after everything
+        for sink in sinks:
+            for _ in range(20):
+                next(sink.steps, None)
+    landed = Counter(source for stored in world.table.values() for source in stored)
+    assert landed == Counter({each.head.source_offset for each in world.log})
+    assert last.partition.gap_found is None
