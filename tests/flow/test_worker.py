@@ -293,6 +293,8 @@ def test_a_broker_that_goes_and_comes_costs_time_only(tmp_path: Path) -> None:
         broker.stop()
 
 
+QUICK = {"kafka_session_timeout_ms": 2000}  # the embedded broker forms a group in half of it
+
 KILLER = """
 import os
 import tidegate.processing.transform as transform
@@ -308,7 +310,7 @@ transform.decode_frame = decode_frame
 def test_a_line_that_kills_the_process_is_set_aside_in_the_end(tmp_path: Path) -> None:
     broker = start_broker("embedded", tmp_path)
     try:
-        rig = Rig(broker.bootstrap, tmp_path / "worker", bug=KILLER)
+        rig = Rig(broker.bootstrap, tmp_path / "worker", bug=KILLER, **QUICK)
         rig.send("client_events", frame(success(), success(ssid="KILLER"), success()))
         lives = 0
         for _ in range(6):
@@ -338,7 +340,7 @@ Worker._process = process
 def test_a_worker_that_stands_still_before_records_ends_itself(tmp_path: Path) -> None:
     broker = start_broker("embedded", tmp_path)
     try:
-        rig = Rig(broker.bootstrap, tmp_path / "worker", bug=STUCK, worker_watchdog_seconds=3)
+        rig = Rig(broker.bootstrap, tmp_path / "worker", bug=STUCK, worker_watchdog_seconds=3, **QUICK)
         rig.start()
         time.sleep(5)
         assert rig.worker.running  # nothing to do is no reason
