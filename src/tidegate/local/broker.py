@@ -14,7 +14,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tidegate.errors import RetryLater, UsageError
-from tidegate.local.child import Child, claim_address, reachable
+from tidegate.local.child import Child, claim_address, free_port, reachable
+from tidegate.local.front import Front
 
 
 class Broker(Protocol):
@@ -38,7 +39,7 @@ class Broker(Protocol):
 
 
 class EmbeddedBroker:
-    """tansu on a loopback address. `start` again after `stop` begins with empty topics."""
+    """tansu behind a `Front` on `listen`. `start` again after `stop` or a death begins with empty topics."""
 
     durable = False
 
@@ -46,29 +47,37 @@ class EmbeddedBroker:
         self.bootstrap = reachable(listen)
         self._listen = listen
         self._setting = setting
-        self.child = Child(
-            "broker",
-            [
-                broker_binary(),
-                "broker",
-                "--listener-url",
-                f"tcp://{listen}",
-                "--advertised-listener-url",
-                f"tcp://{self.bootstrap}",
-                "--storage-engine",
-                "memory://tansu/",
-                "--silent",
-            ],
-            log_path,
-        )
+        self._front: Front | None = None
+        self.child = Child("broker", [], log_path)
 
     def start(self) -> None:
-        claim_address(self._listen, self._setting)
+        self._close_front()
+        host, port = claim_address(self._listen, self._setting)
+        behind = free_port()
+        self.child.argv = [
+            broker_binary(),
+            "broker",
+            "--listener-url",
+            f"tcp://127.0.0.1:{behind}",
+            "--advertised-listener-url",
+            f"tcp://{self.bootstrap}",
+            "--storage-engine",
+            "memory://tansu/",
+            "--silent",
+        ]
         self.child.start()
+        self._front = Front(host, port, behind)
+        self._front.start()
         await_metadata(self.child, self.bootstrap, 30.0)
 
     def stop(self) -> None:
         self.child.stop(2.0)  # it would wait for its clients; there is nothing to save
+        self._close_front()
+
+    def _close_front(self) -> None:
+        if self._front is not None:
+            self._front.stop()
+            self._front = None
 
 
 def broker_binary() -> str:

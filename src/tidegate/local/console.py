@@ -16,7 +16,7 @@ class Console:
 
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty()
-        self._shown_at = 0.0
+        self._shown_at = 0.0 if self._terminal else time.monotonic()
         self._line = False  # whether the cursor stands behind a line of progress
         self._read: dict[Path, int] = {}  # how far a log was passed on
 

@@ -117,7 +117,8 @@ class KafkaBroker:
     def _format(self, java: str, classpath: str, properties: Path) -> None:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode("ascii")
         command = [java, HEAP, "-cp", classpath, "kafka.tools.StorageTool"]
-        command += ["format", "-t", cluster, "-c", str(properties)]
+        # one argument: an id may begin with a dash
+        command += ["format", f"--cluster-id={cluster}", "-c", str(properties)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RetryLater(f"Kafka could not format {self._folder}:\n{done.stdout}{done.stderr}")

@@ -52,13 +52,14 @@ class Progress:
             self._thread.join()
 
     def line(self) -> str:
+        """Events in and stored with their rates, frames on the way (lag), events refused."""
         with self._lock:
             total = {name: int(self._before.get(name, 0) + self._latest.get(name, 0)) for name in FIGURES}
             rate = {name: self._rates.get(name, 0.0) for name in COUNTERS}
         lag = total["worker lag"] + total["sink lag"]
         return (
             f"in {total['in']:,} ({rate['in']:,.0f}/s) · stored {total['stored']:,} ({rate['stored']:,.0f}/s)"
-            f" · lag {lag:,} frames · rejects {total['rejects']:,}"
+            f" · lag {lag:,} · rejects {total['rejects']:,}"
         )
 
     def _run(self) -> None:
