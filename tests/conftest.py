@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from ports import free_port
@@ -18,6 +19,10 @@ from tidegate import settings
 from tidegate.local.broker import Broker, EmbeddedBroker
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.local.kafka import KafkaBroker, why_not_here
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("tidegate", deadline=None)
+hypothesis.settings.load_profile("tidegate")
 
 
 @pytest.fixture(scope="session")

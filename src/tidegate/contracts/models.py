@@ -39,7 +39,7 @@ EpochTime = Annotated[int, Ge(0), Le(MICROS_LIMIT)]  # s, ms or µs, told apart 
 Channel = Annotated[int, Ge(0), Le(233)]
 Vlan = Annotated[int, Ge(0), Le(4095)]
 Frequency = Annotated[float, Ge(0.0), Le(300.0)]
-Scalar = str | Int | Real | bool
+Scalar = str | int | Real | bool  # kept as text: a whole number of any size
 
 Protocol = Literal["UNKNOWN", "A", "B", "BG", "G", "N", "AN", "GN", "BGN", "AC", "AX", "BE"]
 

@@ -8,10 +8,11 @@ import urllib.parse
 import urllib.request
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
 from tidegate.contracts.topics import STREAMS, Stream, raw
 from tidegate.errors import RetryLater
+from tidegate.log_ends import log_ends
 
 Ends = dict[tuple[Stream, int], int]  # the offset behind the last record of each raw partition
 
@@ -76,17 +77,14 @@ class Ledger:
 
 def raw_ends(bootstrap: str) -> Ends:
     """Where the raw topics end now, partitions without a record left out. Raises RetryLater."""
+    streams = {raw(stream): stream for stream in STREAMS}
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "tidegate-drain", "log_level": 0})
     try:
-        ends: Ends = {}
-        for stream in STREAMS:
-            topic = raw(stream)
-            for partition in consumer.list_topics(topic, timeout=5).topics[topic].partitions:
-                _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5)
-                if end > 0:
-                    ends[(stream, partition)] = end
-        return ends
-    except KafkaException as error:
-        raise RetryLater(f"the broker does not answer: {error.args[0].str()}") from error
+        known = consumer.list_topics(timeout=5).topics
+        places = [(topic, partition) for topic in streams for partition in known[topic].partitions]
+    except (KafkaException, KeyError) as error:
+        raise RetryLater(f"the broker does not answer: {error}") from error
     finally:
         consumer.close()
+    ends = log_ends(bootstrap, places)
+    return {(streams[topic], partition): end for (topic, partition), (_, end) in ends.items() if end > 0}

@@ -1,13 +1,12 @@
 """decode: a raw frame's bytes into columns of normal values, and the lines that were refused.
 
-Three tiers, each slower and more exact than the one before: the whole frame with one
-struct decoder; line by line with each of them; the model, which says what is wrong. A frame falls to the
-next tier only for what the tier before could not take.
+Two tiers: all lines at once with the strict structs, which take nearly everything; then those that are
+left one by one, each with every struct and, at last, with the model, which says what is wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -17,7 +16,18 @@ from msgspec.structs import astuple
 
 from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.formats import MICROS_LIMIT, MILLIS_LIMIT, micros_by_magnitude, parse_time
-from tidegate.contracts.forms import EVENT_TYPES, FORM_OF, FORMS, NETWORK, Event, Form, examine, holds, unions
+from tidegate.contracts.forms import (
+    EVENT_TYPES,
+    FORM_OF,
+    FORMS,
+    NETWORK,
+    NETWORK_MARK,
+    REFUSALS,
+    Event,
+    Form,
+    examine,
+    unions,
+)
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS, Stream
 
@@ -39,15 +49,24 @@ class Decoded(NamedTuple):
     lines: int  # accepted + refused
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """An accepted line."""
+class _Taken(NamedTuple):
+    """Accepted lines, one entry each in every list. Line numbers are indexes."""
 
-    index: int
-    fleet: str
-    received_at: int
-    device: str | None
-    event: Event
+    numbers: list[int]
+    fleets: list[str]
+    received: list[int]  # µs
+    devices: list[str | None]
+    events: list[Any]  # structs
+    extras: dict[int, bytes]  # line number -> unknown fields, for the lines that have some
+
+    def add(self, number: int, fleet: str, received_at: int, device: str | None, event: Event) -> None:
+        self.numbers.append(number)
+        self.fleets.append(fleet)
+        self.received.append(received_at)
+        self.devices.append(device)
+        self.events.append(event.value)
+        if event.extra:
+            self.extras[number] = event.extra
 
 
 def decode_frame(
@@ -65,23 +84,24 @@ def decode_frame(
     `fleet`, `device` and `received_at` (µs; the record's timestamp where no header says) come from the
     record and hold for lines that do not say. `fleets` are the known ones; None takes any.
     """
-    whole = _whole_frame(stream, value, fleet, device, received_at, fleets, max_line_bytes)
-    if whole is not None:
-        return whole
-    taken: list[_Taken] = []
-    refused: list[RefusedLine] = []
     lines = _lines(value)
-    for index, line in enumerate(lines):
-        found: _Taken | RefusedLine | None = None
-        if len(line) <= max_line_bytes:
-            found = _good_line(stream, index, line, received_at, fleets)
-        if found is None:
-            found = _line(stream, index, line, fleet, device, received_at, fleets, max_line_bytes)
-        if isinstance(found, RefusedLine):
-            refused.append(found)
-        else:
-            taken.append(found)
-    return Decoded(_columns_of(stream, taken), refused, len(lines))
+    record = _Record(stream, fleet, device, received_at, fleets, max_line_bytes)
+    taken = _Taken([], [], [], [], [], {})
+    left = _take_all(record, lines, taken) if len(value) <= max_line_bytes else range(len(lines))
+    refused = [found for number in sorted(left) if (found := _line(record, number, lines[number], taken)) is not None]
+    try:
+        columns = _columns_of(stream, taken)
+    except ValueError:  # a text format does not hold
+        return _decode_singly(record, lines)
+    return Decoded(columns, refused, len(lines))
+
+
+def _decode_singly(record: _Record, lines: list[bytes]) -> Decoded:
+    taken = _Taken([], [], [], [], [], {})
+    found = [_line(record, number, line, taken) for number, line in enumerate(lines)]
+    return Decoded(
+        _columns_of(record.stream, taken), [line for line in found if line is not None], len(lines)
+    )
 
 
 def _lines(value: bytes) -> list[bytes]:
@@ -89,7 +109,18 @@ def _lines(value: bytes) -> list[bytes]:
     return [line for line in value.split(b"\n") if line.strip()] or [value]
 
 
-# --- the whole frame at once
+class _Record(NamedTuple):
+    """What holds for every line of a record; see decode_frame."""
+
+    stream: Stream
+    fleet: str | None
+    device: str | None
+    received_at: int
+    fleets: Container[str] | None
+    max_line_bytes: int
+
+
+# --- all lines with one decoder
 
 
 def _envelope(event: Any) -> type[msgspec.Struct]:
@@ -110,158 +141,101 @@ def _envelope(event: Any) -> type[msgspec.Struct]:
 _ENVELOPES: dict[Stream, list[msgspec.json.Decoder[Any]]] = {
     stream: [msgspec.json.Decoder(_envelope(union)) for union in unions(stream)] for stream in STREAMS
 }
-_BARE: dict[Stream, list[msgspec.json.Decoder[Any]]] = {
-    stream: [msgspec.json.Decoder(union) for union in unions(stream)] for stream in STREAMS
-}
 
 
-def _whole_frame(
-    stream: Stream,
-    value: bytes,
-    fleet: str | None,
-    device: str | None,
-    received_at: int,
-    fleets: Container[str] | None,
-    max_line_bytes: int,
-) -> Decoded | None:
-    """The frame if every line is good and of one decoder; None leaves it to the next tier."""
-    # Not `decode_lines`: it reads JSON values wherever lines break, and a line is what an index counts.
-    lines = value.rstrip(b"\n").split(b"\n")
-    if len(value) > max_line_bytes and max(map(len, lines)) > max_line_bytes:
-        return None
-    for decoder in _ENVELOPES[stream]:
-        try:
-            found = list(map(decoder.decode, lines))
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            continue
-        senders = [item.fleet for item in found]
-        times = [item.received_at for item in found]
-        events = [item.event for item in found]
-        devices = [item.device for item in found] if stream == "connection_logs" else []
-        return _frame_of(stream, events, senders, times, devices, received_at, fleets)
-    if fleet is None:
-        return None
-    for decoder in _BARE[stream]:
-        try:
-            events = list(map(decoder.decode, lines))
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            continue
-        count = len(events)
-        return _frame_of(
-            stream, events, [fleet] * count, [received_at] * count, [device] * count, received_at, fleets
-        )
-    return None
+def _take_all(record: _Record, lines: list[bytes], taken: _Taken) -> Iterable[int]:
+    """Take the lines that are envelopes of strict events; the numbers of the others are left.
+
+    Not with msgspec's `decode_lines`: it reads JSON values wherever lines break, and an index counts lines.
+    """
+    decoders = _ENVELOPES[record.stream]
+    if len(decoders) == 1:
+        return _take(record, decoders[0], range(len(lines)), lines, taken)
+    left: list[int] = []
+    network = [NETWORK_MARK in line for line in lines]
+    for decoder, marked in zip(decoders, (True, False), strict=True):
+        numbers = [number for number, mark in enumerate(network) if mark is marked]
+        if numbers:
+            left += _take(record, decoder, numbers, [lines[number] for number in numbers], taken)
+    return left
 
 
-def _frame_of(
-    stream: Stream,
-    events: list[Any],
-    senders: list[str],
-    times: list[int | None],
-    devices: list[str | None],
-    received_at: int,
-    fleets: Container[str] | None,
-) -> Decoded | None:
-    count = len(events)
-    known = set(senders)
-    if count == 0 or (fleets is not None and not all(sender in fleets for sender in known)):
-        return None
-    received = [received_at if time is None else time for time in times]
+def _take(
+    record: _Record,
+    decoder: msgspec.json.Decoder[Any],
+    numbers: Sequence[int],
+    lines: list[bytes],
+    taken: _Taken,
+) -> list[int]:
+    left: list[int] = []
+    try:
+        found = list(map(decoder.decode, lines))
+    except REFUSALS:
+        found, good = [], []
+        for number, line in zip(numbers, lines, strict=True):
+            try:
+                found.append(decoder.decode(line))
+                good.append(number)
+            except REFUSALS:
+                left.append(number)
+        numbers = good
+    fleets = record.fleets
+    senders = [item.fleet for item in found]
+    if fleets is not None and not all(sender in fleets for sender in set(senders)):
+        left += [number for number, sender in zip(numbers, senders, strict=True) if sender not in fleets]
+        kept = [place for place, sender in enumerate(senders) if sender in fleets]
+        found, senders = [found[place] for place in kept], [senders[place] for place in kept]
+        numbers = [numbers[place] for place in kept]
+    if not found:
+        return left
+    received = [record.received_at if item.received_at is None else item.received_at for item in found]
     if min(received) <= MILLIS_LIMIT:
         received = [micros_by_magnitude(time) for time in received]
-    groups: dict[type, list[int]] = {}
-    for index, event in enumerate(events):
-        groups.setdefault(type(event), []).append(index)
-    parts: list[tuple[Form, list[Any], list[str | None]]] = []
-    order: list[int] = []
-    for kind, indexes in groups.items():
-        members = events if len(groups) == 1 else [events[i] for i in indexes]
-        parts.append((FORM_OF[kind], members, [devices[i] for i in indexes] if devices else []))
-        order += indexes
-    try:
-        columns = _columns(stream, parts, count)
-    except ValueError:  # a text format does not hold: the next tier finds the line
-        return None
-    if len(groups) > 1:
-        senders = [senders[i] for i in order]
-        received = [received[i] for i in order]
-    columns["fleet"] = _constant(senders[0], count) if len(known) == 1 else pa.array(senders, pa.string())
-    columns["received_at"] = pa.array(received, pa.int64())
-    columns["index"] = pa.array(order, pa.uint32())
-    columns["extra"] = _constant("", count)
-    return Decoded(columns, [], count)
+    taken.numbers.extend(numbers)
+    taken.fleets.extend(senders)
+    taken.received.extend(received)
+    taken.devices.extend([item.device for item in found])
+    taken.events.extend([item.event for item in found])
+    return left
 
 
 # --- line by line
-
-
-def _good_line(
-    stream: Stream,
-    index: int,
-    line: bytes,
-    received_at: int,
-    fleets: Container[str] | None,
-) -> _Taken | None:
-    """A line in an envelope that a strict struct takes; None leaves it to the next tier."""
-    decoders = _ENVELOPES[stream]
-    # A wrong guess costs one more try and never changes the verdict.
-    if len(decoders) > 1 and b'"network_security"' not in line:
-        decoders = decoders[::-1]
-    for decoder in decoders:
-        try:
-            found = decoder.decode(line)
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            continue
-        form = FORM_OF[type(found.event)]
-        if (fleets is not None and found.fleet not in fleets) or not holds(form, found.event):
-            return None
-        if found.received_at is not None:
-            received_at = found.received_at
-            if received_at <= MILLIS_LIMIT:
-                received_at = micros_by_magnitude(received_at)
-        return _Taken(index, found.fleet, received_at, found.device, Event(form, found.event))
-    return None
-
 
 _RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
 _TIME_ALLOWED = "ISO 8601 or epoch seconds, milliseconds or microseconds"
 
 
-def _line(
-    stream: Stream,
-    index: int,
-    line: bytes,
-    fleet: str | None,
-    device: str | None,
-    received_at: int,
-    fleets: Container[str] | None,
-    max_line_bytes: int,
-) -> _Taken | RefusedLine:
-    if len(line) > max_line_bytes:
-        fault = Fault(
-            Code.TOO_LARGE, "", f"{len(line)} bytes", f"at most {max_line_bytes} bytes", "line too long"
-        )
-        return RefusedLine(index, fault, line, fleet or "", received_at)
+def _line(record: _Record, number: int, line: bytes, taken: _Taken) -> RefusedLine | None:
+    """Take one line, or say what is wrong with it."""
+    fleet, device, received_at = record.fleet, record.device, record.received_at
+
+    def refuse(fault: Fault) -> RefusedLine:
+        return RefusedLine(number, fault, line, fleet or "", received_at)
+
+    if len(line) > record.max_line_bytes:
+        allowed = f"at most {record.max_line_bytes} bytes"
+        return refuse(Fault(Code.TOO_LARGE, "", f"{len(line)} bytes", allowed, "line too long"))
     event: bytes | msgspec.Raw = line
     envelope = _open_envelope(line)
     if envelope is not None:
         event = envelope["event"]
         opened = _envelope_fields(envelope, fleet, device, received_at)
         if isinstance(opened, Fault):
-            return RefusedLine(index, opened, line, fleet or "", received_at)
+            return refuse(opened)
         fleet, device, received_at = opened
     if fleet is None:
-        verdict = examine(stream, event)
-        fault = verdict if isinstance(verdict, Fault) and verdict.kind == "syntax" else _NO_FLEET
-        return RefusedLine(index, fault, line, "", received_at)
-    if fleets is not None and fleet not in fleets:
-        fault = Fault(Code.UNKNOWN_FLEET, "fleet", fleet[:80], "a fleet of the tokens file", "unknown fleet")
-        return RefusedLine(index, fault, line, fleet, received_at)
-    verdict = examine(stream, event)
+        verdict = examine(record.stream, event)
+        return refuse(verdict if isinstance(verdict, Fault) and verdict.kind == "syntax" else _NO_FLEET)
+    if record.fleets is not None and fleet not in record.fleets:
+        return refuse(
+            Fault(Code.UNKNOWN_FLEET, "fleet", fleet[:80], "a fleet of the tokens file", "unknown fleet")
+        )
+    verdict = examine(record.stream, event)
     if isinstance(verdict, Fault):
-        return RefusedLine(index, verdict, line, fleet, received_at)
-    return _Taken(index, fleet, received_at, device, verdict)
+        return refuse(verdict)
+    taken.add(number, fleet, received_at, device, verdict)
+    return None
 
 
 _NO_FLEET = Fault(
@@ -317,20 +291,38 @@ def _received(field: Any) -> int:
     raise ValueError("neither text nor number")
 
 
-def _columns_of(stream: Stream, taken: Sequence[_Taken]) -> dict[str, pa.Array[Any]]:
-    groups: dict[Form, list[_Taken]] = {}
-    for item in taken:
-        groups.setdefault(item.event.form, []).append(item)
-    rows = [item for members in groups.values() for item in members]
+def _columns_of(stream: Stream, taken: _Taken) -> dict[str, pa.Array[Any]]:
+    """The columns of all accepted lines. Raises ValueError where a text format does not hold."""
+    count = len(taken.events)
+    groups: dict[Form, list[int]] = {}
+    for place, event in enumerate(taken.events):
+        groups.setdefault(FORM_OF[type(event)], []).append(place)
+    order = [place for places in groups.values() for place in places]
+    whole = len(groups) <= 1
     parts = [
-        (form, [item.event.value for item in members], [item.device for item in members])
-        for form, members in groups.items()
+        (
+            form,
+            taken.events if whole else [taken.events[place] for place in places],
+            [taken.devices[place] for place in places] if form is NETWORK else [],
+        )
+        for form, places in groups.items()
     ]
-    columns = _columns(stream, parts, len(rows))
-    columns["fleet"] = pa.array([item.fleet for item in rows], pa.string())
-    columns["received_at"] = pa.array([item.received_at for item in rows], pa.int64())
-    columns["index"] = pa.array([item.index for item in rows], pa.uint32())
-    columns["extra"] = pa.array([item.event.extra.decode("utf-8") for item in rows], pa.string())
+
+    def arranged(values: list[Any]) -> list[Any]:
+        return values if whole else [values[place] for place in order]
+
+    columns = _columns(stream, parts, count)
+    fleets = arranged(taken.fleets)
+    columns["fleet"] = pa.array(fleets, pa.string()) if len(set(fleets)) != 1 else _constant(fleets[0], count)
+    columns["received_at"] = pa.array(arranged(taken.received), pa.int64())
+    numbers = arranged(taken.numbers)
+    columns["index"] = pa.array(numbers, pa.uint32())
+    extras = taken.extras
+    columns["extra"] = (
+        pa.array([extras.get(number, b"").decode("utf-8") for number in numbers], pa.string())
+        if extras
+        else _constant("", count)
+    )
     return columns
 
 

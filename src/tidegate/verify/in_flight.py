@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tidegate.contracts.topics import STREAMS, Stream, raw
 from tidegate.errors import RetryLater
+from tidegate.log_ends import log_ends
 
 SECONDS = 5.0  # one request to the broker
 
@@ -35,28 +36,32 @@ def in_flight(bootstrap: str, stored: Mapping[tuple[Stream, int], int]) -> list[
         }
     )
     try:
-        return [
-            _of(consumer, stream, partition, stored.get((stream, partition), -1))
-            for stream in STREAMS
-            for partition in sorted(consumer.list_topics(raw(stream), SECONDS).topics[raw(stream)].partitions)
+        streams = {raw(stream): stream for stream in STREAMS}
+        known = consumer.list_topics(timeout=SECONDS).topics
+        places = [
+            (topic, partition)
+            for topic in streams
+            if topic in known
+            for partition in sorted(known[topic].partitions)
         ]
+        found = []
+        for (topic, partition), (begin, end) in log_ends(bootstrap, places, seconds=SECONDS).items():
+            stream = streams[topic]
+            start = max(stored.get((stream, partition), -1) + 1, begin)
+            age = _age(consumer, TopicPartition(topic, partition, start)) if start < end else None
+            found.append(InFlight(stream, partition, max(0, end - start), age))
+        return found
     except KafkaException as error:
-        raise RetryLater(f"Kafka at {bootstrap} is away: {error}") from error
+        raise RetryLater(f"Kafka at {bootstrap} is away: {error.args[0].str()}") from error
     finally:
         consumer.close()
 
 
-def _of(consumer: Consumer, stream: Stream, partition: int, last: int) -> InFlight:
-    place = TopicPartition(raw(stream), partition)
-    low, high = consumer.get_watermark_offsets(place, SECONDS)
-    start = max(last + 1, low)
-    if start >= high:
-        return InFlight(stream, partition, 0, None)
-    place.offset = start
+def _age(consumer: Consumer, place: TopicPartition) -> float | None:
+    """Seconds since the record at `place` was written."""
     consumer.assign([place])
     message = consumer.poll(SECONDS)
     consumer.unassign()
-    age = None
-    if message is not None and message.error() is None:
-        age = max(0.0, time.time() - message.timestamp()[1] / 1000)
-    return InFlight(stream, partition, high - start, age)
+    if message is None or message.error() is not None:
+        return None
+    return float(max(0.0, time.time() - message.timestamp()[1] / 1000))
