@@ -84,7 +84,7 @@ class SinkProcess:
 
     def paused(self) -> bool:
         """Whether it has stopped itself at `test_pause_at`."""
-        assert self.child.pid is not None
+        assert self.child.running and self.child.pid is not None, self.child.tail()
         return psutil.Process(self.child.pid).status() == psutil.STATUS_STOPPED
 
     def freeze(self) -> None:
@@ -217,7 +217,8 @@ class SinkRig:
         rejected = Counter({tuple(row[:3]): row[4] for row in planned if row[4]})
         assert accepted == Counter(row[:3] for row in self.expected.elements())
         assert rejected == Counter(row[:3] for row in self.refused.elements())
-        assert sum(row[5] for row in planned) == self.expected.total() + self.refused.total()
+        lines = sum(row[5] for row in planned)
+        assert lines == self.expected.total() + self.refused.total()
 
     def _say(self) -> str:
         missing = self.expected - self.stored()

@@ -92,8 +92,9 @@ def worlds(draw: st.DrawFn) -> World:
 class Sink:
     """A member of the group, driven a step at a time; it may be left standing at any of them."""
 
-    def __init__(self, world: World, limits: Limits) -> None:
+    def __init__(self, world: World, limits: Limits, burst: int) -> None:
         self.world = world
+        self.burst = burst  # frames that are read at once
         world.generation += 1
         self.generation = world.generation  # as the group sees it
         self.partition = Partition(PLACE, "topic", limits)
@@ -112,18 +113,20 @@ class Sink:
         )
         self.steps = self._run()
 
+    @property
+    def position(self) -> int:
+        assert self.partition.position is not None
+        return self.partition.position
+
     def _run(self) -> Iterator[str]:
         """Yields the name of what it does next."""
         while True:
-            position = self.partition.position
-            assert position is not None
-            if position < len(self.world.log):
-                yield "read"
-                _, read_from = self.partition.take(self.world.log[position])
-                if read_from is not None:
-                    self.partition.position = read_from
+            for _ in range(self.burst):
+                if self.position < len(self.world.log):
+                    yield "read"
+                    self.partition.take(self.world.log[self.position])
             yield "cut"
-            batch = self.partition.next_batch(0.0, anything=position + 1 >= len(self.world.log))
+            batch = self.partition.next_batch(0.0, anything=self.position == len(self.world.log))
             if batch is not None and not (yield from self._store(batch)):
                 return
 
@@ -147,26 +150,32 @@ class Sink:
         return True
 
 
-@settings(max_examples=300, deadline=None)
+def limits_of(rows: int) -> Limits:
+    return Limits(rows, 1 << 30, 3600.0)
+
+
+@settings(max_examples=500, deadline=None)
 @given(
     world=worlds(),
     rows=st.integers(1, 4),
+    burst=st.integers(1, 6),
     choices=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 12)), max_size=40),
     late=st.booleans(),
 )
-def test_every_frame_lands_once(world: World, rows: int, choices: list[tuple[int, int]], late: bool) -> None:
+def test_every_frame_lands_once(
+    world: World, rows: int, burst: int, choices: list[tuple[int, int]], late: bool
+) -> None:
     """`choices`: which sink goes on, and how many steps; 3 starts another, and the older ones are zombies
     that may go on until the group refuses them."""
-    limits = Limits(rows, 1 << 30, 3600.0)
-    sinks = [Sink(world, limits)]
+    sinks = [Sink(world, limits_of(rows), burst)]
     for which, steps in choices:
         if which == 3:
-            sinks.append(Sink(world, limits))
+            sinks.append(Sink(world, limits_of(steps), burst))  # with limits of its own
             continue
         sink = sinks[-1 - which % len(sinks)]
         for _ in range(steps):
             next(sink.steps, None)
-    last = Sink(world, limits)
+    last = Sink(world, limits_of(rows), burst)
     for _ in range(50 * len(world.log) + 200):
         next(last.steps, None)
     if late:  # the zombies' last breath, after everything

@@ -93,6 +93,7 @@ class Partition:
         self._gathering = Gathering(self._gathering.limits)
         self.gap_found = None
         self.start_over = False
+        self._looked_back = None
         self.problem = ""
         self.position = self._start(over)
         return self.position
@@ -164,8 +165,9 @@ class Partition:
         return verdict, None if self.position == frame.offset + 1 else self.position
 
     def _add(self, frame: Frame) -> None:
-        if self._again is not None and self._again[0].epoch == frame.head.epoch:
-            plan, frames = self._again
+        plan = self.cutting_again
+        if plan is not None and self._again is not None and plan.epoch == frame.head.epoch:
+            frames = self._again[1]
             frames.append(frame)
             self._again_bytes += frame.size
             if frame.head.source_offset >= plan.last:
