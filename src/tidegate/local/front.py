@@ -1,6 +1,6 @@
 """front: a loopback address before the embedded broker, for clients of older librdkafka (kcat of Debian 12).
 
-tansu ends its answer to ApiVersions with tagged fields, as the protocol allows. librdkafka before 2.1 skips
+tansu ends its answer to ApiVersions with tagged fields, as the protocol allows. librdkafka before 2.2 skips
 a tagged field one byte short, and gives up the connection. The fields say nothing that a client needs
 (feature levels of the broker), so the front takes them off that one answer. It stands at the beginning of
 each connection; everything behind it is passed on by the kernel, unread.
