@@ -10,7 +10,6 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-
 MOST_LEFT = 100_000  # records left behind that are remembered; a gap that long is an operator's affair
 
 

@@ -49,7 +49,7 @@ class _Found:
 
 
 def find(ledger: Ledger, place: Place, first: int, last: int, epoch: str | None) -> _Found:
-    """The gap on record with these edges. Raises Rejected where there is none, naming those that there are."""
+    """The gap on record with these edges. Raises Rejected, naming those that there are."""
     gaps = ledger.gaps(place)
     found = [
         _Found(*gap)

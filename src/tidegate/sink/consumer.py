@@ -41,7 +41,8 @@ from tidegate.telemetry import (
 
 log = logging.getLogger(__name__)
 
-READ_RECORDS = 32  # at once; a frame may hold a thousand events
+READ_RECORDS = 32  # at most at once; a frame may hold a thousand events
+TYPICAL_BYTES = 500_000  # of a frame, before one was seen
 IDLE_SECONDS, BUSY_SECONDS = 0.05, 0.005  # of one poll; while a batch is on its way the short one
 FULL_SECONDS = 1.0  # with a full buffer, before the consumer is told to stop fetching
 RETRY_SECONDS = 1.0  # between attempts at a take-over, or at a commit that the broker could not take
@@ -80,6 +81,9 @@ class Sink:
         self._assigned = False
         self._stopping_since: float | None = None
         self._full_since: float | None = None
+        self._held = 0  # bytes of frames
+        self._largest = TYPICAL_BYTES  # frame so far
+        self._sought: set[Partition] = set()  # in this round: what else it read of them is void
         self._no_commit_before = 0.0
         self._tell_at = 0.0
         self._behind: dict[Place, float] = {}
@@ -159,7 +163,11 @@ class Sink:
         if self._full_since is not None and time.monotonic() - self._full_since < FULL_SECONDS:
             self._wait(IDLE_SECONDS)  # no poll: what the client has fetched would be thrown away by a pause
             return
-        for message in self._consumer.consume(READ_RECORDS, BUSY_SECONDS if busy else IDLE_SECONDS):
+        room = max(self._settings.sink_buffer_bytes - self._held, 0) // self._largest
+        self._sought.clear()
+        for message in self._consumer.consume(
+            max(1, min(room, READ_RECORDS)), BUSY_SECONDS if busy else IDLE_SECONDS
+        ):
             error = message.error()
             if error is not None:
                 self._on_message_error(error, message)
@@ -176,7 +184,7 @@ class Sink:
         partition = self._partitions.get((message.topic(), message.partition()))
         if partition is None or partition.position is None or partition.start_over:
             return
-        if message.offset() < partition.position:
+        if partition in self._sought or message.offset() < partition.position:
             return  # fetched before a seek
         self._away = ""
         try:
@@ -190,6 +198,7 @@ class Sink:
             log.warning("%s offset %d is no frame: %s", message.topic(), message.offset(), error)
             partition.position = message.offset() + 1
             return
+        self._largest = max(self._largest, frame.size)
         try:
             verdict, read_from = partition.take(frame)
         except Stop as error:
@@ -203,6 +212,7 @@ class Sink:
             self._pause([partition])
 
     def _seek(self, partition: Partition, offset: int) -> None:
+        self._sought.add(partition)
         try:
             self._consumer.seek(TopicPartition(partition.topic, partition.place.partition, offset))
         except KafkaException as error:
@@ -212,7 +222,7 @@ class Sink:
     def _hold_back(self, partitions: list[Partition], now: float) -> None:
         """Bound the memory: read no more where too much is held, and again once it is gone."""
         limit = self._settings.sink_buffer_bytes
-        held = sum(partition.bytes for partition in partitions)
+        held = self._held = sum(partition.bytes for partition in partitions)
         if held < limit // 2:
             self._full_since = None
         elif held >= limit and self._full_since is None:

@@ -18,7 +18,6 @@ from tidegate.sink.gathering import Gathering, Limits
 from tidegate.sink.ledger import Place
 from tidegate.sink.plan import Plan, differences, plan_of
 
-
 LOOK_BACK = 10_000  # records that are read again before a gap is called one
 
 
