@@ -12,14 +12,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import tidegate
-from tidegate.api import client_events, device_logs, events, problems, status
+from tidegate.api import catalogue, client_events, device_logs, events, problems, status
+from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.reading import Reading
 from tidegate.settings import Settings
 from tidegate.telemetry import API_REQUESTS
 from tidegate.tokens import TokenFile
 
 VENDOR_BASE = "/new/webservice"
-ROUTERS: tuple[APIRouter, ...] = (client_events.router, device_logs.router, events.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    client_events.router,
+    device_logs.router,
+    events.router,
+    catalogue.router,
+)
 VENDOR_ROUTERS: tuple[APIRouter, ...] = (client_events.router,)
 """Those whose paths begin with /V2 or /V5: also under the vendor's base path."""
 
@@ -43,6 +49,7 @@ def build(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.tokens = TokenFile(settings.tokens_path)
     app.state.reading = Reading(settings)
+    app.state.lookups = LookupFiles(settings.lookups_dir)
     for router in ROUTERS:
         app.include_router(router, responses=problems.responses())
     for router in VENDOR_ROUTERS:

@@ -144,7 +144,7 @@ def read_failures(vendor: Iterable[Row], ieee80211: Iterable[Row]) -> FailureCat
         stage = row.text("stage", allowed=("", "ok", *STAGES))
         if stage in ("", "ok"):  # reserved codes and successes say nothing about a failure
             continue
-        meaning = Meaning(None, None, stage, row.text("action") or ACTIONS[stage], True)
+        meaning = Meaning(name, None, stage, row.text("action") or ACTIONS[stage], True)
         codes[kind, row.whole("code")] = meaning
         if "_" in name:  # a single word such as TIMEOUT would match any text
             names.setdefault(name.upper(), meaning)
