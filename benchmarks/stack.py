@@ -47,6 +47,7 @@ class Stack:
             "kafka_bootstrap": kafka,
             "clickhouse_url": f"http://{clickhouse}",
             "log_level": "warning",
+            "kafka_partitions": Settings().up_partitions,
             **{f"{role}_listen": f"127.0.0.1:{free_port()}" for role in _ENTRY},
             **overrides,
         }

@@ -132,6 +132,9 @@ class Settings:
     api_query_rows: int = setting(200_000, "Most rows that one query in ClickHouse may answer")
 
     # `tidegate up`
+    up_partitions: int = setting(
+        1, "Partitions of each topic that `up` creates: one machine has none to share out"
+    )
     kafka_listen: str = setting("127.0.0.1:9092", "Address of the broker that `up` starts")
     clickhouse_listen: str = setting("127.0.0.1:8123", "Address of the ClickHouse that `up` starts")
     kafka_jars: str = setting(

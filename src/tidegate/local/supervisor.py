@@ -119,6 +119,8 @@ class Supervisor:
             settings,
             data_dir=str(folder),
             kafka_bootstrap=self._broker.bootstrap,
+            # Each partition of each stream has inserts of its own, and ClickHouse pays by the insert.
+            kafka_partitions=settings.up_partitions,
             clickhouse_url=self._clickhouse.url,
             tokens_file=str(settings.tokens_path.resolve()),
             lookups_dir=settings.lookups_dir or (str(folder / "lookups") if rate else ""),
