@@ -226,7 +226,8 @@ def test_insert_forms(clickhouse: ClickHouseServer, table: str, query: str, body
 def arrow(batches: int, size: int) -> bytes:
     """An Arrow IPC stream of the columns id and name."""
     sink = io.BytesIO()
-    schema = pa.schema([pa.field("id", pa.uint64()), pa.field("name", pa.string())])
+    columns: dict[str, pa.DataType] = {"id": pa.uint64(), "name": pa.string()}
+    schema = pa.schema(columns)
     with pa.ipc.new_stream(sink, schema) as writer:
         for number in range(batches):
             ids = range(number * size, (number + 1) * size)
