@@ -48,6 +48,12 @@ class Batch:
     def __post_init__(self) -> None:
         self.size = sum(frame.size for frame in self.frames)
 
+    def built(self, blocks: Blocks) -> None:
+        """Hold the bytes to insert; what they were made of is needed no more."""
+        self.blocks = blocks
+        self.frames = [frame._replace(value=b"", rejects=b"") for frame in self.frames]
+        self.size = sum(block.body.size for block in blocks.blocks)
+
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:

@@ -118,12 +118,13 @@ class Pipeline:
         if isinstance(result, Exception):
             self._failed(partition, batch, result)
             return
-        seconds, batch.blocks = result
+        seconds, blocks = result
         self.costs[partition] = (seconds, time.monotonic())
-        if batch.plan is not None and batch.plan.days != batch.blocks.days:
-            days = f"{batch.plan.days} then, {batch.blocks.days} now"
+        if batch.plan is not None and batch.plan.days != blocks.days:
+            days = f"{batch.plan.days} then, {blocks.days} now"
             self._failed(partition, batch, Stop(f"batch {batch.plan.token} has other days: {days}"))
             return
+        batch.built(blocks)
         batch.step = Step.BUILT if batch.plan is None else Step.PLANNED
 
     def _send(self, partition: Partition, batch: Batch) -> bool:
