@@ -6,7 +6,7 @@ left one by one, each with every struct and, at last, with the model, which says
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -84,24 +84,33 @@ def decode_frame(
     `fleet`, `device` and `received_at` (µs; the record's timestamp where no header says) come from the
     record and hold for lines that do not say. `fleets` are the known ones; None takes any.
     """
-    lines = _lines(value)
     record = _Record(stream, fleet, device, received_at, fleets, max_line_bytes)
-    taken = _Taken([], [], [], [], [], {})
-    left = _take_all(record, lines, taken) if len(value) <= max_line_bytes else range(len(lines))
-    refused = [found for number in sorted(left) if (found := _line(record, number, lines[number], taken)) is not None]
+    if len(value) > max_line_bytes:
+        return _decode_singly(record, _lines(value))
+    lines = value.split(b"\n")
+    taken = _nothing()
+    left = _take_all(record, lines, taken)
+    if left and not all(map(bytes.strip, lines)):  # blank lines do not count: their numbers go to others
+        lines, taken = _lines(value), _nothing()
+        left = _take_all(record, lines, taken)
+    found = [_line(record, number, lines[number], taken) for number in sorted(left)]
     try:
         columns = _columns_of(stream, taken)
     except ValueError:  # a text format does not hold
         return _decode_singly(record, lines)
-    return Decoded(columns, refused, len(lines))
+    return Decoded(columns, [line for line in found if line is not None], len(lines))
 
 
 def _decode_singly(record: _Record, lines: list[bytes]) -> Decoded:
-    taken = _Taken([], [], [], [], [], {})
+    taken = _nothing()
     found = [_line(record, number, line, taken) for number, line in enumerate(lines)]
     return Decoded(
         _columns_of(record.stream, taken), [line for line in found if line is not None], len(lines)
     )
+
+
+def _nothing() -> _Taken:
+    return _Taken([], [], [], [], [], {})
 
 
 def _lines(value: bytes) -> list[bytes]:
@@ -143,7 +152,7 @@ _ENVELOPES: dict[Stream, list[msgspec.json.Decoder[Any]]] = {
 }
 
 
-def _take_all(record: _Record, lines: list[bytes], taken: _Taken) -> Iterable[int]:
+def _take_all(record: _Record, lines: list[bytes], taken: _Taken) -> list[int]:
     """Take the lines that are envelopes of strict events; the numbers of the others are left.
 
     Not with msgspec's `decode_lines`: it reads JSON values wherever lines break, and an index counts lines.
@@ -293,16 +302,19 @@ def _received(field: Any) -> int:
 
 def _columns_of(stream: Stream, taken: _Taken) -> dict[str, pa.Array[Any]]:
     """The columns of all accepted lines. Raises ValueError where a text format does not hold."""
-    count = len(taken.events)
+    events = taken.events
+    count = len(events)
+    types = list(map(type, events))
     groups: dict[Form, list[int]] = {}
-    for place, event in enumerate(taken.events):
-        groups.setdefault(FORM_OF[type(event)], []).append(place)
-    order = [place for places in groups.values() for place in places]
+    for kind in dict.fromkeys(types):
+        form = FORM_OF[kind]  # of the strict struct and the lenient one
+        groups.setdefault(form, []).extend([place for place, own in enumerate(types) if own is kind])
     whole = len(groups) <= 1
+    order = [place for places in groups.values() for place in places]
     parts = [
         (
             form,
-            taken.events if whole else [taken.events[place] for place in places],
+            events if whole else [events[place] for place in places],
             [taken.devices[place] for place in places] if form is NETWORK else [],
         )
         for form, places in groups.items()
@@ -312,8 +324,11 @@ def _columns_of(stream: Stream, taken: _Taken) -> dict[str, pa.Array[Any]]:
         return values if whole else [values[place] for place in order]
 
     columns = _columns(stream, parts, count)
-    fleets = arranged(taken.fleets)
-    columns["fleet"] = pa.array(fleets, pa.string()) if len(set(fleets)) != 1 else _constant(fleets[0], count)
+    columns["fleet"] = (
+        _constant(taken.fleets[0], count)
+        if len(set(taken.fleets)) == 1
+        else pa.array(arranged(taken.fleets), pa.string())
+    )
     columns["received_at"] = pa.array(arranged(taken.received), pa.int64())
     numbers = arranged(taken.numbers)
     columns["index"] = pa.array(numbers, pa.uint32())
