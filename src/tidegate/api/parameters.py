@@ -56,7 +56,7 @@ _INTEGER = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 EPOCH_ALLOWED = "an epoch time in seconds, milliseconds or microseconds, or -1 for open"
 
 
-def _integer(value: Any) -> int:
+def integer(value: Any) -> int:
     text = str(value).strip()
     if _INTEGER.fullmatch(text) is None:
         raise PydanticCustomError("int_parsing", "not an integer")
@@ -82,7 +82,7 @@ def until(value: int) -> int | None:
 
 
 def _epoch(value: Any) -> int:
-    number = _integer(value)
+    number = integer(value)
     if number != -1 and not 0 <= number <= MICROS_LIMIT:
         raise out_of_range(EPOCH_ALLOWED)
     return number
@@ -130,7 +130,7 @@ Moment = Annotated[
 ]
 
 
-def _choice(*values: str) -> Callable[[Any], str]:
+def choice(*values: str) -> Callable[[Any], str]:
     by_lower = {value.lower(): value for value in values}
 
     def choose(value: Any) -> str:
@@ -143,21 +143,21 @@ def _choice(*values: str) -> Callable[[Any], str]:
 
 
 LogType = Annotated[
-    Literal["success", "failure", "all"], BeforeValidator(_choice("success", "failure", "all"))
+    Literal["success", "failure", "all"], BeforeValidator(choice("success", "failure", "all"))
 ]
 EventType = Annotated[
     Literal["Success", "Failure", "Intermediate"],
-    BeforeValidator(_choice("Success", "Failure", "Intermediate")),
+    BeforeValidator(choice("Success", "Failure", "Intermediate")),
 ]
 PROTOCOLS = ("UNKNOWN", "A", "B", "BG", "G", "N", "AN", "GN", "BGN", "AC", "AX", "BE")
 Protocol = Annotated[
     str,
-    BeforeValidator(_choice(*PROTOCOLS)),
+    BeforeValidator(choice(*PROTOCOLS)),
     WithJsonSchema({"type": "string", "enum": list(PROTOCOLS)}),
 ]
 
-Integer = Annotated[int, BeforeValidator(_integer), Field(ge=-INT64 - 1, le=INT64)]
-Rows = Annotated[int, BeforeValidator(_integer), Field(ge=1, le=MAX_ROWS)]
-Offset = Annotated[int, BeforeValidator(_integer), Field(ge=0, le=MAX_OFFSET)]
+Integer = Annotated[int, BeforeValidator(integer), Field(ge=-INT64 - 1, le=INT64)]
+Rows = Annotated[int, BeforeValidator(integer), Field(ge=1, le=MAX_ROWS)]
+Offset = Annotated[int, BeforeValidator(integer), Field(ge=0, le=MAX_OFFSET)]
 
 __all__ = ["Path", "Query"]

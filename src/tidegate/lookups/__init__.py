@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.errors import RetryLater
-from tidegate.lookups import failures, intermediate, networks, operators, sites, table, vendors
+from tidegate.lookups import access_points, failures, intermediate, networks, operators, sites, table, vendors
+from tidegate.lookups.access_points import Inventory
 from tidegate.lookups.failures import FailureCatalogue
 from tidegate.lookups.intermediate import IntermediateCatalogue
 from tidegate.lookups.networks import ApprovedNetworks
@@ -22,6 +23,7 @@ from tidegate.lookups.vendors import Vendors
 __all__ = ["FILES", "BadLookup", "Lookups", "load"]
 
 FILES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "access_points.csv": (access_points.COLUMNS, ()),
     "approved_networks.csv": (networks.COLUMNS, ()),
     "ieee80211_codes.csv": (failures.IEEE80211_COLUMNS, ("action",)),
     "mccmnc.csv": (operators.COLUMNS, ("owner",)),
@@ -40,6 +42,7 @@ class Lookups:
     approved: ApprovedNetworks
     failures: FailureCatalogue
     intermediate: IntermediateCatalogue
+    inventory: Inventory
     operators: Operators
     sites: Sites
     vendors: Vendors
@@ -64,6 +67,7 @@ def load(directory: str = "") -> Lookups:
         networks.read_networks(rows["approved_networks.csv"]),
         failures.read_failures(rows["vendor_failure_codes.csv"], rows["ieee80211_codes.csv"]),
         intermediate.read_intermediate(rows["vendor_intermediate_events.csv"]),
+        access_points.read_inventory(rows["access_points.csv"]),
         operators.read_operators(rows["mccmnc.csv"]),
         sites.read_sites(rows["sites.csv"]),
         vendors.read_vendors(rows["oui.csv"]),

@@ -258,6 +258,26 @@ def device_log(wanted: DeviceLogs, position: Position, days: Sequence[date]) -> 
     return Query("device_log", sql, where.parameters)
 
 
+# Access points
+
+
+def access_points(fleet: str | None) -> Query:
+    """The devices that events have shown: fleet, MACs of the radios, name, location, SSIDs, first and last
+    event (µs). Radios that share a name and a location are one device."""
+    where = Where()
+    where.add("fleet = {fleet:String}", fleet=fleet)
+    sql = (
+        "SELECT fleet, arraySort(groupArray(bssid)), any(device) AS device_name, location,"
+        " arraySort(groupUniqArrayArray(radio_ssids)),"
+        " toUnixTimestamp64Micro(min(first)), toUnixTimestamp64Micro(max(last))"
+        " FROM (SELECT fleet, bssid, argMaxMerge(name) AS device, argMaxMerge(location_id) AS location,"
+        " groupUniqArrayArray(ssids) AS radio_ssids, min(first_seen) AS first, max(last_seen) AS last"
+        f" FROM access_points {where} GROUP BY fleet, bssid)"
+        " GROUP BY fleet, if(ifNull(device, '') = '', bssid, assumeNotNull(device)), location"
+    )
+    return Query("access_points", sql, where.parameters)
+
+
 # Single events
 
 LEDGER = (

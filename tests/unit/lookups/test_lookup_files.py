@@ -99,7 +99,7 @@ def test_optional_columns_may_be_missing(tmp_path: Path) -> None:
             ", line 3, column subFailureCode: the pair 7, None stands there twice",
         ),
         ("ieee80211_codes.csv", "kind,code,name,stage\nresaon,1,X,\n", ", line 2, column kind: 'resaon'"),
-        ("site.csv", SITES, ": no lookup of this name (there are approved_networks.csv,"),
+        ("site.csv", SITES, ": no lookup of this name (there are access_points.csv,"),
     ],
 )
 def test_a_mistake_is_named_by_file_line_and_column(
@@ -111,3 +111,20 @@ def test_a_mistake_is_named_by_file_line_and_column(
 def test_a_folder_that_is_not_there_may_come_later(tmp_path: Path) -> None:
     with pytest.raises(RetryLater, match="no folder"):
         load(str(tmp_path / "away"))
+
+
+APS = "fleet,macaddress,devicename,locationid,model,capabilities\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (APS + "demo,x,A,1,,\n", ", line 2, column macaddress: 'x' is not a MAC address"),
+        (APS + "demo,00:11:74:00:00:10,,,,\ndemo,001174000010,,,,\n", ", line 3, column macaddress"),
+        (APS + "demo,00:11:74:00:00:10,,here,,\n", ", line 2, column locationid"),
+        (APS + "demo,00:11:74:00:00:10,,,,49 b\n", ", line 2, column capabilities: '49 b'"),
+        (APS + ",00:11:74:00:00:10,,,,\n", ", line 2, column fleet: is empty"),
+    ],
+)
+def test_a_wrong_inventory_is_refused_by_line_and_column(tmp_path: Path, content: str, message: str) -> None:
+    assert refusal(tmp_path, "access_points.csv", content).startswith(message)

@@ -1,0 +1,184 @@
+"""`/V5|V2/devices/aps`: what events show and the inventory lists, for everybody but viewers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import stored
+from api_server import serve
+from clickhouse_connect.driver.client import Client
+
+import builders
+from ports import free_port
+from tidegate.settings import Settings
+from tidegate.tokens import Role
+
+Call = Callable[..., httpx.Response]
+APS = "/V5/devices/aps"
+CLOCK = 1_763_700_000_000_000  # µs
+
+
+def seen(bssid: str, name: str | None, location: int | None, at: int, **fields: Any) -> dict[str, Any]:
+    place = None if location is None else {"type": "locallocationid", "id": location}
+    return builders.success(
+        bssid=bssid, associatedAPName=name, locationId=place, timestamp=CLOCK + at, **fields
+    )
+
+
+LOBBY = ("00:11:74:00:00:10", "00:11:74:00:00:20")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def events(store: Client) -> None:
+    stored.store(
+        store,
+        "client_events",
+        seen(LOBBY[1], "Lobby", 10, 1_000, ssid="staff"),
+        seen(LOBBY[0], "Lobby", 10, 2_000, ssid="guests"),
+        seen(LOBBY[0], "Lobby", 10, 3_000, ssid="staff"),
+        seen("00:11:74:00:00:30", "Lobby", 12, 4_000),  # the same name elsewhere
+        seen("00:11:74:00:00:40", None, None, 5_000, ssid=None),
+        seen("00:11:74:00:00:50", "Old name", 10, 6_000),
+        offset=1,
+    )
+    # Later, in another block: renamed and moved; without a name the last one stays.
+    stored.store(
+        store,
+        "client_events",
+        seen("00:11:74:00:00:50", "New name", 13, 7_000),
+        seen("00:11:74:00:00:50", None, None, 8_000),
+        builders.success(bssid=None),
+        offset=2,
+    )
+    stored.store(store, "client_events", seen(LOBBY[0], "Theirs", 10, 0), fleet="other", offset=3)
+
+
+def macs(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [row["macaddress"][-2:] for row in answer.json()]
+
+
+PATHS = [
+    f"{base}/{version}/devices/aps" for base in ("", "/new/webservice") for version in ("V5", "V2", "v2")
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_radios_of_a_name_and_place_are_one_device(api: Call, path: str) -> None:
+    answer = api(path, role="operator")
+    assert macs(answer) == ["10", "30", "40", "50"]
+    assert answer.headers["x-total-count"] == "4"
+    assert "link" not in answer.headers
+    assert answer.json()[0] == {
+        "macaddress": LOBBY[0],
+        "devicename": "Lobby",
+        "locationid": 10,
+        "ssids": ["guests", "staff"],
+        "firstseen": (CLOCK + 1_000) // 1000,
+        "lastseen": (CLOCK + 3_000) // 1000,
+        "model": None,
+        "capabilities": [],
+    }
+
+
+def test_name_and_location_are_those_of_the_newest_event_that_has_them(api: Call) -> None:
+    [row] = api(APS, role="operator", params={"macaddress": "00:11:74:00:00:50"}).json()
+    assert (row["devicename"], row["locationid"]) == ("New name", 13)
+    assert row["lastseen"] == (CLOCK + 8_000) // 1000
+    [row] = api(APS, role="operator", params={"macaddress": "001174000040"}).json()
+    assert (row["devicename"], row["locationid"], row["ssids"]) == (None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("macaddress=00:11:74:00:00:20&macaddress=00-11-74-00-00-40", ["10", "40"]),
+        ("macaddress=00:11:74:ff:ff:ff", []),
+        ("locationid=10", ["10"]),
+        ("locationid=12&locationid=13", ["30", "50"]),
+        ("capability=49", []),
+        ("sortcolumn=macaddress&sortascending=false", ["50", "40", "30", "10"]),
+        ("sortcolumn=devicename", ["10", "30", "50", "40"]),
+        ("sortcolumn=devicename&sortascending=false", ["50", "10", "30", "40"]),
+        ("sortcolumn=lastseen&sortascending=false", ["50", "40", "30", "10"]),
+        ("capability=49&locationid=10&locationid=12&sortcolumn=devicename&sortascending=false", []),
+    ],
+)
+def test_filters_and_order(api: Call, query: str, expected: list[str]) -> None:
+    assert macs(api(f"{APS}?{query}", role="operator")) == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ("macaddress=x", "macaddress"),
+        ("locationid=ten", "locationid"),
+        ("capability=a", "capability"),
+        ("sortcolumn=fleet", "sortcolumn"),
+        ("sortascending=maybe", "sortascending"),
+        ("limit=101", "limit"),
+    ],
+)
+def test_an_invalid_parameter_is_named(api: Call, query: str, path: str) -> None:
+    answer = api(f"{APS}?{query}", role="operator")
+    assert (answer.status_code, answer.json()["path"]) == (422, path)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_viewers_read_everything_but_access_points(api: Call, role: Role) -> None:
+    allowed = role in (Role.SUPERUSER, Role.ADMINISTRATOR, Role.OPERATOR)
+    assert api(APS, role=role).status_code == (200 if allowed else 403)
+
+
+def test_a_fleet_sees_its_own(api: Call) -> None:
+    [row] = api(APS, role="other").json()
+    assert row["devicename"] == "Theirs"
+    assert len(api(APS, role="superuser").json()) == 5
+
+
+def test_pages_of_a_large_fleet_lead_to_one_another(api: Call, store: Client) -> None:
+    events = [seen(f"02:00:00:00:{n // 256:02x}:{n % 256:02x}", None, 99, n) for n in range(250)]
+    stored.store(store, "client_events", *events, offset=9)
+    link: str = f"{APS}?locationid=99"
+    found: list[str] = []
+    sizes: list[int] = []
+    while link:
+        answer = api(link, role="operator")
+        assert answer.headers["x-total-count"] == "250"
+        found += [row["macaddress"] for row in answer.json()]
+        sizes.append(len(answer.json()))
+        link = answer.links["next"]["url"] if answer.links else ""
+    assert sizes == [100, 100, 50]
+    assert found == [event["bssid"] for event in events]
+    store.command("DELETE FROM access_points WHERE bssid LIKE '02:%'")
+
+
+@pytest.fixture
+def inventory(settings: Settings, tokens: dict[str, str], tmp_path: Path) -> Iterator[httpx.Client]:
+    (tmp_path / "access_points.csv").write_text(
+        "fleet,macaddress,devicename,locationid,model,capabilities\n"
+        "demo,00:11:74:00:00:1F,Lobby,10,C-130,49 50\n"
+        "demo,00:11:74:00:00:40,Cellar,11,,\n"
+        "demo,00:11:74:00:00:60,Spare,,C-75,49\n"
+        "other,00:11:74:00:00:70,Theirs too,10,C-75,49\n"
+    )
+    changed = dataclasses.replace(settings, api_listen=f"127.0.0.1:{free_port()}", lookups_dir=str(tmp_path))
+    headers = {"authorization": f"Bearer {tokens['operator']}"}
+    with serve(changed) as url, httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+        yield client
+
+
+def test_the_inventory_adds_to_what_events_show(inventory: httpx.Client) -> None:
+    answer = inventory.get(APS)
+    assert macs(answer) == ["1f", "30", "40", "50", "60"]
+    by_mac = {row["macaddress"][-2:]: row for row in answer.json()}
+    assert (by_mac["1f"]["model"], by_mac["1f"]["ssids"]) == ("C-130", ["guests", "staff"])
+    assert (by_mac["40"]["devicename"], by_mac["40"]["locationid"]) == ("Cellar", 11)
+    assert by_mac["60"]["lastseen"] is None
+    assert macs(inventory.get(APS, params={"capability": 49})) == ["1f", "60"]
+    assert macs(inventory.get(APS, params={"macaddress": LOBBY[1]})) == ["1f"]
