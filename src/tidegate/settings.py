@@ -118,7 +118,7 @@ class Settings:
         268_435_456, "Frames held in memory before the sink stops reading, bytes"
     )
     sink_busy_age_ms: int = setting(
-        1200, "Age to which batches may grow where inserts would come too often, milliseconds"
+        1000, "Age to which batches may grow where inserts would come too often, milliseconds"
     )
     sink_drain_seconds: float = setting(10.0, "Longest wait for the last inserts on SIGTERM, seconds")
     sink_group: str = setting("tidegate-sink", "Kafka consumer group of the sink")

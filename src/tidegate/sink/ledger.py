@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, cast
 
 from clickhouse_connect.driver.client import Client
@@ -72,6 +72,7 @@ class Ledger:
         found: dict[Place, dict[str, Plan]] = {}
         for row in rows:
             plan = Plan(*row)
+            plan = plan._replace(planned_at=_utc(plan.planned_at))
             found.setdefault(Place(plan.stream, plan.partition), {})[plan.epoch] = plan
         return found
 
@@ -90,9 +91,9 @@ class Ledger:
         """Batches of the stream planned since, in all partitions: inserts that its token lies behind."""
         [(count,)] = self._select(
             f"SELECT count() FROM {self._database}.sink_batches"
-            " WHERE stream = {stream:String} AND planned_at > {since:DateTime64(6, 'UTC')}",
+            " WHERE stream = {stream:String} AND planned_at > fromUnixTimestamp64Micro({since:Int64})",
             stream=plan.stream,
-            since=plan.planned_at,
+            since=_microseconds(plan.planned_at),
         )
         return int(count)
 
@@ -144,7 +145,7 @@ class Ledger:
             partition=place.partition,
         )
         return [
-            (str(epoch), Gap(after, next_, after), found, bool(accepted))
+            (str(epoch), Gap(after, next_, after), _utc(found), bool(accepted))
             for epoch, after, next_, found, accepted in rows
         ]
 
@@ -176,6 +177,15 @@ class Ledger:
             )
         if "written_rows" not in summary.summary:
             raise RetryLater(f"ClickHouse answered the insert into {table} without a summary")
+
+
+def _utc(time: datetime) -> datetime:
+    """The driver answers times of UTC columns without a zone."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _digest(text: str) -> str:

@@ -1,0 +1,114 @@
+"""The sink's books on the real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from enriched_frames import DAY, EPOCH, frame, now
+from stores import settings_of
+
+from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.sink.blocks import build
+from tidegate.sink.chain import Gap
+from tidegate.sink.insert import insert
+from tidegate.sink.ledger import Ledger, Place
+from tidegate.sink.plan import Plan, plan_of
+from tidegate.store.client import connect
+from tidegate.store.migrate import migrate
+
+PLACE = Place("client_events", 0)
+
+
+class Books:
+    def __init__(self, client: Client, database: str) -> None:
+        self.client = client
+        self.database = database
+        self.ledger = Ledger(client, database)
+
+    def count(self, table: str) -> int:
+        return int(self.client.query(f"SELECT count() FROM {table}").result_rows[0][0])
+
+
+@pytest.fixture
+def books(clickhouse: ClickHouseServer) -> Iterator[Books]:
+    settings = settings_of(clickhouse)
+    first = connect(settings, database="")
+    migrate(first, settings)
+    first.close()
+    client = connect(settings)
+    yield Books(client, settings.clickhouse_database)
+    client.close()
+
+
+def plan(first: int, last: int, generation: int, epoch: str = EPOCH) -> Plan:
+    frames = [frame(offset, epoch=epoch) for offset in range(first, last + 1)]
+    return plan_of(frames, [datetime.now(UTC).date()], generation=generation, member="m")
+
+
+def test_the_newest_plan_is_of_the_highest_generation(books: Books) -> None:
+    late = plan(2, 9, generation=1)
+    newest = plan(4, 5, generation=2)
+    other = plan(0, 0, generation=7, epoch="01ZZZZZZZZZZZZZZZZZZZZZZZZ")
+    books.ledger.write([plan(0, 1, generation=1), plan(2, 3, generation=2), newest])
+    books.ledger.write([late, other])
+    found = books.ledger.newest([PLACE, Place("device_logs", 3)])
+    assert found == {PLACE: {EPOCH: newest, other.epoch: other}}
+    assert books.ledger.newest([]) == {}
+
+
+def test_plans_that_are_sent_again_are_written_once(books: Books) -> None:
+    plans = [plan(0, 1, generation=1), plan(2, 3, generation=1)]
+    books.ledger.write(plans)
+    books.ledger.write(plans)
+    assert books.count("sink_batches") == 2
+    assert books.ledger.plans_since(plans[0]._replace(planned_at=datetime.now(UTC))) == 0
+    assert books.ledger.plans_since(plans[0]._replace(planned_at=datetime(2020, 1, 1, tzinfo=UTC))) == 2
+
+
+def test_a_batch_is_stored_when_all_its_rows_are(books: Books) -> None:
+    frames = [frame(0, received=[now(), now() - DAY], rejected=1), frame(1)]
+    built = build(frames)
+    planned = plan_of(frames, built.days, generation=1, member="m")
+    assert len(built.blocks) == 3 or len(built.blocks) == 4  # the reject's day may be another at midnight
+    for block in built.blocks:
+        assert not books.ledger.is_stored(planned)
+        insert(books.client, books.database, block, planned.token + block.token_suffix)
+    assert books.ledger.is_stored(planned)
+    for block in built.blocks:  # once more
+        insert(books.client, books.database, block, planned.token + block.token_suffix)
+    assert books.ledger.is_stored(planned)
+    assert books.count("client_events") == 5 and books.count("rejects") == 1
+    [(events,)] = books.client.query("SELECT sum(events) FROM client_events_1d").result_rows
+    assert events == 5
+
+
+def test_a_large_batch_is_one_part(books: Books) -> None:
+    frames = [frame(offset, received=[now()] * 5000) for offset in range(30)]
+    [block] = build(frames).blocks
+    insert(books.client, books.database, block, "token")
+    rows = books.client.query(
+        "SELECT rows FROM system.parts WHERE database = currentDatabase() AND table = 'client_events'"
+    ).result_rows
+    assert [tuple(row) for row in rows] == [(150_000,)]
+
+
+def test_a_gap_stays_on_record_with_who_accepted_it(books: Books) -> None:
+    gap, found_at = Gap(3, 9, 8), datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+    books.ledger.note_gap(EPOCH, PLACE, gap, found_at, "stopped")
+    assert not books.ledger.is_accepted(EPOCH, PLACE, gap)
+    [(epoch, on_record, found, accepted)] = books.ledger.gaps(PLACE)
+    assert (epoch, on_record[:2], found, accepted) == (EPOCH, gap[:2], found_at, False)
+    books.ledger.accept_gap(EPOCH, PLACE, gap, found_at, by="op", reason="lost")
+    assert books.ledger.is_accepted(EPOCH, PLACE, gap)
+    assert not books.ledger.is_accepted(EPOCH, PLACE, Gap(3, 10, 9))
+    assert not books.ledger.is_accepted("01ZZZZZZZZZZZZZZZZZZZZZZZZ", PLACE, gap)
+    assert books.count("sink_gaps") == 2
+
+
+def test_an_epoch_is_noted_once(books: Books) -> None:
+    for _ in range(2):
+        books.ledger.note_epoch(EPOCH)
+    assert books.count("epochs") == 1
