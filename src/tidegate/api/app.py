@@ -12,7 +12,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import tidegate
-from tidegate.api import access_points, catalogue, client_events, device_logs, events, problems, status
+from tidegate.api import (
+    access_points,
+    associations,
+    catalogue,
+    client_events,
+    device_logs,
+    events,
+    problems,
+    status,
+)
 from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.reading import Reading
 from tidegate.settings import Settings
@@ -22,12 +31,13 @@ from tidegate.tokens import TokenFile
 VENDOR_BASE = "/new/webservice"
 ROUTERS: tuple[APIRouter, ...] = (
     client_events.router,
+    associations.router,
     access_points.router,
     device_logs.router,
     events.router,
     catalogue.router,
 )
-VENDOR_ROUTERS: tuple[APIRouter, ...] = (client_events.router, access_points.router)
+VENDOR_ROUTERS: tuple[APIRouter, ...] = (client_events.router, associations.router, access_points.router)
 """Those whose paths begin with /V2 or /V5: also under the vendor's base path."""
 
 

@@ -81,7 +81,7 @@ def until(value: int) -> int | None:
     return start + 999 if value <= MILLIS_LIMIT else start
 
 
-def _epoch(value: Any) -> int:
+def epoch(value: Any) -> int:
     number = integer(value)
     if number != -1 and not 0 <= number <= MICROS_LIMIT:
         raise out_of_range(EPOCH_ALLOWED)
@@ -89,7 +89,7 @@ def _epoch(value: Any) -> int:
 
 
 EpochTime = Annotated[
-    int, BeforeValidator(_epoch), WithJsonSchema({"type": "integer", "format": "int64", "minimum": -1})
+    int, BeforeValidator(epoch), WithJsonSchema({"type": "integer", "format": "int64", "minimum": -1})
 ]
 
 FLAGS = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}
@@ -112,7 +112,7 @@ MOMENT_ALLOWED = "a date or time, e.g. 2000-01-01, 2000-01-01 00:01:00 or 2000-0
 _LOST_PLUS = re.compile(r"(:\d{2}(?:\.\d+)?) (\d{2}:?\d{2})$")
 
 
-def _moment(value: Any) -> int:
+def moment(value: Any) -> int:
     """Microseconds. In a URL an unescaped `+` arrives as a blank: in front of a zone it is still a plus."""
     text = _LOST_PLUS.sub(r"\1+\2", str(value).strip())
     try:
@@ -125,7 +125,7 @@ def _moment(value: Any) -> int:
 
 Moment = Annotated[
     int,
-    BeforeValidator(_moment),
+    BeforeValidator(moment),
     WithJsonSchema({"type": "string", "examples": ["2000-01-01", "2000-01-01 00:01:00+00:00"]}),
 ]
 

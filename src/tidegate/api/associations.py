@@ -1,0 +1,204 @@
+"""Association data in two steps: the first call answers the relative URI of a file, the second the file.
+
+The name of a file says what is in it, and its rows come out of ClickHouse while it is fetched: no process
+keeps anything, so that every api process can answer both steps, and memory stays flat. A name opens nothing:
+whose rows these are is decided by the token, and a fleet that is not the token's is not found.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import io
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from fastapi import APIRouter, Query
+from fastapi import Path as InPath
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from pydantic import BeforeValidator, WithJsonSchema
+from starlette.requests import Request
+
+from tidegate.api.access import AnyReader, Reader
+from tidegate.api.lookup_files import LookupFiles
+from tidegate.api.parameters import Flag, Integer, bad_format, choice, epoch, moment, since, until
+from tidegate.api.problems import Problem
+from tidegate.api.reading import Reading
+from tidegate.contracts.formats import MICROS_LIMIT
+from tidegate.lookups.sites import Sites
+from tidegate.store.associations import COLUMNS, STREAMING, Associations, associations
+
+router = APIRouter(tags=["association data"])
+
+FILE_SECONDS = 3600
+"""How long a file can be fetched, and how long fetching it may take."""
+CLOCK_SECONDS = 60  # by which the clocks of two api processes may differ
+DAY_MICROS = 86_400_000_000
+FILES = "/V2/analytics/files"
+
+FileFormat = Annotated[Literal["JSON", "CSV"], BeforeValidator(choice("JSON", "CSV"))]
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_NUMBER = re.compile(r"\d+", re.ASCII)
+DATE_ALLOWED = "a date (2024-01-14), an ISO time or an epoch time in seconds or milliseconds"
+
+
+def first_moment(text: str) -> int:
+    """The first microsecond of a date or time."""
+    if _NUMBER.fullmatch(text):
+        return since(epoch(text)) or 0
+    return moment(text)
+
+
+def last_moment(text: str) -> int:
+    """The last microsecond of a date, or of the second or millisecond that an epoch time names."""
+    if _NUMBER.fullmatch(text):
+        return until(epoch(text)) or 0
+    return moment(text) + (DAY_MICROS - 1 if _DAY.fullmatch(text) else 0)
+
+
+def _date(value: Any) -> str:
+    text = str(value).strip()
+    if not text or text.startswith("-"):
+        raise bad_format(DATE_ALLOWED)
+    first_moment(text)
+    return text
+
+
+Date = Annotated[
+    str, BeforeValidator(_date), WithJsonSchema({"type": "string", "examples": ["2024-01-14", "1705190400"]})
+]
+
+Micros = Annotated[int, msgspec.Meta(ge=-MICROS_LIMIT, le=MICROS_LIMIT)]
+Location = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class File(NamedTuple):
+    """What a file holds. Times in microseconds; fleet '' is every fleet."""
+
+    fleet: str
+    since: Micros
+    until: Micros
+    made_at: Micros
+    hash_macs: bool
+    locations: list[Location] | None
+
+    def name(self, format: Literal["JSON", "CSV"]) -> str:
+        text = base64.urlsafe_b64encode(msgspec.json.encode(self)).rstrip(b"=").decode("ascii")
+        return f"{text}.{format.lower()}"
+
+
+def read_name(text: str) -> File:
+    """The inverse of File.name, without its extension. Raises Problem not_found for anything else."""
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        return msgspec.json.decode(raw, type=File)
+    except (binascii.Error, ValueError, msgspec.MsgspecError):
+        raise Problem("not_found") from None
+
+
+@router.get(
+    "/V2/analytics/associationdata/{startdate}/{enddate}",
+    summary="Association data: where the file is",
+    response_class=PlainTextResponse,
+)
+async def association_data(
+    request: Request,
+    reader: AnyReader,
+    startdate: Annotated[Date, InPath(description="Associations that began at or after this date or time")],
+    enddate: Annotated[Date, InPath(description="And at or before this one; a date is meant whole")],
+    format: Annotated[FileFormat, Query(description="Of the file")] = "CSV",
+    tohashmac: Annotated[Flag, Query(description="Clients by a hash in place of their MAC")] = False,
+    location: Annotated[list[Integer] | None, Query(description="Location; repeat it for several")] = None,
+) -> PlainTextResponse:
+    """The relative URI of a file of the associations of a period. It can be fetched for an hour, and holds
+    what had been received when it was asked for."""
+    period = first_moment(startdate), last_moment(enddate)
+    if period[0] > period[1]:
+        raise Problem(
+            "out_of_range",
+            "enddate lies before startdate",
+            path="enddate",
+            found=enddate,
+            allowed="startdate or later",
+        )
+    file = File(reader.fleet or "", *period, time.time_ns() // 1000, tohashmac, location)
+    base = request.url.path.partition("/V2/")[0]
+    return PlainTextResponse(f"{base}{FILES}/{file.name(format)}")
+
+
+@router.get(f"{FILES}/{{name}}.csv", summary="Association data: the file, as CSV")
+async def csv_file(
+    request: Request, reader: AnyReader, name: Annotated[str, InPath(description="As the first step gave it")]
+) -> StreamingResponse:
+    """A line for each association, by client and start; the columns are named in the first line."""
+    rows = await _rows(request, reader, name, "CSV")
+    head = io.StringIO()
+    csv.writer(head, lineterminator="\n").writerow(COLUMNS)
+    return _answer(rows, head.getvalue().encode(), "text/csv; charset=utf-8", "csv")
+
+
+@router.get(f"{FILES}/{{name}}.json", summary="Association data: the file, as JSON")
+async def json_file(
+    request: Request, reader: AnyReader, name: Annotated[str, InPath(description="As the first step gave it")]
+) -> StreamingResponse:
+    """A list of objects, by client and start; the keys are the columns of the CSV."""
+    rows = await _rows(request, reader, name, "JSONEachRow")
+    return _answer(rows, b"", "application/json", "json")
+
+
+async def _rows(request: Request, reader: Reader, name: str, format: str) -> AsyncIterator[bytes]:
+    file = read_name(name)
+    if reader.fleet is not None and file.fleet != reader.fleet:
+        raise Problem("not_found")
+    age = time.time_ns() // 1000 - file.made_at
+    if not -CLOCK_SECONDS * 1_000_000 <= age <= FILE_SECONDS * 1_000_000:
+        raise Problem("not_found", "the file has expired; ask for another one")
+    reading: Reading = request.app.state.reading
+    files: LookupFiles = request.app.state.lookups
+    lookups = await files.read()
+    fleet = file.fleet or None
+    wanted = Associations(
+        fleet=fleet,
+        since=file.since,
+        until=file.until,
+        made_at=file.made_at,
+        locations=file.locations,
+        hash_macs=file.hash_macs,
+    )
+    query = associations(wanted, _zones(lookups.sites, fleet))
+    pieces = reading.pieces(query, format, {**STREAMING, "max_execution_time": FILE_SECONDS})
+    # What goes wrong before the first row still has its status.
+    first = await anext(pieces, b"")
+    return _chained(first, pieces)
+
+
+async def _chained(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    try:
+        yield first
+        async for piece in pieces:
+            yield piece
+    finally:
+        await pieces.aclose()
+
+
+def _answer(rows: AsyncIterator[bytes], head: bytes, media_type: str, extension: str) -> StreamingResponse:
+    async def body() -> AsyncIterator[bytes]:
+        yield head
+        async for piece in rows:
+            yield piece
+
+    headers = {"content-disposition": f'attachment; filename="associationdata.{extension}"'}
+    return StreamingResponse(body(), headers=headers, media_type=media_type)
+
+
+def _zones(sites: Sites, fleet: str | None) -> dict[tuple[str, int], str]:
+    return {
+        place: site.timezone
+        for place, site in sites.by_location.items()
+        if site.timezone and (fleet is None or place[0] == fleet)
+    }

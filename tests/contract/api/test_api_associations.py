@@ -1,0 +1,240 @@
+"""`/V2/analytics/associationdata/…`: the URI of a file, and the file."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import stored
+from api_server import serve
+from clickhouse_connect.driver.client import Client
+
+import builders
+from ports import free_port
+from tidegate.api.associations import FILE_SECONDS, File
+from tidegate.settings import Settings
+from tidegate.store.associations import COLUMNS
+from tidegate.tokens import READERS, Role
+
+Call = Callable[..., httpx.Response]
+DATA = "/V2/analytics/associationdata"
+HOSTILE = ["'; DROP TABLE client_events; --", '📶 wi\\fi\t"x"', "\0" * 32, "a,b\nc", "=cmd()"]
+ROAMER, STAYER, HOSTILE_MAC = "02:00:00:00:01:01", "02:00:00:00:01:02", "02:00:00:00:01:03"
+NOON = 1_763_640_000  # 2025-11-20 12:00:00 UTC
+LOCATION = {"type": "locallocationid", "id": 95}
+
+
+def joined(mac: str, at: int, **fields: Any) -> dict[str, Any]:
+    """An association at `at` seconds past noon, told of two seconds later."""
+    moment = (NOON + at) * 1000
+    return builders.success(
+        macAddress=mac,
+        timestamp=(moment + 2000) * 1000,
+        associationTimestamp=moment,
+        **{"ssid": "net", "locationId": LOCATION, **fields},
+    )
+
+
+def left(mac: str, at: int) -> dict[str, Any]:
+    return builders.intermediate(
+        macAddress=mac, timestamp=(NOON + at) * 1_000_000, eventDescription="Disassociation"
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def events(store: Client) -> None:
+    stored.store(
+        store,
+        "client_events",
+        joined(ROAMER, 0, bwDownload=3000, bwUpload=500),
+        builders.intermediate(macAddress=ROAMER, timestamp=(NOON + 5) * 1_000_000),  # ends nothing
+        joined(ROAMER, 60, ssid="other", locationId={"type": "locallocationid", "id": 7}),
+        left(ROAMER, 3661),
+        builders.failure(macAddress=ROAMER, timestamp=(NOON + 4000) * 1_000_000),
+        joined(STAYER, 86_400 - 43_200, smartDeviceType="Phone", domainsAccessed="a.example"),
+        *(joined(HOSTILE_MAC, -86_400 * 30 + n, ssid=ssid) for n, ssid in enumerate(HOSTILE)),
+        offset=1,
+    )
+    stored.store(store, "client_events", joined(ROAMER, 30, ssid="theirs"), fleet="other", offset=2)
+
+
+def fetch(api: Call, path: str, role: str = "viewer", **params: Any) -> httpx.Response:
+    """Both steps."""
+    uri = api(path, role=role, params=params)
+    assert uri.status_code == 200, uri.text
+    assert uri.headers["content-type"].startswith("text/plain")
+    answer = api(str(uri.url.join(uri.text)), role=role)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def lines(answer: httpx.Response) -> list[list[str]]:
+    head, *rows = csv.reader(io.StringIO(answer.text, newline=""))
+    assert tuple(head) == COLUMNS
+    return rows
+
+
+def ssids(answer: httpx.Response) -> list[str]:
+    return [row[1] for row in lines(answer)]
+
+
+@pytest.mark.parametrize("base", ["", "/new/webservice"])
+def test_an_association_ends_with_the_next_or_the_disassociation(api: Call, base: str) -> None:
+    answer = fetch(api, f"{base}{DATA}/2025-11-20/2025-11-20")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    start, end = "11/20/2025 12:00:00", "11/20/2025 12:01:00"
+    assert lines(answer) == [
+        [ROAMER, "net", start, start, end, "60", "3500", "", ""],
+        [ROAMER, "other", end, end, "11/20/2025 13:01:01", "3601", "", "", ""],
+    ]
+
+
+def test_what_has_not_ended_is_open(api: Call) -> None:
+    [row] = lines(fetch(api, f"{DATA}/2025-11-21/2025-11-21"))
+    assert row == [STAYER, "net", *["11/21/2025 00:00:00"] * 2, "", "", "", "Phone", "a.example"]
+
+
+def test_json_has_the_same_rows(api: Call) -> None:
+    rows = lines(fetch(api, f"{DATA}/2025-11-20/2025-11-21"))
+    answer = fetch(api, f"{DATA}/2025-11-20/2025-11-21", format="json")
+    assert answer.headers["content-type"] == "application/json"
+    assert [list(row) for row in answer.json()] == [list(COLUMNS)] * 3
+    assert [["" if v is None else str(v) for v in row.values()] for row in answer.json()] == rows
+
+
+@pytest.mark.parametrize("format", ["CSV", "JSON"])
+def test_a_period_without_associations(api: Call, format: str) -> None:
+    answer = fetch(api, f"{DATA}/2001-01-01/2001-01-02", format=format)
+    assert (answer.json() if format == "JSON" else lines(answer)) == []
+
+
+@pytest.mark.parametrize("format", ["CSV", "JSON"])
+def test_hostile_ssids_come_back_as_they_went_in(api: Call, format: str) -> None:
+    answer = fetch(api, f"{DATA}/2025-10-01/2025-10-31", format=format)
+    found = [row["SSID"] for row in answer.json()] if format == "JSON" else ssids(answer)
+    assert found == HOSTILE
+
+
+def test_clients_by_a_hash(api: Call) -> None:
+    rows = lines(fetch(api, f"{DATA}/2025-11-20/2025-11-20", tohashmac="true"))
+    digest = hashlib.sha256(f"demo\n{ROAMER}".encode()).hexdigest()
+    assert [row[0] for row in rows] == [digest, digest]
+
+
+def test_by_location(api: Call) -> None:
+    path = f"{DATA}/2025-11-20/2025-11-20"
+    assert ssids(fetch(api, path, location=95)) == ["net"]
+    assert ssids(fetch(api, path, location=[95, 7])) == ["net", "other"]
+    assert ssids(fetch(api, path, location=-1)) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (f"{NOON}", f"{NOON}", ["net"]),
+        (f"{NOON + 1}000", f"{NOON + 60}000", ["other"]),
+        ("2025-11-20T13:00:00+01:00", "2025-11-20T12:00:59Z", ["net"]),
+        ("2025-11-20 12:00:01", "2025-11-20 12:01:00", ["other"]),
+    ],
+)
+def test_dates_have_many_spellings(api: Call, start: str, end: str, expected: list[str]) -> None:
+    assert ssids(fetch(api, f"{DATA}/{start}/{end}")) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("yesterday/2025-11-20", "startdate"),
+        ("2025-11-20/2025-13-01", "enddate"),
+        ("2025-11-20/-1", "enddate"),
+        ("2025-11-20/2025-11-19", "enddate"),
+        ("99999999999999999999/2025-11-19", "startdate"),
+        ("2025-11-20/2025-11-20?format=XML", "format"),
+        ("2025-11-20/2025-11-20?tohashmac=perhaps", "tohashmac"),
+        ("2025-11-20/2025-11-20?location=here", "location"),
+    ],
+)
+def test_an_invalid_parameter_is_named(api: Call, path: str, name: str) -> None:
+    answer = api(f"{DATA}/{path}")
+    assert (answer.status_code, answer.json()["path"]) == (422, name)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_readers_read_it(api: Call, role: Role) -> None:
+    expected = 200 if role in READERS else 403
+    uri = api(f"{DATA}/2025-11-20/2025-11-20", role="superuser").text
+    assert api(f"{DATA}/2025-11-20/2025-11-20", role=role).status_code == expected
+    demo = api(f"{DATA}/2025-11-20/2025-11-20", role="operator").text
+    assert api(demo, role=role).status_code == expected
+    all_fleets = 404 if role in READERS else 403
+    assert api(uri, role=role).status_code == (200 if role is Role.SUPERUSER else all_fleets)
+
+
+def test_a_superuser_sees_every_fleet(api: Call) -> None:
+    path = f"{DATA}/2025-11-20/2025-11-20"
+    assert ssids(fetch(api, path, role="superuser")) == ["net", "other", "theirs"]
+    theirs = api(path, role="other").text
+    assert ssids(api(theirs, role="superuser")) == ["theirs"]
+    assert api(theirs, role="operator").status_code == 404
+
+
+def test_a_file_expires_and_does_not_change(api: Call, store: Client) -> None:
+    now = time.time_ns() // 1000
+    file = File("demo", 0, now, now, False, [7])
+    assert ssids(api("/V2/analytics/files/" + file.name("CSV"))) == ["other"]
+    for made_at in (now - (FILE_SECONDS + 1) * 1_000_000, now + 3_600_000_000):
+        name = file._replace(made_at=made_at).name("CSV")
+        assert api("/V2/analytics/files/" + name).status_code == 404
+    later = joined(ROAMER, 70, ssid="later", locationId={"type": "locallocationid", "id": 7})
+    stored.store(store, "client_events", later, offset=3, received_at=now + 1)
+    assert ssids(api("/V2/analytics/files/" + file.name("CSV"))) == ["other"]
+    store.command("DELETE FROM client_events WHERE ssid = 'later'")
+
+
+@pytest.mark.parametrize("name", ["x.csv", ".csv", "W10.csv", "e30.json", "WyJhIl0.csv", "%00.csv", "x.xml"])
+def test_a_name_that_was_never_given_is_not_found(api: Call, name: str) -> None:
+    assert api(f"/V2/analytics/files/{name}").status_code == 404
+
+
+def test_a_limit_that_is_hit_before_the_first_row_has_its_status(
+    settings: Settings, store: Client, tokens: dict[str, str]
+) -> None:
+    small = dataclasses.replace(
+        settings, api_listen=f"127.0.0.1:{free_port()}", api_query_memory_bytes=10_000
+    )
+    headers = {"authorization": f"Bearer {tokens['viewer']}"}
+    with serve(small) as url, httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+        answer = client.get(client.get(f"{DATA}/2025-11-20/2025-11-20").text)
+    assert (answer.status_code, answer.json()["code"]) == (503, "query_memory")
+
+
+@pytest.fixture
+def abroad(settings: Settings, tokens: dict[str, str], tmp_path: Path) -> Iterator[Call]:
+    (tmp_path / "sites.csv").write_text(
+        "fleet,location_id,name,latitude,longitude,timezone\n"
+        "demo,95,Riverside,,,America/New_York\ndemo,7,Pune,,,Asia/Kolkata\nother,95,X,,,Asia/Tokyo\n"
+    )
+    changed = dataclasses.replace(settings, api_listen=f"127.0.0.1:{free_port()}", lookups_dir=str(tmp_path))
+    with serve(changed) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        yield lambda path, *, role, **request: client.get(
+            path, headers={"authorization": f"Bearer {tokens[role]}"}, **request
+        )
+
+
+def test_local_times_are_those_of_the_site(abroad: Call) -> None:
+    rows = lines(fetch(abroad, f"{DATA}/2025-11-20/2025-11-20", role="superuser"))
+    assert [row[2:5] for row in rows] == [
+        ["11/20/2025 12:00:00", "11/20/2025 07:00:00", "11/20/2025 07:01:00"],
+        ["11/20/2025 12:01:00", "11/20/2025 17:31:00", "11/20/2025 18:31:01"],
+        ["11/20/2025 12:00:30", "11/20/2025 21:00:30", ""],
+    ]
+    [summer, *_] = lines(fetch(abroad, f"{DATA}/2025-10-20/2025-10-31", role="viewer"))
+    assert summer[2:4] == ["10/21/2025 12:00:00", "10/21/2025 08:00:00"]
