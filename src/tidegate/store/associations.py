@@ -28,7 +28,8 @@ TIME = "'%m/%d/%Y %H:%i:%S'"
 STREAMING = {
     "max_result_rows": 0,  # a file has no end but the period's
     "optimize_read_in_window_order": 1,  # the table's own order: nothing is sorted, nothing gathers
-    "max_bytes_before_external_sort": 268_435_456,
+    # One stream behind the window keeps its order; to sort again would hold every row in memory first.
+    "query_plan_enable_multithreading_after_window_functions": 0,
     "format_csv_null_representation": "",
     "output_format_json_array_of_rows": 1,
     "output_format_json_quote_64bit_integers": 0,
@@ -112,7 +113,7 @@ def associations(wanted: Associations, zones: Mapping[tuple[str, int], str]) -> 
         f" if(isNull({_DOWN}) AND isNull({_UP}), NULL, ifNull({_DOWN}, 0) + ifNull({_UP}, 0)) AS rate,"
         " JSONExtractString(extra, 'smartDeviceType') AS device_type,"
         " JSONExtractString(extra, 'domainsAccessed') AS domains"
-        f" FROM client_events {events})) {chosen}) AS found ORDER BY found.fleet, found.mac, event_time, id"
+        f" FROM client_events {events})) {chosen})"
     )
     return Query("associations", sql, parameters)
 
