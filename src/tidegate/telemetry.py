@@ -74,6 +74,10 @@ WORKER_IN_FLIGHT_BYTES = Gauge("tidegate_worker_in_flight_bytes", "Bytes sent an
 WORKER_FAILURES = Counter(
     "tidegate_worker_failures_total", "Records written to tidegate.failures", ["stream"]
 )
+# Rising: a vendor's codes are missing; list them in `vendor_failure_codes.csv`, with stage and action.
+WORKER_UNLISTED = Counter(
+    "tidegate_worker_unlisted_failures_total", "Failures whose code the catalogue does not list"
+)
 # Above 0: a bug. The lines stand in table `rejects` as kind `crash`; the log has the traceback.
 WORKER_CRASHES = Counter("tidegate_worker_crashed_lines_total", "Lines on which a step failed", ["stream"])
 # Above 0: retention took records before they were read; the sink stops there until the gap is accepted.

@@ -13,6 +13,7 @@ behind its last commit. What was sent twice that way is dropped by the sink.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import signal
 import time
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import faust
+import pyarrow as pa
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from tidegate import lookups, topics
@@ -38,6 +40,7 @@ from tidegate.processing.probe import Probe
 from tidegate.processing.tally import Block
 from tidegate.processing.transform import ATTEMPTS, Outputs, Record, Transform
 from tidegate.settings import Settings
+from tidegate.steps.learn import unlisted
 from tidegate.telemetry import (
     WORKER_CRASHES,
     WORKER_FAILURES,
@@ -51,6 +54,7 @@ from tidegate.telemetry import (
     WORKER_LOST,
     WORKER_REBALANCES,
     WORKER_TRANSFORM_SECONDS,
+    WORKER_UNLISTED,
     WORKER_WAIT_SECONDS,
 )
 
@@ -452,6 +456,9 @@ class Worker:
                 )
                 for (topic, partition), (lane, position) in moved.items()
             ]
+            for lane, _ in moved.values():
+                if lane.tally.stream == "client_events" and lane.tally.newest is not None:
+                    self._learn(lane.tally.newest)
             there = asyncio.Event()
             self._emitter.send_partials(records(blocks, self._partitions), there.set)
             await there.wait()
@@ -468,6 +475,17 @@ class Worker:
             for lane, position in moved.values():
                 lane.committed = position
                 lane.tally.settle()
+
+    def _learn(self, rows: pa.RecordBatch) -> None:
+        """Count the failures that the catalogue does not list, and keep their texts for such without one."""
+        transform = self._transforms["client_events"]
+        catalogue = transform.lookups.failures
+        found = unlisted(rows, catalogue)
+        if found:
+            WORKER_UNLISTED.inc(found.total())
+            taught = catalogue.with_learned(found)
+            if taught.learned != catalogue.learned:
+                transform.lookups = dataclasses.replace(transform.lookups, failures=taught)
 
     async def _in_consumer(self, action: Callable[[Any], Any], seconds: float | None = None) -> Any:
         """Run `action` with aiokafka's consumer in the thread that owns it.

@@ -12,15 +12,16 @@ import msgspec
 import pyarrow as pa
 
 from tidegate.contracts.topics import Stream
+from tidegate.steps import learn
 from tidegate.steps.aggregate import Partial, aggregate, merge_all
 
 _ALWAYS = ["received_at", "fleet", "stage", "outcome"]
 COUNTED: dict[Stream, list[str]] = {
     "connection_logs": [*_ALWAYS, "network_name"],
-    "client_events": [*_ALWAYS, "site", "ssid", "aaa_latency", "dhcp_latency", "dns_latency"],
+    "client_events": [*_ALWAYS, "site", "ssid", "aaa_latency", "dhcp_latency", "dns_latency", *learn.COLUMNS],
     "device_logs": [*_ALWAYS, "device_location"],
 }
-"""The columns that `aggregate` reads."""
+"""The columns that `aggregate` and `learn` read."""
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -41,23 +42,25 @@ class Tally:
     """The counts of one lane."""
 
     def __init__(self, stream: Stream) -> None:
-        self._stream: Stream = stream
+        self.stream: Stream = stream
         self._waiting: deque[tuple[int, pa.RecordBatch]] = deque()
         self._counted: list[Partial] = []
+        self.newest: pa.RecordBatch | None = None  # what `before` counted last
 
     def add(self, offset: int, batch: pa.RecordBatch) -> None:
         """A frame was sent on."""
         if batch.num_rows:
-            self._waiting.append((offset, batch.select(COUNTED[self._stream])))
+            self._waiting.append((offset, batch.select(COUNTED[self.stream])))
 
     def before(self, position: int) -> list[Partial]:
         """The counts of all frames below `position` since `settle`."""
         batches = []
         while self._waiting and self._waiting[0][0] < position:
             batches.append(self._waiting.popleft()[1])
+        self.newest = None
         if batches:
-            rows = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
-            self._counted = merge_all([*self._counted, *aggregate(self._stream, rows)])
+            self.newest = rows = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+            self._counted = merge_all([*self._counted, *aggregate(self.stream, rows)])
         return self._counted
 
     def settle(self) -> None:

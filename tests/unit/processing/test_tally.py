@@ -12,6 +12,7 @@ from tidegate.processing.tally import Tally
 from tidegate.steps.aggregate import aggregate, merge_all
 from tidegate.steps.decode import decode_frame
 from tidegate.steps.enrich import enrich
+from tidegate.steps.learn import unlisted
 
 TABLES = lookups.load()
 EVENTS = {
@@ -60,3 +61,23 @@ def test_a_frame_without_rows_counts_nothing() -> None:
     tally = Tally("client_events")
     tally.add(0, batch("client_events").slice(0, 0))
     assert tally.before(1) == []
+
+
+def test_what_was_counted_last_can_be_learned_from() -> None:
+    tally = Tally("client_events")
+    tally.add(5, batch("client_events"))
+    assert tally.newest is None
+    tally.before(6)
+    assert tally.newest is not None
+    odd = failure(failureCode=4711, failure="DHCP pool empty", subFailureCode=None, subFailure=None)
+    decoded = decode_frame(
+        "client_events", frame(odd), fleet=None, device=None, received_at=RECEIVED_AT, fleets=None
+    )
+    rows = enrich("client_events", decoded.columns, TABLES, geohash_precision=6, clock_skew_seconds=86_400)
+    tally.add(6, rows)
+    tally.before(7)
+    assert tally.newest is not None
+    found = unlisted(tally.newest, TABLES.failures)
+    assert found.total() == 1
+    bare = next(iter(found))._replace(failure=None)
+    assert TABLES.failures.with_learned(found).meaning(bare).stage == "dhcp"
