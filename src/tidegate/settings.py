@@ -106,7 +106,9 @@ class Settings:
     worker_watchdog_seconds: float = setting(
         60.0, "Exit when lag stands above zero and nothing moved for this long, seconds"
     )
-    transform_version: str = setting("1", "Version of lookups and transforms, part of each insert token")
+    transform_version: str = setting(
+        "1", "Version of the transforms; with a digest of the lookups part of each insert token"
+    )
 
     # Sink
     sink_listen: str = setting("127.0.0.1:8083", "Address of the sink's /healthz, /readyz and /metrics")

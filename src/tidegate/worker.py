@@ -153,7 +153,7 @@ class Worker:
                 stream,
                 tables,
                 epoch=epoch,
-                transform_version=settings.transform_version,
+                transform_version=f"{settings.transform_version}.{tables.digest[:8]}",
                 geohash_precision=settings.worker_geohash_precision,
                 clock_skew_seconds=settings.worker_clock_skew_seconds,
                 max_record_bytes=settings.kafka_max_record_bytes,
