@@ -120,7 +120,9 @@ class SinkRig:
         self.expected: Counter[tuple[str, Stream, int, int, int]] = Counter()  # rows by position
         self.refused: Counter[tuple[str, Stream, int, int, int]] = Counter()
         self.next: Counter[Place] = Counter()  # source offset to write next
-        self._producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 16_000_000})
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap, "message.max.bytes": 16_000_000, "log_level": 0}
+        )
 
     def close(self) -> None:
         for sink in self.sinks:
