@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.requests import Request
-from starlette.responses import Response
 
 import tidegate
 from tidegate.api import (
@@ -22,10 +20,10 @@ from tidegate.api import (
     problems,
     status,
 )
+from tidegate.api.counting import Counting
 from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.reading import Reading
 from tidegate.settings import Settings
-from tidegate.telemetry import API_REQUESTS
 from tidegate.tokens import TokenFile
 
 VENDOR_BASE = "/new/webservice"
@@ -68,14 +66,7 @@ def build(settings: Settings) -> FastAPI:
     app.include_router(status.router)
     problems.install(app)
     app.openapi = lambda: contract(app)  # type: ignore[method-assign]
-
-    @app.middleware("http")
-    async def count(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call(request)
-        route = request.scope.get("route")
-        API_REQUESTS.labels(getattr(route, "path", "unknown"), response.status_code).inc()
-        return response
-
+    app.add_middleware(Counting)
     return app
 
 

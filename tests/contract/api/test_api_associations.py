@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from clickhouse_connect.driver.client import Client
 import builders
 from ports import free_port
 from tidegate.api.associations import FILE_SECONDS, File
+from tidegate.api.problems import Problem
+from tidegate.api.reading import Reading
 from tidegate.settings import Settings
 from tidegate.store.associations import COLUMNS
 from tidegate.tokens import READERS, Role
@@ -214,6 +216,26 @@ def test_a_limit_that_is_hit_before_the_first_row_has_its_status(
     with serve(small) as url, httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
         answer = client.get(client.get(f"{DATA}/2025-11-20/2025-11-20").text)
     assert (answer.status_code, answer.json()["code"]) == (503, "query_memory")
+
+
+def test_what_breaks_off_in_the_middle_has_no_proper_end(
+    settings: Settings, store: Client, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a file must not pass for a whole one."""
+    whole = Reading.pieces
+
+    async def half(*arguments: Any) -> AsyncGenerator[bytes, None]:
+        async for piece in whole(*arguments):
+            yield piece
+            raise Problem("store_away")
+
+    monkeypatch.setattr(Reading, "pieces", half)
+    again = dataclasses.replace(settings, api_listen=f"127.0.0.1:{free_port()}")
+    headers = {"authorization": f"Bearer {tokens['viewer']}"}
+    with serve(again) as url, httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+        uri = client.get(f"{DATA}/2025-11-20/2025-11-20").text
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+            client.get(uri)
 
 
 @pytest.fixture
