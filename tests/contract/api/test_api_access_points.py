@@ -94,6 +94,16 @@ def test_name_and_location_are_those_of_the_newest_event_that_has_them(api: Call
     assert (row["devicename"], row["locationid"], row["ssids"]) == (None, None, [])
 
 
+def test_hostile_names_come_back_as_they_went_in(api: Call, store: Client) -> None:
+    hostile = ["'; DROP TABLE access_points; --", '📶 wi\\fi\t"x"', "\0" * 32, "a,b", "%_{x:String}"]
+    bssids = [f"02:00:00:01:00:{n:02x}" for n in range(len(hostile))]
+    events = [seen(bssid, text, 98, 0, ssid=text) for bssid, text in zip(bssids, hostile, strict=True)]
+    stored.store(store, "client_events", *events, offset=8)
+    found = api(APS, role="operator", params={"locationid": 98}).json()
+    store.command("DELETE FROM access_points WHERE bssid LIKE '02:%'")
+    assert [(row["devicename"], row["ssids"]) for row in found] == [(text, [text]) for text in hostile]
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
