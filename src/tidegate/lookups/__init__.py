@@ -34,6 +34,9 @@ FILES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Each file with its required and its optional columns. Each may be gzip, with `.gz` behind its name."""
 
+NOT_ENRICHING = frozenset({"access_points.csv"})
+"""Files that no event is enriched from: a change of theirs changes no row."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lookups:
@@ -62,7 +65,8 @@ def load(directory: str = "") -> Lookups:
     digest = hashlib.sha256()
     for name, (required, optional) in FILES.items():
         rows[name], content = table.read(table.find(name, folder), required, optional)
-        digest.update(content)
+        if name not in NOT_ENRICHING:
+            digest.update(content)
     return Lookups(
         networks.read_networks(rows["approved_networks.csv"]),
         failures.read_failures(rows["vendor_failure_codes.csv"], rows["ieee80211_codes.csv"]),

@@ -128,3 +128,10 @@ APS = "fleet,macaddress,devicename,locationid,model,capabilities\n"
 )
 def test_a_wrong_inventory_is_refused_by_line_and_column(tmp_path: Path, content: str, message: str) -> None:
     assert refusal(tmp_path, "access_points.csv", content).startswith(message)
+
+
+def test_the_inventory_enriches_nothing(tmp_path: Path) -> None:
+    (tmp_path / "access_points.csv").write_text(APS + "demo,00:11:74:00:00:10,Lobby,10,C-130,49 50\n")
+    lookups = load(str(tmp_path))
+    assert [one.capabilities for one in lookups.inventory.of("demo")] == [(49, 50)]
+    assert lookups.digest == load().digest
