@@ -213,7 +213,7 @@ class SinkRig:
                 assert events == self.count(stream), f"{stream}_{level}"
         planned = self.client.query(
             "SELECT epoch, stream, partition, sum(accepted), sum(rejected), sum(lines - duplicates)"
-            " FROM sink_batches GROUP BY epoch, stream, partition"
+            " FROM verify_batches GROUP BY epoch, stream, partition"
         ).result_rows
         accepted = Counter({tuple(row[:3]): row[3] for row in planned if row[3]})
         rejected = Counter({tuple(row[:3]): row[4] for row in planned if row[4]})

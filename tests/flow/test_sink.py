@@ -141,7 +141,7 @@ def test_a_frozen_sink_that_wakes_up_is_refused(rig: SinkRig, moment: str) -> No
     rig.write("client_events", 1, 3)
     rig.await_all()
     generations = rig.client.query(
-        "SELECT count(), uniqExact(generation) FROM sink_batches GROUP BY stream, partition, first"
+        "SELECT count(), uniqExact(generation) FROM verify_batches GROUP BY stream, partition, first"
     ).result_rows
     assert all(row == (1, 1) for row in generations)
     assert "gave this member up" in zombie.child.tail(200) or "lost" in zombie.child.tail(200)

@@ -195,7 +195,7 @@ def unbalanced(stream: Stream) -> str:
             SELECT epoch, partition, min(first) AS first, max(last) AS last,
                 sum(frames) AS frames, sum(lines) AS lines, any(rows) AS stored
             FROM (SELECT DISTINCT epoch, partition, first, last, frames, lines
-                  FROM tidegate.sink_batches WHERE stream = '{stream}') AS batches
+                  FROM tidegate.verify_batches WHERE stream = '{stream}') AS batches
             LEFT JOIN (
                 SELECT epoch, partition, count() AS rows FROM (
                     SELECT epoch, partition FROM tidegate.{stream}
