@@ -1,6 +1,6 @@
 -- Access points as client events show them, one row a radio, so that a list of them reads no events.
 -- The name and the location are those of the newest event that has them; every aggregate gives the same
--- however often a row is counted, so what the events already hold can be added without a token.
+-- however often a row is counted.
 
 CREATE TABLE IF NOT EXISTS ${database}.access_points ${on_cluster}
 (
@@ -18,19 +18,6 @@ SETTINGS ${dedup_settings}
 COMMENT 'Access points as client events show them: one row for each radio';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.access_points_mv ${on_cluster} TO ${database}.access_points AS
-SELECT
-    fleet,
-    assumeNotNull(events.bssid) AS bssid,
-    argMaxState(ap_name, if(clock_skew, received_at, event_time)) AS name,
-    argMaxState(location_id, if(clock_skew, received_at, event_time)) AS location_id,
-    groupUniqArrayIf(assumeNotNull(ssid), isNotNull(ssid)) AS ssids,
-    min(if(clock_skew, received_at, event_time)) AS first_seen,
-    max(if(clock_skew, received_at, event_time)) AS last_seen
-FROM ${database}.client_events AS events
-WHERE isNotNull(events.bssid)
-GROUP BY fleet, bssid;
-
-INSERT INTO ${database}.access_points
 SELECT
     fleet,
     assumeNotNull(events.bssid) AS bssid,
