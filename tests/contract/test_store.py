@@ -221,21 +221,6 @@ def test_a_resend_heals_the_access_points(client: Client) -> None:
         assert client.command("SELECT count() FROM access_points") == 1
 
 
-def test_access_points_of_older_events_are_there_after_the_migration(
-    client: Client, settings: Settings
-) -> None:
-    stored.store(client, "client_events", *EVENTS["client_events"])
-    client.command("DROP TABLE access_points_mv")
-    client.command("DROP TABLE access_points SYNC")
-    client.command("DELETE FROM schema_migrations WHERE version = 5")
-    for _ in range(2):
-        migrate(client, settings)
-        sql = "SELECT bssid, argMaxMerge(name), groupUniqArrayArray(ssids) FROM access_points GROUP BY bssid"
-        assert [tuple(row) for row in client.query(sql).result_rows] == [
-            ("00:11:74:8c:94:c0", "Mojo_8C:94:DF", ["varsha"])
-        ]
-
-
 def test_a_block_stays_one_block_in_every_rollup(client: Client) -> None:
     """However far apart the devices' clocks: a block in several partitions could be left half-inserted."""
     moments = [1_763_712_000, 1_763_700_000, 1_505_109_958, 1_893_456_000]
