@@ -25,7 +25,7 @@ def measure(stack: Stack, peer: Peer, events: int, seed: int = 1) -> Result:
     """`events` records through the peer, from its first one until all are in its tables."""
     bootstrap = stack.settings.kafka_bootstrap
     _prepare(stack)
-    count = _preload(bootstrap, events, seed)
+    count = _preload(bootstrap, events, seed, stack.settings.kafka_partitions)
     first = stack.folder / f"{peer}.first"
     first.unlink(missing_ok=True)
     module = f"benchmarks.peers.with_{peer}"
@@ -76,7 +76,7 @@ def _prepare(stack: Stack) -> None:
         )
 
 
-def _preload(bootstrap: str, events: int, seed: int) -> int:
+def _preload(bootstrap: str, events: int, seed: int, partitions: int) -> int:
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -90,7 +90,7 @@ def _preload(bootstrap: str, events: int, seed: int) -> int:
     for table, body in _records(events, seed):
         while True:
             try:
-                producer.produce(topic(table), body, partition=count % 4)
+                producer.produce(topic(table), body, partition=count % partitions)
                 break
             except BufferError:
                 producer.poll(0.05)
