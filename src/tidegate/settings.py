@@ -114,13 +114,13 @@ class Settings:
     sink_listen: str = setting("127.0.0.1:8083", "Address of the sink's /healthz, /readyz and /metrics")
     sink_batch_rows: int = setting(100_000, "Rows of an insert at which a batch is cut")
     sink_batch_bytes: int = setting(67_108_864, "Arrow bytes at which a batch is cut")
-    sink_batch_age_ms: int = setting(500, "Age of the oldest frame at which a batch is cut, milliseconds")
+    sink_batch_age_ms: int = setting(300, "Age of the oldest frame at which a batch is cut, milliseconds")
     sink_insert_threads: int = setting(2, "Inserts in parallel, over partitions")
     sink_buffer_bytes: int = setting(
         268_435_456, "Frames held in memory before the sink stops reading, bytes"
     )
     sink_busy_age_ms: int = setting(
-        1000, "Age to which batches may grow where inserts would come too often, milliseconds"
+        500, "Age to which batches may grow where inserts would come too often, milliseconds"
     )
     sink_drain_seconds: float = setting(10.0, "Longest wait for the last inserts on SIGTERM, seconds")
     sink_group: str = setting("tidegate-sink", "Kafka consumer group of the sink")
