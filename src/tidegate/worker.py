@@ -17,6 +17,7 @@ import dataclasses
 import logging
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,6 +26,7 @@ from typing import Any, TypeVar
 
 import faust
 import pyarrow as pa
+from aiokafka.errors import IllegalStateError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from tidegate import lookups, topics
@@ -261,6 +263,7 @@ class Worker:
             self.stop(f"the {name} task failed: {error}", 1)
 
     async def _run_app(self) -> None:
+        self.app.consumer._read_offset = _ReadOffsets(lambda: None)
         await self.app.start()
         await self.app.wait_until_stopped()
         reason = getattr(self.app, "crash_reason", None)
@@ -298,7 +301,7 @@ class Worker:
         if lane is None or self._stopping:
             return
         arrival = lane.arrive(message.offset)
-        if arrival is Arrival.REPEAT:
+        if arrival is Arrival.REPEAT or arrival is Arrival.EARLY:
             return
         if arrival is Arrival.HOLE and not await self._hole_is_real(lane, message):
             return
@@ -393,7 +396,8 @@ class Worker:
     async def _hole_is_real(self, lane: Lane, message: Any) -> bool:
         """Whether the offsets before `message` hold no records (a transaction's markers, compaction).
 
-        If they do, Faust dropped records on the way; only a new start from the committed position helps.
+        If they do, Faust dropped records on the way, as it can behind a rebalance: the partition is read
+        again from the first of them.
         """
         loop = asyncio.get_running_loop()
         ask = partial(self._probe.first, message.topic, message.partition, lane.expected)
@@ -406,12 +410,26 @@ class Worker:
                 continue
             if first >= message.offset:
                 return True
-            self.stop(
-                f"{message.topic} partition {message.partition}: offset {message.offset} came where"
-                f" {first} should have; starting again from the committed position",
-                1,
+            log.warning(
+                "%s partition %d: offset %d came where %d should have; reading again from there",
+                message.topic,
+                message.partition,
+                message.offset,
+                first,
             )
+            lane.sought = first
+            await self._seek(TopicPartition(message.topic, message.partition), first)
+            break
         return False
+
+    async def _seek(self, place: TopicPartition, offset: int) -> None:
+        async def seek(consumer: Any) -> None:
+            consumer.seek(place, offset)
+
+        try:
+            await self._in_consumer(seek)
+        except IllegalStateError as error:  # not ours any more: who has it now reads from the committed one
+            log.info("%s", error)
 
     # --- acks and commits
 
@@ -634,6 +652,19 @@ class Worker:
                 continue
             if found != self._epoch:
                 self.stop(f"the topics are new: epoch {self._epoch} became {found}", 1)
+
+
+class _ReadOffsets(defaultdict[Any, int | None]):
+    """How far Faust thinks it has read. Of raw topics it remembers nothing, or it would drop what is read
+    again on purpose; a lane knows its own position."""
+
+    def __setitem__(self, place: Any, offset: int | None) -> None:
+        if place[0] not in _RAW_STREAMS:
+            super().__setitem__(place, offset)
+
+    def update(self, offsets: Any) -> None:  # type: ignore[override]
+        for place, offset in offsets.items():
+            self[place] = offset
 
 
 _RAW_STREAMS: dict[str, Stream] = {raw(stream): stream for stream in STREAMS}

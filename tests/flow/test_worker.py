@@ -295,6 +295,34 @@ def test_a_broker_that_goes_and_comes_costs_time_only(tmp_path: Path) -> None:
 
 QUICK = {"kafka_session_timeout_ms": 2000}  # the embedded broker forms a group in half of it
 
+DROPS = """
+import tidegate.worker as worker
+right = worker.Worker._process
+async def process(self, stream, message):
+    if 40 <= message.offset < 90 and message.offset not in dropped:
+        dropped.add(message.offset)
+    else:
+        await right(self, stream, message)
+dropped = set()
+worker.Worker._process = process
+"""
+
+
+@pytest.mark.parametrize("kind", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def test_records_that_faust_drops_are_read_again(kind: str, tmp_path: Path) -> None:
+    broker = start_broker(kind, tmp_path)
+    try:
+        rig = Rig(broker.bootstrap, tmp_path / "worker", bug=DROPS, **QUICK)
+        rig.send_many("client_events", [frame(success()) for _ in range(200)])
+        rig.start()
+        frames = rig.await_end("client_events")
+        assert [one.head.source_offset for one in frames] == list(range(200))
+        assert "offset 90 came where 40 should have" in rig.worker.log_path.read_text()
+        rig.stop()
+    finally:
+        broker.stop()
+
+
 KILLER = """
 import os
 import tidegate.processing.transform as transform

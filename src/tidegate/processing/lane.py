@@ -33,6 +33,7 @@ class Arrival(Enum):
     NEXT = "next"  # the record that follows
     REPEAT = "repeat"  # already on its way
     HOLE = "hole"  # offsets are missing before it
+    EARLY = "early"  # ahead of a record that is being read again: it comes again behind that one
 
 
 class Lane:
@@ -45,6 +46,7 @@ class Lane:
         self.generation = generation
         self.tally = Tally(stream)
         self.expected = position  # the next offset to take
+        self.sought: int | None = None  # the record to go on with, while it is being read again
         self.position = position  # the offset that may be committed
         self.committed = position
         self.in_flight = 0  # frames with outputs not acknowledged
@@ -53,14 +55,17 @@ class Lane:
         self._frames: deque[Frame] = deque()
 
     def arrive(self, offset: int) -> Arrival:
-        if offset == self.expected:
+        if offset in (self.expected, self.sought):
             return Arrival.NEXT
-        return Arrival.REPEAT if offset < self.expected else Arrival.HOLE
+        if offset < self.expected:
+            return Arrival.REPEAT
+        return Arrival.HOLE if self.sought is None else Arrival.EARLY
 
     def accept(self, offset: int) -> int:
         """The record at `offset` is taken in; the offset of the one before it, -1 at the start of a topic."""
         previous, self._last = self._last, offset
         self.expected = offset + 1
+        self.sought = None
         return previous
 
     def take(self, offset: int, *, outputs: int, size: int) -> Frame:

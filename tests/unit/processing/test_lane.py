@@ -29,6 +29,16 @@ def test_offsets_are_next_repeat_or_hole() -> None:
     assert new.arrive(12) is Arrival.HOLE
 
 
+def test_while_a_record_is_read_again_those_ahead_of_it_are_early() -> None:
+    new = lane(10)
+    new.sought = 11  # 10 holds a marker
+    assert new.arrive(14) is Arrival.EARLY
+    assert new.arrive(9) is Arrival.REPEAT
+    assert new.arrive(11) is Arrival.NEXT
+    new.accept(11)
+    assert new.arrive(14) is Arrival.HOLE
+
+
 def test_behind_a_hole_the_record_before_is_the_one_taken_last() -> None:
     new = lane(10)
     new.accept(10)
