@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -92,7 +93,7 @@ def knee(stack: Stack, rates: Sequence[float] = RATES, seconds: float = SECONDS)
 def main(rates: str, seconds: float, pairs: tuple[str, ...]) -> None:
     """Measure HTTP → queryable alone, for tuning."""
     click.echo(machine())
-    settings: dict[str, str] = {name: value for name, value in (pair.split("=", 1) for pair in pairs)}
+    settings: dict[str, Any] = {name: value for name, value in (pair.split("=", 1) for pair in pairs)}
     with Stack(**settings) as stack:
         for one in knee(stack, [float(rate) for rate in rates.split(",")], seconds):
             click.echo(one.describe())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import click
 
@@ -44,9 +45,16 @@ class Result:
         )
 
 
-def measure(events: int, *, frame: int = workload.FRAME_EVENTS, seed: int = 1, **settings: object) -> Result:
+def measure(
+    events: int,
+    *,
+    frame: int = workload.FRAME_EVENTS,
+    seed: int = 1,
+    workers: int = 1,
+    **settings: Any,
+) -> Result:
     """One run on engines of its own. Keyword arguments are settings, e.g. sink_batch_rows=200_000."""
-    with Stack(**settings) as stack:
+    with Stack(workers=workers, **settings) as stack:
         return measure_on(stack, events, frame=frame, seed=seed)
 
 
@@ -84,7 +92,7 @@ def await_stored(stack: Stack, count: int) -> None:
         time.sleep(0.1)
 
 
-def _settings(pairs: tuple[str, ...]) -> dict[str, object]:
+def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in (pair.split("=", 1) for pair in pairs)}
 
 
@@ -92,12 +100,13 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, object]:
 @click.option("--events", default=2_000_000, show_default=True)
 @click.option("--frame", default=workload.FRAME_EVENTS, show_default=True, help="Events in a raw frame.")
 @click.option("--repeat", default=1, show_default=True)
+@click.option("--workers", default=1, show_default=True, help="Worker processes, and partitions.")
 @click.option("--set", "pairs", multiple=True, help="A setting, e.g. --set sink_batch_rows=200000.")
-def main(events: int, frame: int, repeat: int, pairs: tuple[str, ...]) -> None:
+def main(events: int, frame: int, repeat: int, workers: int, pairs: tuple[str, ...]) -> None:
     """Measure Kafka → ClickHouse alone, for tuning."""
     click.echo(machine())
     for seed in range(1, repeat + 1):
-        result = measure(events, frame=frame, seed=seed, **_settings(pairs))
+        result = measure(events, frame=frame, seed=seed, workers=workers, **_settings(pairs))
         click.echo(result.describe())
         click.echo("RSS MiB: " + ", ".join(f"{name} {size >> 20}" for name, size in result.rss.items()))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import sys
@@ -28,18 +27,17 @@ from tidegate.topics import ensure_topics
 
 FLEET = "demo"
 PROBE_FLEET = "probe"
-_ENTRY = {  # what each command runs, for as long as there is no command line
-    "gateway": "tidegate.gateway.server",
-    "worker": "tidegate.worker",
-    "sink": "tidegate.sink.role",
-    "api": "tidegate.api.server",
-}
+_ROLES = ("gateway", "worker", "sink", "api")  # in the order in which they are stopped
 
 
 class Stack:
     """Use as a context manager: the engines run inside, roles when `start` is called for them."""
 
-    def __init__(self, **overrides: Any) -> None:
+    def __init__(self, *, workers: int = 1, store: Path | None = None, **overrides: Any) -> None:
+        """Keyword arguments are settings; of the worker there are as many as `workers` says.
+
+        `store` is a ClickHouse folder to keep; without it there is a new one that goes with the stack.
+        """
         self.folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
         kafka, clickhouse = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         values: dict[str, Any] = {
@@ -47,8 +45,8 @@ class Stack:
             "kafka_bootstrap": kafka,
             "clickhouse_url": f"http://{clickhouse}",
             "log_level": "warning",
-            "kafka_partitions": Settings().up_partitions,
-            **{f"{role}_listen": f"127.0.0.1:{free_port()}" for role in _ENTRY},
+            "kafka_partitions": max(workers, Settings().up_partitions),
+            **{f"{role}_listen": f"127.0.0.1:{free_port()}" for role in _ROLES},
             **overrides,
         }
         self.settings: Settings = settings_module.load({}, overrides=values)
@@ -58,9 +56,11 @@ class Stack:
         }
         self.broker = EmbeddedBroker(kafka, self.folder / "broker.log")
         self.clickhouse = ClickHouseServer(
-            clickhouse, self.folder / "clickhouse", self.folder / "clickhouse.log"
+            clickhouse, store or self.folder / "clickhouse", self.folder / "clickhouse.log"
         )
         self.roles: dict[str, Child] = {}
+        self._listens = {role: [str(values[f"{role}_listen"])] for role in _ROLES}
+        self._listens["worker"] += [f"127.0.0.1:{free_port()}" for _ in range(workers - 1)]
         self.client: Client
         self.token = ""
         self.probe_token = ""
@@ -95,9 +95,17 @@ class Stack:
     def start(self, *roles: str) -> None:
         """Start roles; `await_ready` waits for them."""
         for role in roles:
-            child = Child(role, _command(role), self.folder / f"{role}.log", environment=self._environment)
-            child.start()
-            self.roles[role] = child
+            for number, listen in enumerate(self._listens[role]):
+                name = f"{role}-{number + 1}" if number else role
+                environment = {**self._environment, f"TIDEGATE_{role.upper()}_LISTEN": listen}
+                child = Child(
+                    name,
+                    [sys.executable, "-m", "tidegate", role],
+                    self.folder / f"{name}.log",
+                    environment=environment,
+                )
+                child.start()
+                self.roles[name] = child
 
     def await_ready(self, *roles: str, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
@@ -115,13 +123,14 @@ class Stack:
                 raise RuntimeError(f"{role} ended with status {child.status}:\n{child.tail()}")
 
     def metrics(self, role: str) -> dict[str, float]:
-        """The role's metrics, summed over labels; empty while it does not answer."""
-        listen = getattr(self.settings, f"{role}_listen")
-        try:
-            with urllib.request.urlopen(f"http://{listen}/metrics", timeout=2) as answer:
-                text = answer.read().decode()
-        except OSError:
-            return {}
+        """The role's metrics, summed over labels and processes; empty while one does not answer."""
+        text = ""
+        for listen in self._listens[role]:
+            try:
+                with urllib.request.urlopen(f"http://{listen}/metrics", timeout=2) as answer:
+                    text += answer.read().decode()
+            except OSError:
+                return {}
         sums: dict[str, float] = {}
         for line in text.splitlines():
             if not line.startswith("#") and line:
@@ -141,9 +150,9 @@ class Stack:
         return {name: child.pid for name, child in children.items() if child.pid is not None}
 
     def stop_roles(self) -> None:
-        for role in ("gateway", "worker", "sink", "api"):
-            if role in self.roles:
-                self.roles.pop(role).stop(20.0)
+        for role in _ROLES:
+            for name in [name for name in self.roles if name.partition("-")[0] == role]:
+                self.roles.pop(name).stop(20.0)
 
     def stop(self) -> None:
         self.stop_roles()
@@ -152,19 +161,9 @@ class Stack:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _ready(self, role: str) -> bool:
-        listen = getattr(self.settings, f"{role}_listen")
         try:
-            with urllib.request.urlopen(f"http://{listen}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
+            for listen in self._listens[role]:
+                urllib.request.urlopen(f"http://{listen}/readyz", timeout=2).close()
         except OSError:
             return False
-
-
-def _command(role: str) -> list[str]:
-    if importlib.util.find_spec("tidegate.__main__") is not None:
-        return [sys.executable, "-m", "tidegate", role]
-    code = (
-        f"import sys; from {_ENTRY[role]} import run; from tidegate import settings, telemetry; "
-        f"s = settings.load(); telemetry.configure_logging({role!r}, s.log_level); sys.exit(run(s))"
-    )
-    return [sys.executable, "-c", code]
+        return True
