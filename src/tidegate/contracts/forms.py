@@ -213,7 +213,7 @@ def _unwrap(data: Any) -> Event | Fault:
     return verdict
 
 
-_CONNECTION_FORMS: tuple[tuple[frozenset[str], Form], ...] = (
+CONNECTION_MARKS: tuple[tuple[frozenset[str], Form], ...] = (
     (frozenset({"network_type", "network_security"}), NETWORK),
     (frozenset({"app_id", "connection_status"}), LEGACY),
     (frozenset({"device_id", "application_id"}), SESSION),
@@ -223,7 +223,7 @@ _CONNECTION_FORMS: tuple[tuple[frozenset[str], Form], ...] = (
 def classify(stream: Stream, found: Mapping[str, Any]) -> Form | Fault:
     """Which form of the stream a JSON object is, by the fields it has."""
     if stream == "connection_logs":
-        for marks, form in _CONNECTION_FORMS:
+        for marks, form in CONNECTION_MARKS:
             if not marks.isdisjoint(found):
                 return form
         return Fault(
@@ -318,6 +318,8 @@ def _fault(error: ValidationError) -> Fault:
         )
     code = _CODES.get(problem["type"], Code.WRONG_TYPE)
     context = problem.get("ctx", {})
+    if code is Code.NOT_IN_ENUM and not isinstance(found, str):  # all enums are of strings
+        return Fault(Code.WRONG_TYPE, path, _short(found), str(context.get("expected", "")), detail)
     allowed = {
         Code.NOT_IN_ENUM: str(context.get("expected", "")),
         Code.OUT_OF_RANGE: _range(problem["type"], context),
