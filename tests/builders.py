@@ -58,11 +58,16 @@ def body(event: Any) -> bytes:
 
 
 def envelope(
-    event: Any, *, fleet: str = "demo", received_at: int = RECEIVED_AT, device: str | None = None
+    event: Any,
+    *,
+    fleet: str = "demo",
+    received_at: int = RECEIVED_AT,
+    device: str | None = None,
+    origin: str = "",
 ) -> bytes:
     """One line of a raw frame."""
     line = event if isinstance(event, bytes) else body(event)
-    return envelope_line(envelope_prefix(fleet, received_at, device), line)
+    return envelope_line(envelope_prefix(fleet, received_at, device, origin=origin), line)
 
 
 def frame(*events: Any, fleet: str = "demo", received_at: int = RECEIVED_AT) -> bytes:

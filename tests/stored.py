@@ -38,10 +38,12 @@ def table(
     epoch: str = EPOCH,
     received_at: int = builders.RECEIVED_AT,
     device: str | None = None,
+    origin: str = "",
 ) -> pa.Table:
     """One frame of events, enriched, with the position columns that the sink adds."""
     lines = [
-        builders.envelope(event, fleet=fleet, received_at=received_at, device=device) for event in events
+        builders.envelope(event, fleet=fleet, received_at=received_at, device=device, origin=origin)
+        for event in events
     ]
     decoded = decode_frame(
         stream, b"\n".join(lines), fleet=None, device=None, received_at=received_at, fleets=None

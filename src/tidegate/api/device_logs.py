@@ -20,18 +20,21 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from tidegate.api import links
+from tidegate.api import exports, links
 from tidegate.api.access import AnyReader
 from tidegate.api.identity import position_of
 from tidegate.api.parameters import Flag, Moment, Rows
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
 from tidegate.contracts.formats import MICROS_LIMIT
+from tidegate.store import exports as store_exports
 from tidegate.store import queries
 from tidegate.store.queries import DEVICE_LOG_COLUMNS, DeviceLogs, Mark
 
 router = APIRouter(tags=["device logs"])
 _encode = msgspec.json.Encoder().encode
+
+PAGE = 20  # entries of a page whose limit is not asked for
 
 Row = Mapping[str, Any]
 Micros = Annotated[int, msgspec.Meta(ge=-MICROS_LIMIT, le=MICROS_LIMIT)]
@@ -135,34 +138,43 @@ Wanted = Annotated[DeviceLogs, Depends(wanted)]
 @router.get(
     "/api/v1/inventory_device_log/",
     summary="Device logs",
-    responses={200: {"model": EntryPage}},
+    responses=exports.responses(EntryPage),
 )
 @router.get("/api/v1/inventory_device_log", include_in_schema=False)
 async def device_logs(
     request: Request,
     filters: Wanted,
+    format: exports.Wanted,
     cursor: Annotated[str | None, Query(description="Of `next` or `previous`")] = None,
-    limit: Annotated[Rows, Query(description="Entries of the page")] = 20,
+    limit: Annotated[
+        Rows | None,
+        Query(description="Entries of the page; 20 unless asked otherwise, all of them in an export"),
+    ] = None,
 ) -> Response:
     """Device operation and configuration logs, newest first."""
     reading: Reading = request.app.state.reading
     at = read_cursor(cursor) if cursor else None
     older = at.mark if at and at.direction == "older" else None
     newer = at.mark if at and at.direction == "newer" else None
+    if format is not None:
+        bound = request.app.state.settings.api_export_rows
+        rows = store_exports.device_logs(filters, limit=limit, older=older, newer=newer, bound=bound)
+        return await exports.export(request, format, rows, "inventory_device_log")
+    limit = limit or PAGE
     # One row more than the page tells whether there is a page behind it.
     page, [[count]] = await asyncio.gather(
         reading.rows(queries.device_logs(filters, limit=limit + 1, older=older, newer=newer)),
         reading.rows(queries.device_logs_count(filters)),
     )
     more = len(page) > limit
-    rows = [_row(values) for values in page[:limit]]
+    entries = [_row(values) for values in page[:limit]]
     if newer:
-        rows.reverse()
+        entries.reverse()
     answer = {
         "count": count,
-        "next": _link(request, "older", rows[-1]) if rows and (more or newer) else None,
-        "previous": _link(request, "newer", rows[0]) if rows and (older or (newer and more)) else None,
-        "results": [entry(row) for row in rows],
+        "next": _link(request, "older", entries[-1]) if entries and (more or newer) else None,
+        "previous": _link(request, "newer", entries[0]) if entries and (older or (newer and more)) else None,
+        "results": [entry(row) for row in entries],
     }
     return Response(_encode(answer), media_type="application/json")
 
@@ -181,6 +193,9 @@ async def device_log(
     position = position_of(id, "device_logs")
     for _, _, days in await reading.rows(queries.ledger_at(position)):
         for values in await reading.rows(queries.device_log(filters, position, days)):
+            return Response(_encode(detail(_row(values))), media_type="application/json")
+    for received_at, *_ in await reading.rows(queries.reject_at(filters.fleet, position)):
+        for values in await reading.rows(queries.replayed_device_log(filters, position, received_at)):
             return Response(_encode(detail(_row(values))), media_type="application/json")
     raise Problem("not_found")
 

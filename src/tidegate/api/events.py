@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from fastapi import Path as InPath
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from tidegate.api.access import Anybody, Reader
+from tidegate.api.access import Anybody
 from tidegate.api.identity import position_of
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
@@ -60,10 +61,15 @@ async def event(
         if position.offset > last:
             return _pending(position)
         raise Problem("not_found")
-    found = await _stored(reading, reader, position, days) or await _rejected(reading, reader, position)
-    if found is None:
+    rows = await reading.rows(queries.event_at(reader.fleet, position, days))
+    if rows:
+        return _stored(position, rows[0])
+    rejected = await reading.rows(queries.reject_at(reader.fleet, position))
+    if not rejected:
         raise Problem("not_found")
-    return found
+    [(received_at, *why)] = rejected
+    replayed = await reading.rows(queries.replayed(reader.fleet, position, received_at))
+    return _stored(position, replayed[0]) if replayed else _rejected(position, received_at, why)
 
 
 async def _unplanned(reading: Reading, position: Position) -> EventState:
@@ -74,32 +80,27 @@ async def _unplanned(reading: Reading, position: Position) -> EventState:
     return _pending(position)
 
 
-async def _stored(reading: Reading, reader: Reader, position: Position, days: list[Any]) -> EventState | None:
-    for received_at, event_time, outcome, stage in await reading.rows(
-        queries.event_at(reader.fleet, position, days)
-    ):
-        return EventState(
-            id=position.id(),
-            stream=position.stream,
-            status="stored",
-            received_at=_moment(received_at),
-            event_time=_moment(event_time),
-            outcome=outcome,
-            stage=stage or None,
-        )
-    return None
+def _stored(position: Position, row: Sequence[Any]) -> EventState:
+    received_at, event_time, outcome, stage = row
+    return EventState(
+        id=position.id(),
+        stream=position.stream,
+        status="stored",
+        received_at=_moment(received_at),
+        event_time=_moment(event_time),
+        outcome=outcome,
+        stage=stage or None,
+    )
 
 
-async def _rejected(reading: Reading, reader: Reader, position: Position) -> EventState | None:
-    for received_at, *why in await reading.rows(queries.reject_at(reader.fleet, position)):
-        return EventState(
-            id=position.id(),
-            stream=position.stream,
-            status="rejected",
-            received_at=_moment(received_at),
-            reject=Refusal(**dict(zip(Refusal.model_fields, why, strict=True))),
-        )
-    return None
+def _rejected(position: Position, received_at: int, why: Sequence[Any]) -> EventState:
+    return EventState(
+        id=position.id(),
+        stream=position.stream,
+        status="rejected",
+        received_at=_moment(received_at),
+        reject=Refusal(**dict(zip(Refusal.model_fields, why, strict=True))),
+    )
 
 
 def _pending(position: Position) -> EventState:

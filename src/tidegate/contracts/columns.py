@@ -33,6 +33,7 @@ _HEAD = [
 ]
 _TAIL = [
     _field("index", pa.uint32(), null=False),
+    _field("origin", _TEXT, null=False),  # the id under which a replayed line was refused first; '' else
     _field("extra", _TEXT, null=False),  # JSON object of the fields the model does not know; '' for none
 ]
 

@@ -42,9 +42,18 @@ class EnrichedHeaders(NamedTuple):
 _TYPES = get_type_hints(EnrichedHeaders)
 
 
-def envelope_prefix(fleet: str, received_at: int, device: str | None = None) -> bytes:
-    """What stands before an event in a raw frame; the event's bytes and ``}`` follow. Time in µs."""
+REPLAYED_UNDER = "replayed_under"
+"""Header of a raw record that `tidegate replay` wrote: the transform_version by which its lines pass."""
+
+
+def envelope_prefix(fleet: str, received_at: int, device: str | None = None, *, origin: str = "") -> bytes:
+    """What stands before an event in a raw frame; the event's bytes and ``}`` follow. Time in µs.
+
+    `origin` is the id under which a line was refused first that now comes again.
+    """
     text = b'{"fleet":' + _ENCODER.encode(fleet) + b',"received_at":%d' % received_at
+    if origin:
+        text += b',"origin":' + _ENCODER.encode(origin)
     if device is not None:
         text += b',"device":' + _ENCODER.encode(device)
     return text + b',"event":'

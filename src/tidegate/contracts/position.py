@@ -13,7 +13,8 @@ from tidegate.contracts.topics import Stream
 
 STREAM_LETTERS: dict[Stream, str] = {"connection_logs": "c", "client_events": "w", "device_logs": "d"}
 _STREAMS: dict[str, Stream] = {letter: stream for stream, letter in STREAM_LETTERS.items()}
-_ID = re.compile(r"([0-9A-HJKMNP-TV-Z]{26})-([cwd])(\d{1,10})-(\d{1,19})-(\d{1,10})", re.ASCII)
+ID_PATTERN = "([0-9A-HJKMNP-TV-Z]{26})-([cwd])([0-9]{1,10})-([0-9]{1,19})-([0-9]{1,10})"
+_ID = re.compile(ID_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,12 @@ def parse_id(text: str) -> Position | None:
         return None
     epoch, letter, partition, offset, index = match.groups()
     return Position(epoch, _STREAMS[letter], int(partition), int(offset), int(index))
+
+
+def is_id_of(stream: Stream, text: str) -> bool:
+    """Whether the text is the id of a line of this stream."""
+    position = parse_id(text)
+    return position is not None and position.stream == stream
 
 
 def id_expression(stream: Stream) -> str:

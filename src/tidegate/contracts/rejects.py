@@ -25,6 +25,7 @@ class Kind(StrEnum):
     ENVELOPE = "envelope"  # the envelope around the event is broken
     FLEET = "fleet"  # no fleet, or one that the tokens file does not name
     SIZE = "size"  # longer than the settings allow
+    KEY = "key"  # another content under an Idempotency-Key or event_id that was there before
     CRASH = "crash"  # a fault of Tidegate's own: a step failed on this line
 
 
@@ -45,6 +46,7 @@ class Code(StrEnum):
     MISSING_FLEET = "missing_fleet"
     UNKNOWN_FLEET = "unknown_fleet"
     TOO_LARGE = "too_large"
+    KEY_REUSED = "key_reused"
     CRASH = "crash"
 
 
@@ -63,6 +65,7 @@ KIND_OF: dict[Code, Kind] = {
     Code.MISSING_FLEET: Kind.FLEET,
     Code.UNKNOWN_FLEET: Kind.FLEET,
     Code.TOO_LARGE: Kind.SIZE,
+    Code.KEY_REUSED: Kind.KEY,
     Code.CRASH: Kind.CRASH,
 }
 
@@ -74,6 +77,7 @@ STATUS_OF: dict[Kind, Literal[400, 413, 422, 500]] = {
     Kind.ENVELOPE: 400,
     Kind.FLEET: 422,
     Kind.SIZE: 413,
+    Kind.KEY: 422,
     Kind.CRASH: 500,  # the worker's alone: the gateway runs no step
 }
 """What the gateway answers for an event of that kind (DESIGN: 400 not JSON or missing, 422 invalid value)."""
@@ -121,6 +125,9 @@ class Reject(msgspec.Struct, frozen=True):
     original: str  # the line as it came; base64 where it is not UTF-8
     original_encoding: Literal["utf8", "base64"]
     id: str = ""
+    device: str = ""  # header `device` of its record; the envelope in `original` may name another
+    origin: str = ""  # of a replayed line: the id under which it was refused first
+    replayed_under: str = ""  # of a replayed line: the transform_version by which it was to pass
 
 
 def original_text(line: bytes) -> tuple[str, Literal["utf8", "base64"]]:

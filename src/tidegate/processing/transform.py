@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ import zstandard
 
 from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.formats import micros_by_magnitude, parse_time
-from tidegate.contracts.frames import EnrichedHeaders, Headers, write_arrow, write_headers
+from tidegate.contracts.frames import REPLAYED_UNDER, EnrichedHeaders, Headers, write_arrow, write_headers
 from tidegate.contracts.position import Position
 from tidegate.contracts.rejects import Code, Fault, Reject, original_text
 from tidegate.contracts.topics import Stream
@@ -230,19 +231,16 @@ class Transform:
         for index, line in enumerate(lines):
             if index in guilty:
                 fault = Fault(Code.CRASH, detail="the process died at this line")
-                refused.append(RefusedLine(index, fault, line, _sender(line, record), record.timestamp))
+                refused.append(_crashed(index, fault, line, record))
                 continue
             at_line(index)
             try:
                 found = self._steps(line, record, fleets)
             except Exception as error:
                 fault = Fault(Code.CRASH, detail=f"{type(error).__name__}: {error}"[:500])
-                refused.append(RefusedLine(index, fault, line, _sender(line, record), record.timestamp))
+                refused.append(_crashed(index, fault, line, record))
                 continue
-            refused += [
-                RefusedLine(index, item.fault, item.line, item.fleet, item.received_at)
-                for item in found.refused
-            ]
+            refused += [replace(item, index=index) for item in found.refused]
             if found.batch.num_rows:
                 batches.append(_with_index(found.batch, index))
         batch = _EMPTY[self.stream]
@@ -312,6 +310,9 @@ class Transform:
             original=original,
             original_encoding=encoding,
             id=position.id(),
+            device=line.device,
+            origin=line.origin,
+            replayed_under=_text_header(record, REPLAYED_UNDER) if line.origin else "",
         )
 
     def _whole_refused(self, record: Record) -> _Steps:
@@ -337,18 +338,28 @@ class Transform:
 
 class _Envelope(msgspec.Struct):
     fleet: str = ""
+    received_at: int | None = None
+    origin: str = ""
 
 
 _SENDER = msgspec.json.Decoder(_Envelope)
 
 
-def _sender(line: bytes, record: Record) -> str:
-    """The fleet that a line says it is of, or its record; empty where neither does."""
+def _crashed(index: int, fault: Fault, line: bytes, record: Record) -> RefusedLine:
+    """A line that no step got to the end of; of its envelope is kept what can be read."""
+    said, received_at = _Envelope(), _received_at(dict(record.headers).get("received_at"), record.timestamp)
     try:
-        fleet = _SENDER.decode(line).fleet
+        said = _SENDER.decode(line)
+        if said.received_at is not None:
+            received_at = micros_by_magnitude(said.received_at)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        fleet = ""
-    return fleet or dict(record.headers).get("fleet", b"").decode("utf-8", "replace")
+        pass
+    fleet = said.fleet or _text_header(record, "fleet")
+    return RefusedLine(index, fault, line, fleet, received_at, _text_header(record, "device"), said.origin)
+
+
+def _text_header(record: Record, name: str) -> str:
+    return dict(record.headers).get(name, b"").decode("utf-8", "replace")
 
 
 def _received_at(header: bytes | None, timestamp: int) -> int:

@@ -124,6 +124,9 @@ REJECT_COLUMNS: dict[str, pa.DataType] = {
     "detail": pa.string(),
     "original": pa.string(),
     "original_encoding": pa.string(),
+    "device": pa.string(),
+    "origin": pa.string(),
+    "replayed_under": pa.string(),
 }
 """Columns of `rejects` from the fields of Reject, beside `id`."""
 

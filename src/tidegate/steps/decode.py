@@ -28,6 +28,7 @@ from tidegate.contracts.forms import (
     examine,
     unions,
 )
+from tidegate.contracts.position import is_id_of
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS, Stream
 
@@ -41,6 +42,8 @@ class RefusedLine:
     line: bytes  # as it came, without its line break
     fleet: str  # empty where the line does not say
     received_at: int  # µs
+    device: str = ""  # of the record's header; an envelope may name another
+    origin: str = ""  # of a replayed line: the id under which it was refused first
 
 
 class Decoded(NamedTuple):
@@ -58,8 +61,11 @@ class _Taken(NamedTuple):
     devices: list[str | None]
     events: list[Any]  # structs
     extras: dict[int, bytes]  # line number -> unknown fields, for the lines that have some
+    origins: dict[int, str]  # line number -> origin, for the lines that are replayed
 
-    def add(self, number: int, fleet: str, received_at: int, device: str | None, event: Event) -> None:
+    def add(
+        self, number: int, fleet: str, received_at: int, device: str | None, origin: str, event: Event
+    ) -> None:
         self.numbers.append(number)
         self.fleets.append(fleet)
         self.received.append(received_at)
@@ -67,6 +73,8 @@ class _Taken(NamedTuple):
         self.events.append(event.value)
         if event.extra:
             self.extras[number] = event.extra
+        if origin:
+            self.origins[number] = origin
 
 
 def decode_frame(
@@ -110,7 +118,7 @@ def _decode_singly(record: _Record, lines: list[bytes]) -> Decoded:
 
 
 def _nothing() -> _Taken:
-    return _Taken([], [], [], [], [], {})
+    return _Taken([], [], [], [], [], {}, {})
 
 
 def _lines(value: bytes) -> list[bytes]:
@@ -217,10 +225,10 @@ _TIME_ALLOWED = "ISO 8601 or epoch seconds, milliseconds or microseconds"
 
 def _line(record: _Record, number: int, line: bytes, taken: _Taken) -> RefusedLine | None:
     """Take one line, or say what is wrong with it."""
-    fleet, device, received_at = record.fleet, record.device, record.received_at
+    fleet, device, received_at, origin = record.fleet, record.device, record.received_at, ""
 
     def refuse(fault: Fault) -> RefusedLine:
-        return RefusedLine(number, fault, line, fleet or "", received_at)
+        return RefusedLine(number, fault, line, fleet or "", received_at, record.device or "", origin)
 
     if len(line) > record.max_line_bytes:
         allowed = f"at most {record.max_line_bytes} bytes"
@@ -229,10 +237,10 @@ def _line(record: _Record, number: int, line: bytes, taken: _Taken) -> RefusedLi
     envelope = _open_envelope(line)
     if envelope is not None:
         event = envelope["event"]
-        opened = _envelope_fields(envelope, fleet, device, received_at)
+        opened = _envelope_fields(record, envelope)
         if isinstance(opened, Fault):
             return refuse(opened)
-        fleet, device, received_at = opened
+        fleet, device, received_at, origin = opened
     if fleet is None:
         verdict = examine(record.stream, event)
         return refuse(verdict if isinstance(verdict, Fault) and verdict.kind == "syntax" else _NO_FLEET)
@@ -243,7 +251,7 @@ def _line(record: _Record, number: int, line: bytes, taken: _Taken) -> RefusedLi
     verdict = examine(record.stream, event)
     if isinstance(verdict, Fault):
         return refuse(verdict)
-    taken.add(number, fleet, received_at, device, verdict)
+    taken.add(number, fleet, received_at, device, origin, verdict)
     return None
 
 
@@ -265,10 +273,18 @@ def _open_envelope(line: bytes) -> dict[str, Any] | None:
     return found if "event" in found else None
 
 
-def _envelope_fields(
-    envelope: Mapping[str, Any], fleet: str | None, device: str | None, received_at: int
-) -> tuple[str | None, str | None, int] | Fault:
-    for name in ("fleet", "device", "received_at"):
+class _Fields(NamedTuple):
+    """What an envelope says beside the event, or its record where the envelope does not."""
+
+    fleet: str | None
+    device: str | None
+    received_at: int
+    origin: str
+
+
+def _envelope_fields(record: _Record, envelope: Mapping[str, Any]) -> _Fields | Fault:
+    fleet, device, received_at, origin = record.fleet, record.device, record.received_at, ""
+    for name in _Fields._fields:
         if name not in envelope:
             continue
         try:
@@ -287,9 +303,13 @@ def _envelope_fields(
             return Fault(Code.BAD_ENVELOPE, name, found, "a string", f"{name} is not a string")
         elif name == "fleet":
             fleet = field
-        else:
+        elif name == "device":
             device = field
-    return fleet, device, received_at
+        elif not is_id_of(record.stream, field):
+            return Fault(Code.BAD_ENVELOPE, name, found, "an id of this stream", "origin is not an id")
+        else:
+            origin = field
+    return _Fields(fleet, device, received_at, origin)
 
 
 def _received(field: Any) -> int:
@@ -333,6 +353,11 @@ def _columns_of(stream: Stream, taken: _Taken) -> dict[str, pa.Array[Any]]:
     numbers = arranged(taken.numbers)
     columns["index"] = pa.array(numbers, pa.uint32())
     extras = taken.extras
+    columns["origin"] = (
+        pa.array([taken.origins.get(number, "") for number in numbers], pa.string())
+        if taken.origins
+        else _constant("", count)
+    )
     columns["extra"] = (
         pa.array([extras.get(number, b"").decode("utf-8") for number in numbers], pa.string())
         if extras

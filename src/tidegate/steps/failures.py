@@ -75,7 +75,10 @@ def failure_records(
     fleets, sites = column("fleet"), [site or None for site in column(of["site"])]
     documents = map(
         Failure,
-        [f"{prefix}{index}" for index in column("index")],
+        [
+            origin or f"{prefix}{index}"
+            for index, origin in zip(column("index"), column("origin"), strict=True)
+        ],
         [stream] * count,
         fleets,
         sites,

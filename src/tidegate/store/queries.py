@@ -222,7 +222,17 @@ def device_logs(
     With the mark `newer` the entries in front of it come nearest first: the caller turns them around.
     """
     where = wanted.where()
-    direction = "DESC"
+    beside(where, older, newer)
+    direction = "ASC" if newer is not None else "DESC"
+    sql = (
+        f"SELECT {', '.join(DEVICE_LOG_COLUMNS)} FROM device_logs {where}"
+        f" ORDER BY event_time {direction}, id {direction} LIMIT {{limit:UInt64}}"
+    )
+    return Query("device_logs", sql, {**where.parameters, "limit": limit})
+
+
+def beside(where: Where, older: Mark | None, newer: Mark | None) -> None:
+    """Leaves the entries behind the mark `older`, or those in front of the mark `newer`."""
     if older is not None:
         where.add(
             "(event_time, id) < (fromUnixTimestamp64Micro({mark:Int64}, 'UTC'), {mark_id:String})"
@@ -231,18 +241,12 @@ def device_logs(
             mark_id=older.id,
         )
     elif newer is not None:
-        direction = "ASC"
         where.add(
             "(event_time, id) > (fromUnixTimestamp64Micro({mark:Int64}, 'UTC'), {mark_id:String})"
             " AND event_time >= fromUnixTimestamp64Micro({mark:Int64}, 'UTC')",
             mark=newer.time,
             mark_id=newer.id,
         )
-    sql = (
-        f"SELECT {', '.join(DEVICE_LOG_COLUMNS)} FROM device_logs {where}"
-        f" ORDER BY event_time {direction}, id {direction} LIMIT {{limit:UInt64}}"
-    )
-    return Query("device_logs", sql, {**where.parameters, "limit": limit})
 
 
 def device_logs_count(wanted: DeviceLogs) -> Query:
@@ -256,6 +260,14 @@ def device_log(wanted: DeviceLogs, position: Position, days: Sequence[date]) -> 
     _at(where, position, days)
     sql = f"SELECT {', '.join(DEVICE_LOG_COLUMNS)} FROM device_logs {where} LIMIT 1"
     return Query("device_log", sql, where.parameters)
+
+
+def replayed_device_log(wanted: DeviceLogs, position: Position, received_at: int) -> Query:
+    """The entry that was refused at a position, came again and was stored; `received_at` is its own."""
+    where = wanted.where()
+    _of_origin(where, position, received_at)
+    sql = f"SELECT {', '.join(DEVICE_LOG_COLUMNS)} FROM device_logs {where} LIMIT 1"
+    return Query("replayed_device_log", sql, where.parameters)
 
 
 # Access points
@@ -280,6 +292,7 @@ def access_points(fleet: str | None) -> Query:
 
 # Single events
 
+EVENT_COLUMNS = "toUnixTimestamp64Micro(received_at), toUnixTimestamp64Micro(event_time), outcome, stage"
 LEDGER = (
     "SELECT min(first) <= {offset:UInt64} AND max(last) >= {offset:UInt64}, max(last),"
     " arrayDistinct(arrayFlatten("
@@ -315,11 +328,19 @@ def event_at(fleet: str | None, position: Position, days: Sequence[date]) -> Que
     where = Where()
     where.add("fleet = {fleet:String}", fleet=fleet)
     _at(where, position, days)
-    sql = (
-        "SELECT toUnixTimestamp64Micro(received_at), toUnixTimestamp64Micro(event_time), outcome, stage"
-        f" FROM {position.stream} {where} LIMIT 1"
+    return Query(
+        "event_at", f"SELECT {EVENT_COLUMNS} FROM {position.stream} {where} LIMIT 1", where.parameters
     )
-    return Query("event_at", sql, where.parameters)
+
+
+def replayed(fleet: str | None, position: Position, received_at: int) -> Query:
+    """As `event_at`, for a line refused at this position that came again; `received_at` (µs) is its own."""
+    where = Where()
+    where.add("fleet = {fleet:String}", fleet=fleet)
+    _of_origin(where, position, received_at)
+    return Query(
+        "replayed", f"SELECT {EVENT_COLUMNS} FROM {position.stream} {where} LIMIT 1", where.parameters
+    )
 
 
 def reject_at(fleet: str | None, position: Position) -> Query:
@@ -352,6 +373,14 @@ def _at(where: Where, position: Position, days: Sequence[date] | None) -> None:
     where.add("partition = {partition:UInt32}", partition=position.partition)
     where.add("offset = {offset:UInt64}", offset=position.offset)
     where.add("`index` = {line:UInt32}", line=position.index)
+
+
+def _of_origin(where: Where, position: Position, received_at: int) -> None:
+    where.add(
+        "toDate(received_at) = toDate(fromUnixTimestamp64Micro({received:Int64}, 'UTC'))",
+        received=received_at,
+    )
+    where.add("origin = {origin:String}", origin=position.id())
 
 
 def _between(where: Where, since: int | None, until: int | None) -> None:

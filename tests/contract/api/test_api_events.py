@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import get_args
 
 import httpx
@@ -25,8 +26,10 @@ EVENTS = {
 }
 
 
-def id_of(stream: Stream, offset: int, index: int = 0, epoch: str = stored.EPOCH) -> str:
-    return Position(epoch, stream, 0, offset, index).id()
+def id_of(
+    stream: Stream, offset: int, index: int = 0, epoch: str = stored.EPOCH, *, partition: int = 0
+) -> str:
+    return Position(epoch, stream, partition, offset, index).id()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,6 +48,28 @@ def events(store: Client) -> None:
         [["demo", "client_events", stored.EPOCH, 0, 3, 0, "required", "missing_field", "macAddress"]],
         column_names=["fleet", "stream", "epoch", "partition", "offset", "index", "kind", "code", "path"],
     )
+    received = datetime.fromtimestamp(builders.RECEIVED_AT / 1e6, UTC)
+    for stream in get_args(Stream):
+        stored.plan(store, stream, 5, partition=1, rejected=1)
+        store.insert(
+            "rejects",
+            [["demo", received, stream, stored.EPOCH, 1, 5, 0, "value", "wrong_type"]],
+            column_names=[
+                "fleet",
+                "received_at",
+                "stream",
+                "epoch",
+                "partition",
+                "offset",
+                "index",
+                "kind",
+                "code",
+            ],
+        )
+        stored.store(
+            store, stream, EVENTS[stream], partition=1, offset=9, origin=id_of(stream, 5, partition=1)
+        )
+        stored.plan(store, stream, 9, partition=1)
 
 
 @pytest.mark.parametrize("stream", ["connection_logs", "client_events"])
@@ -55,6 +80,18 @@ def test_a_stored_event(api: Call, stream: Stream) -> None:
     assert (body["id"], body["stream"], body["status"]) == (id_of(stream, 1), stream, "stored")
     assert body["received_at"] == "2025-11-21T08:00:00.000000Z"
     assert body["reject"] is None
+
+
+@pytest.mark.parametrize("stream", get_args(Stream))
+def test_a_line_that_was_refused_and_came_again_is_stored_under_its_first_id(
+    api: Call, stream: Stream
+) -> None:
+    id = id_of(stream, 5, partition=1)
+    answer = api(PATH + id).json()
+    assert (answer["id"], answer["status"]) == (id, "stored")
+    if stream == "device_logs":
+        detail = api(f"/api/v1/inventory_device_log/{id}/")
+        assert (detail.status_code, detail.json()["id"]) == (200, id)
 
 
 def test_a_failure_says_its_stage(api: Call) -> None:

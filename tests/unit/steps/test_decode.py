@@ -324,3 +324,27 @@ def test_a_frame_of_bad_lines_alone_has_columns_of_no_rows(stream: Stream) -> No
     assert {name: column.type for name, column in decoded.columns.items()} == {
         name: column.type for name, column in decode(stream, frame(GOOD[stream])).columns.items()
     }
+
+
+# Lines that come again
+
+
+ORIGIN = "01K9ZQ4T3M8W5X0R2B7C6D1E9F-w2-7-1"
+
+
+def test_a_replayed_line_keeps_its_origin_and_the_lines_beside_it_have_none() -> None:
+    value = b"\n".join([envelope(success()), envelope(success(), origin=ORIGIN)])
+    found = decode("client_events", value)
+    assert {row["index"]: row["origin"] for row in rows(found)} == {0: "", 1: ORIGIN}
+
+
+def test_a_replayed_line_that_is_refused_again_keeps_its_origin() -> None:
+    refused = only(decode("client_events", envelope(success(channel="x"), origin=ORIGIN)))
+    assert (refused.origin, refused.received_at) == (ORIGIN, RECEIVED_AT)
+
+
+@pytest.mark.parametrize("origin", ["", "x", ORIGIN.replace("-w", "-d")])
+def test_an_origin_is_the_id_of_a_line_of_the_stream(origin: str) -> None:
+    line = envelope(success())[:-1] + b',"origin":"%s"}' % origin.encode()
+    refused = only(decode("client_events", line))
+    assert (refused.fault.code, refused.fault.path) == (Code.BAD_ENVELOPE, "origin")

@@ -21,7 +21,13 @@ RECEIVED = datetime.fromtimestamp(builders.RECEIVED_AT / 1e6, UTC)
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_frame_without_an_accepted_line_has_the_schema_and_no_row(stream: Stream) -> None:
-    names = {"fleet": pa.string(), "received_at": pa.int64(), "index": pa.uint32(), "extra": pa.string()}
+    names = {
+        "fleet": pa.string(),
+        "received_at": pa.int64(),
+        "index": pa.uint32(),
+        "origin": pa.string(),
+        "extra": pa.string(),
+    }
     columns = {name: pa.nulls(0, type_) for name, type_ in (TYPES[stream] | names).items()}
     batch = enrich(stream, columns, shipped(), geohash_precision=6, clock_skew_seconds=1)
     assert batch.schema == SCHEMAS[stream]
