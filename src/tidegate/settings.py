@@ -142,6 +142,12 @@ class Settings:
     kafka_jars: str = setting(
         "",
         "Folder of Apache Kafka's jars for `--broker kafka`; empty: Maven fetches them to ~/.cache/tidegate",
+    api_export_rows: int = setting(10_000_000, "Most rows of one export")
+    api_export_seconds: float = setting(600.0, "Longest run of one export, seconds")
+    api_exports: int = setting(8, "Exports and association files that one api process sends at once")
+    api_association_file_seconds: int = setting(
+        3600, "How long a file of associations can be fetched, and how long fetching it may take, seconds"
+    )
     )
 
     @property

@@ -8,18 +8,20 @@ any of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
+import pyarrow as pa
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.requests import Request
 
-from tidegate.api import links
+from tidegate.api import exports, links, table_files
 from tidegate.api.access import NotViewer
+from tidegate.api.files import Files
 from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.parameters import Flag, Integer, Mac, Offset, choice, integer
 from tidegate.api.reading import Reading
@@ -38,6 +40,20 @@ SortColumn = Annotated[
     BeforeValidator(choice(*SORT_COLUMNS)),
 ]
 PageRows = Annotated[int, BeforeValidator(integer), Field(ge=1, le=MOST)]
+
+
+_EXPORTED: dict[str, pa.DataType] = {
+    "macaddress": pa.string(),
+    "devicename": pa.string(),
+    "locationid": pa.int64(),
+    "ssids": pa.list_(pa.string()),
+    "firstseen": pa.int64(),
+    "lastseen": pa.int64(),
+    "model": pa.string(),
+    "capabilities": pa.list_(pa.int64()),
+}
+EXPORTED = pa.schema(_EXPORTED)
+"""The document's fields and units, in an export too: access points are no rows of a table."""
 
 
 class AccessPoint(BaseModel):
@@ -95,13 +111,14 @@ class Wanted:
         )
 
 
-@router.get("/V5/devices/aps", summary="Access points", responses={200: {"model": list[AccessPoint]}})
-@router.get("/V2/devices/aps", summary="Access points", responses={200: {"model": list[AccessPoint]}})
+@router.get("/V5/devices/aps", summary="Access points", responses=exports.responses(list[AccessPoint]))
+@router.get("/V2/devices/aps", summary="Access points", responses=exports.responses(list[AccessPoint]))
 @router.get("/v5/devices/aps", include_in_schema=False)
 @router.get("/v2/devices/aps", include_in_schema=False)
 async def access_points(
     request: Request,
     reader: NotViewer,
+    format: exports.Wanted,
     macaddress: Annotated[
         list[Mac] | None, Query(description="MAC address of the device or of a radio; repeat it for several")
     ] = None,
@@ -112,7 +129,10 @@ async def access_points(
     sortcolumn: Annotated[SortColumn, Query(description="Column to sort by")] = "macaddress",
     sortascending: Annotated[Flag, Query(description="From low to high")] = True,
     offset: Annotated[Offset, Query(description="Devices to leave out")] = 0,
-    limit: Annotated[PageRows, Query(description="Devices of the page")] = MOST,
+    limit: Annotated[
+        PageRows | None,
+        Query(description="Devices of the page; 100 unless asked otherwise, all of them in an export"),
+    ] = None,
 ) -> Response:
     """At most 100 devices. `X-Total-Count` says how many match; while there are more behind the page, the
     `Link` header with `rel="next"` leads to them."""
@@ -132,12 +152,31 @@ async def access_points(
 
     # A large fleet's list would hold up every other request of the loop.
     found = await asyncio.to_thread(choose)
+    if format is not None:
+        end = None if limit is None else offset + limit
+        return await _export(request, format, found[offset:end])
+    limit = limit or MOST
     headers = {"x-total-count": str(len(found))}
     if offset + limit < len(found):
         following = links.with_query(request, offset=str(offset + limit), limit=str(limit))
         headers["link"] = f'<{following}>; rel="next"'
     page = [device.document() for device in found[offset : offset + limit]]
     return Response(_encode(page), headers=headers, media_type="application/json")
+
+
+async def _export(request: Request, format: exports.Format, devices: Sequence[Device]) -> Response:
+    files: Files = request.app.state.files
+    rows = [device.document() for device in devices]
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        written = table_files.written(format.name, EXPORTED, rows)
+        while piece := await asyncio.to_thread(next, written, b""):
+            yield piece
+
+    with files.place() as place:
+        return await place.answer(
+            request, pieces(), name="aps", media_type=format.media_type, extension=format.extension
+        )
 
 
 def put_together(radios: Iterable[Sequence[Any]], inventory: Inventory, fleet: str | None) -> list[Device]:

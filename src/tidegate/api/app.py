@@ -21,6 +21,7 @@ from tidegate.api import (
     status,
 )
 from tidegate.api.counting import Counting
+from tidegate.api.files import Files
 from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.reading import Reading
 from tidegate.settings import Settings
@@ -58,6 +59,7 @@ def build(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.tokens = TokenFile(settings.tokens_path)
     app.state.reading = Reading(settings)
+    app.state.files = Files(settings.api_exports)
     app.state.lookups = LookupFiles(settings.lookups_dir)
     for router in ROUTERS:
         app.include_router(router, responses=problems.responses())

@@ -13,29 +13,29 @@ import csv
 import io
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from fastapi import APIRouter, Query
 from fastapi import Path as InPath
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from pydantic import BeforeValidator, WithJsonSchema
 from starlette.requests import Request
 
 from tidegate.api.access import AnyReader, Reader
+from tidegate.api.files import Files
 from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.parameters import Flag, Integer, bad_format, choice, epoch, moment, since, until
 from tidegate.api.problems import Problem
-from tidegate.api.reading import Reading
+from tidegate.api.reading import Limits, Reading
 from tidegate.contracts.formats import MICROS_LIMIT
 from tidegate.lookups.sites import Sites
+from tidegate.settings import Settings
+from tidegate.store import queries
 from tidegate.store.associations import COLUMNS, STREAMING, Associations, associations
 
 router = APIRouter(tags=["association data"])
 
-FILE_SECONDS = 3600
-"""How long a file can be fetched, and how long fetching it may take."""
 CLOCK_SECONDS = 60  # by which the clocks of two api processes may differ
 DAY_MICROS = 86_400_000_000
 FILES = "/V2/analytics/files"
@@ -115,8 +115,8 @@ async def association_data(
     tohashmac: Annotated[Flag, Query(description="Clients by a hash in place of their MAC")] = False,
     location: Annotated[list[Integer] | None, Query(description="Location; repeat it for several")] = None,
 ) -> PlainTextResponse:
-    """The relative URI of a file of the associations of a period. It can be fetched for an hour, and holds
-    what had been received when it was asked for."""
+    """The relative URI of a file of the associations of a period. It can be fetched for an hour unless the
+    settings say otherwise, and holds what had been received when it was asked for."""
     period = first_moment(startdate), last_moment(enddate)
     if period[0] > period[1]:
         raise Problem(
@@ -131,36 +131,64 @@ async def association_data(
     return PlainTextResponse(f"{base}{FILES}/{file.name(format)}")
 
 
-@router.get(f"{FILES}/{{name}}.csv", summary="Association data: the file, as CSV")
+@router.get(
+    f"{FILES}/{{name}}.csv",
+    summary="Association data: the file, as CSV",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
 async def csv_file(
     request: Request, reader: AnyReader, name: Annotated[str, InPath(description="As the first step gave it")]
-) -> StreamingResponse:
+) -> Response:
     """A line for each association, by client and start; the columns are named in the first line."""
-    rows = await _rows(request, reader, name, "CSV")
     head = io.StringIO()
     csv.writer(head, lineterminator="\n").writerow(COLUMNS)
-    return _answer(rows, head.getvalue().encode(), "text/csv; charset=utf-8", "csv")
+    return await _answer(request, reader, name, "CSV", "text/csv; charset=utf-8", head.getvalue().encode())
 
 
-@router.get(f"{FILES}/{{name}}.json", summary="Association data: the file, as JSON")
+@router.get(
+    f"{FILES}/{{name}}.json",
+    summary="Association data: the file, as JSON",
+    response_class=StreamingResponse,
+    responses={200: {"model": list[dict[str, str | int | None]]}},
+)
 async def json_file(
     request: Request, reader: AnyReader, name: Annotated[str, InPath(description="As the first step gave it")]
-) -> StreamingResponse:
+) -> Response:
     """A list of objects, by client and start; the keys are the columns of the CSV."""
-    rows = await _rows(request, reader, name, "JSONEachRow")
-    return _answer(rows, b"", "application/json", "json")
+    return await _answer(request, reader, name, "JSONEachRow", "application/json")
 
 
-async def _rows(request: Request, reader: Reader, name: str, format: str) -> AsyncIterator[bytes]:
+async def _answer(
+    request: Request, reader: Reader, name: str, format: str, media_type: str, head: bytes = b""
+) -> Response:
+    settings: Settings = request.app.state.settings
+    reading: Reading = request.app.state.reading
+    files: Files = request.app.state.files
+    query = await _query(request, reader, name)
+    limits = Limits(settings.api_association_file_seconds, settings.api_query_memory_bytes, 0)
+    with files.place() as place:
+        return await place.answer(
+            request,
+            reading.pieces(query, format, STREAMING, limits),
+            name="associationdata",
+            media_type=media_type,
+            extension="csv" if head else "json",
+            head=head,
+        )
+
+
+async def _query(request: Request, reader: Reader, name: str) -> queries.Query:
+    """The rows of a file. Raises Problem `not_found` for one that this token may not have, or no longer."""
     file = read_name(name)
     if reader.fleet is not None and file.fleet != reader.fleet:
         raise Problem("not_found")
     age = time.time_ns() // 1000 - file.made_at
-    if not -CLOCK_SECONDS * 1_000_000 <= age <= FILE_SECONDS * 1_000_000:
+    kept: int = request.app.state.settings.api_association_file_seconds
+    if not -CLOCK_SECONDS * 1_000_000 <= age <= kept * 1_000_000:
         raise Problem("not_found", "the file has expired; ask for another one")
-    reading: Reading = request.app.state.reading
-    files: LookupFiles = request.app.state.lookups
-    lookups = await files.read()
+    lookup_files: LookupFiles = request.app.state.lookups
+    lookups = await lookup_files.read()
     fleet = file.fleet or None
     wanted = Associations(
         fleet=fleet,
@@ -170,30 +198,7 @@ async def _rows(request: Request, reader: Reader, name: str, format: str) -> Asy
         locations=file.locations,
         hash_macs=file.hash_macs,
     )
-    query = associations(wanted, _zones(lookups.sites, fleet))
-    pieces = reading.pieces(query, format, {**STREAMING, "max_execution_time": FILE_SECONDS})
-    # What goes wrong before the first row still has its status.
-    first = await anext(pieces, b"")
-    return _chained(first, pieces)
-
-
-async def _chained(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-    try:
-        yield first
-        async for piece in pieces:
-            yield piece
-    finally:
-        await pieces.aclose()
-
-
-def _answer(rows: AsyncIterator[bytes], head: bytes, media_type: str, extension: str) -> StreamingResponse:
-    async def body() -> AsyncIterator[bytes]:
-        yield head
-        async for piece in rows:
-            yield piece
-
-    headers = {"content-disposition": f'attachment; filename="associationdata.{extension}"'}
-    return StreamingResponse(body(), headers=headers, media_type=media_type)
+    return associations(wanted, _zones(lookups.sites, fleet))
 
 
 def _zones(sites: Sites, fleet: str | None) -> dict[tuple[str, int], str]:

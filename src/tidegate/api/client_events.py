@@ -17,7 +17,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from tidegate.api import links
+from tidegate.api import exports, links
 from tidegate.api.access import AnyReader
 from tidegate.api.parameters import (
     EpochTime,
@@ -27,12 +27,14 @@ from tidegate.api.parameters import (
     LogType,
     Mac,
     Offset,
+    PageRows,
     Protocol,
     Rows,
     since,
     until,
 )
 from tidegate.api.reading import Reading
+from tidegate.store import exports as store_exports
 from tidegate.store import queries
 from tidegate.store.queries import CONNECTION_COLUMNS, INTERMEDIATE_COLUMNS, ClientEvents
 
@@ -40,6 +42,8 @@ router = APIRouter(tags=["client events"])
 _encode = msgspec.json.Encoder().encode
 
 Row = Mapping[str, Any]
+LOGS = 1000
+"""Connection logs of an answer whose limit is not asked for."""
 
 _COMMON = {
     "macAddress": "mac",
@@ -130,11 +134,12 @@ class EventPage(BaseModel):
 @router.get(
     "/V5/devices/clients/connectionlogs",
     summary="Connection logs of a client",
-    responses={200: {"model": ConnectionLogs}},
+    responses=exports.responses(ConnectionLogs),
 )
 async def connection_logs(
     request: Request,
     reader: AnyReader,
+    format: exports.Wanted,
     clientmacaddress: Annotated[Mac, Query(description="MAC address of the client")],
     fromtime: Annotated[EpochTime, Query(description="Start, epoch time; -1 is open")] = -1,
     totime: Annotated[EpochTime, Query(description="End, epoch time; -1 is open")] = -1,
@@ -142,10 +147,16 @@ async def connection_logs(
     failuretype: Annotated[
         Integer | None, Query(description="Failure code: failures of this class alone")
     ] = None,
-    limit: Annotated[Rows, Query(description="The newest so many, of both sections together")] = 1000,
+    limit: Annotated[
+        Rows | None,
+        Query(
+            description="The newest so many, of both sections together; 1,000 unless asked otherwise, all of"
+            " them in an export"
+        ),
+    ] = None,
 ) -> Response:
     """The successful and failed attempts of one client, newest first. Times: `timestamp` in seconds, the
-    others in milliseconds."""
+    others in milliseconds. An export has both kinds in one list, by time."""
     reading: Reading = request.app.state.reading
     wanted = ClientEvents(
         fleet=reader.fleet,
@@ -155,8 +166,12 @@ async def connection_logs(
         until=until(totime),
         failure_code=failuretype,
     )
+    if format is not None:
+        bound = request.app.state.settings.api_export_rows
+        rows = store_exports.client_events(wanted, limit=limit, bound=bound)
+        return await exports.export(request, format, rows, "connectionlogs")
     sections: dict[str, list[dict[str, Any]]] = {"successLogs": [], "failureLogs": []}
-    for values in await reading.rows(queries.connection_attempts(wanted, limit=limit)):
+    for values in await reading.rows(queries.connection_attempts(wanted, limit=limit or LOGS)):
         row = dict(zip(_CONNECTION_NAMES, values, strict=True))
         section = "successLogs" if row["event_type"] == "Success" else "failureLogs"
         sections[section].append(document(row, timestamp_unit=1_000_000))
@@ -166,14 +181,15 @@ async def connection_logs(
 @router.get(
     "/V5/devices/clientevents/{macaddress}/{offset}/{limit}",
     summary="Events of a client",
-    responses={200: {"model": EventPage}},
+    responses=exports.responses(EventPage),
 )
 async def client_events(
     request: Request,
     reader: AnyReader,
+    format: exports.Wanted,
     macaddress: Annotated[Mac, InPath(description="MAC address of the client")],
     offset: Annotated[Offset, InPath(description="Events to leave out, from the newest")],
-    limit: Annotated[Rows, InPath(description="Events of the page")],
+    limit: Annotated[PageRows, InPath(description="Events of the page")],
     locationid: Annotated[Integer | None, Query(description="Location of the client")] = None,
     nodeid: Annotated[Integer, Query(description="Taken and without effect: there is one server")] = 0,
     totalcountrequired: Annotated[Flag, Query(description="Count all events that match")] = False,
@@ -202,6 +218,10 @@ async def client_events(
         protocol=protocol,
         ssids=ssid,
     )
+    if format is not None:
+        bound = request.app.state.settings.api_export_rows
+        export = store_exports.client_events(wanted, offset=offset, limit=limit, bound=bound)
+        return await exports.export(request, format, export, "clientevents")
     page = reading.rows(queries.client_events(wanted, offset=offset, limit=limit))
     total: int | None = None
     if totalcountrequired:

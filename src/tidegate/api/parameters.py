@@ -158,6 +158,8 @@ Protocol = Annotated[
 
 Integer = Annotated[int, BeforeValidator(integer), Field(ge=-INT64 - 1, le=INT64)]
 Rows = Annotated[int, BeforeValidator(integer), Field(ge=1, le=MAX_ROWS)]
+PageRows = Annotated[int, BeforeValidator(integer), Field(ge=1, le=MAX_OFFSET)]
+"""Rows of a page that `api_query_rows` bounds, or `api_export_rows` where it is exported."""
 Offset = Annotated[int, BeforeValidator(integer), Field(ge=0, le=MAX_OFFSET)]
 
 __all__ = ["Path", "Query"]

@@ -37,6 +37,9 @@ MEANINGS: dict[str, Meaning] = {
         503, "The query needs too much memory", "Ask for less: a shorter time, a smaller limit."
     ),
     "query_timeout": Meaning(504, "The query takes too long", "Ask for less: a shorter time, more filters."),
+    "exports_busy": Meaning(
+        503, "Too many exports at once", "`api_exports` are under way. Ask again after `Retry-After` seconds."
+    ),
     "lookups_away": Meaning(503, "Lookup files away", "Ask again after `Retry-After` seconds."),
     "store_away": Meaning(503, "ClickHouse away", "Ask again after `Retry-After` seconds."),
     "internal": Meaning(500, "Internal error", "The log of the api says more."),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clickhouse_connect.driver.exceptions import Error
 
@@ -24,9 +26,31 @@ log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 0.5
 
-TIMEOUT_EXCEEDED = 159
+TIMEOUT_EXCEEDED = frozenset({159, 160})  # ran too long, would run too long
 MEMORY_LIMIT_EXCEEDED = 241
 TOO_MANY_ROWS = frozenset({158, 307, 396})  # of a scan, of bytes, of a result
+
+TAIL_BYTES = 16_384
+"""ClickHouse writes an error that comes after the first rows behind them, in at most this many bytes."""
+_MARKED = re.compile(rb"__exception__\r\n.*?Code: (\d+)(.*)", re.DOTALL)
+
+
+class Limits(NamedTuple):
+    """What one query may take in ClickHouse. No more than `rows` come out; 0 is no limit of rows."""
+
+    seconds: float
+    memory_bytes: int
+    rows: int
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "max_execution_time": self.seconds,
+            "max_memory_usage": self.memory_bytes,
+            "max_result_rows": self.rows,
+            "result_overflow_mode": "throw",
+            "timeout_overflow_mode": "throw",
+            "readonly": 2,  # a query of the API writes nothing, whatever it says
+        }
 
 
 class Reading:
@@ -37,14 +61,9 @@ class Reading:
         self._client: AsyncClient | None = None
         self._lock = asyncio.Lock()
         self._away_until = 0.0  # monotonic; requests do not queue up behind attempts to connect
-        self._limits: dict[str, Any] = {
-            "max_execution_time": settings.api_query_seconds,
-            "max_memory_usage": settings.api_query_memory_bytes,
-            "max_result_rows": settings.api_query_rows,
-            "result_overflow_mode": "throw",
-            "timeout_overflow_mode": "throw",
-            "readonly": 2,  # a query of the API writes nothing, whatever it says
-        }
+        self.limits = Limits(
+            settings.api_query_seconds, settings.api_query_memory_bytes, settings.api_query_rows
+        )
 
     async def rows(self, query: Query) -> list[Sequence[Any]]:
         """The rows of a query. Raises Problem: query_timeout, query_memory, query_too_large, store_away."""
@@ -52,26 +71,29 @@ class Reading:
             with infrastructure(), API_QUERY_SECONDS.labels(query.name).time():
                 client = await self._connected()
                 result = await client.query(
-                    query.sql, parameters=dict(query.parameters), settings=self._limits
+                    query.sql, parameters=dict(query.parameters), settings=self.limits.settings()
                 )
                 return list(result.result_rows)
         except (Error, TidegateError) as error:
-            raise self._problem(query, error) from error
+            raise _problem(query, error, self.limits) from error
 
     async def pieces(
-        self, query: Query, format: str, settings: Mapping[str, Any]
+        self, query: Query, format: str, settings: Mapping[str, Any], limits: Limits
     ) -> AsyncGenerator[bytes, None]:
-        """The answer of a query in a format of ClickHouse, piece by piece; `settings` over the limits.
+        """The answer of a query in a format of ClickHouse, piece by piece; closing it ends the query.
 
-        Raises as `rows`, also between pieces.
+        Raises as `rows`, also between pieces. The last pieces are held back until the end is known, so that
+        no byte of an error passes for data.
         """
+        held: deque[bytes] = deque()
+        size = 0
         try:
             with infrastructure(), API_QUERY_SECONDS.labels(query.name).time():
                 client = await self._connected()
                 stream = await client.raw_stream(
                     query.sql,
                     parameters=dict(query.parameters),
-                    settings={**self._limits, **settings},
+                    settings={**limits.settings(), **settings},
                     fmt=format,
                     transport_settings={
                         "Accept-Encoding": "identity"
@@ -79,9 +101,15 @@ class Reading:
                 )
                 async with stream:
                     async for piece in stream:
-                        yield piece
+                        held.append(piece)
+                        size += len(piece)
+                        while size - len(held[0]) >= TAIL_BYTES:
+                            size -= len(held[0])
+                            yield held.popleft()
         except (Error, TidegateError) as error:
-            raise self._problem(query, error) from error
+            raise _problem(query, error, limits, b"".join(held)) from error
+        for piece in held:
+            yield piece
 
     async def close(self) -> None:
         if self._client is not None:
@@ -99,18 +127,22 @@ class Reading:
                     raise
             return self._client
 
-    def _problem(self, query: Query, error: Error | TidegateError) -> Problem:
-        cause = error if isinstance(error, Error) else error.__cause__
-        code = getattr(cause, "code", None)
-        settings = self._settings
-        if code == TIMEOUT_EXCEEDED:
-            return Problem("query_timeout", allowed=f"{settings.api_query_seconds:g} seconds")
-        if code == MEMORY_LIMIT_EXCEEDED:
-            return Problem("query_memory", allowed=f"{settings.api_query_memory_bytes} bytes")
-        if code in TOO_MANY_ROWS:
-            return Problem("query_too_large", allowed=f"{settings.api_query_rows} rows")
-        if isinstance(error, RetryLater):
-            log.warning("query %s: %s", query.name, error)
-            return Problem("store_away", headers={"retry-after": str(max(1, round(error.after_seconds)))})
-        log.error("query %s failed", query.name, exc_info=error)
-        return Problem("internal", f"query {query.name} failed")
+
+def _problem(query: Query, error: Error | TidegateError, limits: Limits, tail: bytes = b"") -> Problem:
+    """What the caller is told. `tail` is the end of an answer that broke off: it may hold the error."""
+    cause = error if isinstance(error, Error) else error.__cause__
+    code, text = getattr(cause, "code", None), str(cause)
+    if code is None and (marked := _MARKED.search(tail)):
+        code, text = int(marked[1]), marked[2].decode("utf-8", "replace")
+    if code in TIMEOUT_EXCEEDED:
+        return Problem("query_timeout", allowed=f"{limits.seconds:g} seconds")
+    # A server whose memory is full fails queries that are within their own limit.
+    if code == MEMORY_LIMIT_EXCEEDED and "(total)" not in text:
+        return Problem("query_memory", allowed=f"{limits.memory_bytes} bytes")
+    if code in TOO_MANY_ROWS:
+        return Problem("query_too_large", allowed=f"{limits.rows} rows")
+    if isinstance(error, RetryLater):
+        log.warning("query %s: %s", query.name, error)
+        return Problem("store_away", headers={"retry-after": str(max(1, round(error.after_seconds)))})
+    log.error("query %s failed", query.name, exc_info=error)
+    return Problem("internal", f"query {query.name} failed")

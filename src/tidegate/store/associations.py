@@ -26,7 +26,6 @@ EARLY_MICROS = 86_400_000_000  # an event may come this long after the associati
 TIME = "'%m/%d/%Y %H:%i:%S'"
 
 STREAMING = {
-    "max_result_rows": 0,  # a file has no end but the period's
     "optimize_read_in_window_order": 1,  # the table's own order: nothing is sorted, nothing gathers
     # One stream behind the window keeps its order; to sort again would hold every row in memory first.
     "query_plan_enable_multithreading_after_window_functions": 0,

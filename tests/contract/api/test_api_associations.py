@@ -188,11 +188,11 @@ def test_a_superuser_sees_every_fleet(api: Call) -> None:
     assert api(theirs, role="operator").status_code == 404
 
 
-def test_a_file_expires_and_does_not_change(api: Call, store: Client) -> None:
+def test_a_file_expires_and_does_not_change(api: Call, store: Client, settings: Settings) -> None:
     now = time.time_ns() // 1000
     file = File("demo", 0, now, now, False, [7])
     assert ssids(api("/V2/analytics/files/" + file.name("CSV"))) == ["other"]
-    for made_at in (now - (FILE_SECONDS + 1) * 1_000_000, now + 3_600_000_000):
+    for made_at in (now - (settings.api_association_file_seconds + 1) * 1_000_000, now + 3_600_000_000):
         name = file._replace(made_at=made_at).name("CSV")
         assert api("/V2/analytics/files/" + name).status_code == 404
     later = joined(ROAMER, 70, ssid="later", locationId={"type": "locallocationid", "id": 7})
