@@ -104,39 +104,71 @@ def test_hostile_names_come_back_as_they_went_in(api: Call, store: Client) -> No
     assert [(row["devicename"], row["ssids"]) for row in found] == [(text, [text]) for text in hostile]
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("macaddress=00:11:74:00:00:20&macaddress=00-11-74-00-00-40", ["10", "40"]),
-        ("macaddress=00:11:74:ff:ff:ff", []),
-        ("locationid=10", ["10"]),
-        ("locationid=12&locationid=13", ["30", "50"]),
-        ("capability=49", []),
-        ("sortcolumn=macaddress&sortascending=false", ["50", "40", "30", "10"]),
-        ("sortcolumn=devicename", ["10", "30", "50", "40"]),
-        ("sortcolumn=devicename&sortascending=false", ["50", "10", "30", "40"]),
-        ("sortcolumn=lastseen&sortascending=false", ["50", "40", "30", "10"]),
-        ("capability=49&locationid=10&locationid=12&sortcolumn=devicename&sortascending=false", []),
-    ],
-)
-def test_filters_and_order(api: Call, query: str, expected: list[str]) -> None:
-    assert macs(api(f"{APS}?{query}", role="operator")) == expected
+PARAMETERS: dict[str, tuple[dict[str, list[str]], list[str]]] = {
+    # queries and the devices that each gives, and the values that are refused
+    "macaddress": (
+        {
+            "": ["10", "30", "40", "50"],
+            "macaddress=00:11:74:00:00:20": ["10"],
+            "macaddress=00:11:74:00:00:20&macaddress=00-11-74-00-00-40": ["10", "40"],
+            "macaddress=001174000030": ["30"],
+            "macaddress=00:11:74:ff:ff:ff": [],
+        },
+        ["x", "", "00:11:74"],
+    ),
+    "locationid": (
+        {"locationid=10": ["10"], "locationid=12&locationid=13": ["30", "50"], "locationid=-1": []},
+        ["ten", "", "1.5"],
+    ),
+    "capability": (
+        {"capability=49": [], "capability=49&locationid=10&locationid=12&sortcolumn=devicename": []},
+        ["a", "", "1.5"],
+    ),
+    "sortcolumn": (
+        {
+            "sortcolumn=macaddress": ["10", "30", "40", "50"],
+            "sortcolumn=devicename": ["10", "30", "50", "40"],
+            "sortcolumn=DeviceName": ["10", "30", "50", "40"],
+            "sortcolumn=locationid": ["10", "30", "50", "40"],
+            "sortcolumn=firstseen": ["10", "30", "40", "50"],
+            "sortcolumn=lastseen": ["10", "30", "40", "50"],
+            "sortcolumn=model": ["10", "30", "40", "50"],
+        },
+        ["fleet", "", "ssids"],
+    ),
+    "sortascending": (
+        {
+            "sortascending=true": ["10", "30", "40", "50"],
+            "sortascending=false": ["50", "40", "30", "10"],
+            "sortcolumn=devicename&sortascending=false": ["50", "10", "30", "40"],
+            "sortcolumn=lastseen&sortascending=0": ["50", "40", "30", "10"],
+        },
+        ["maybe", ""],
+    ),
+    "limit": ({"limit=2": ["10", "30"], "limit=100": ["10", "30", "40", "50"]}, ["101", "0", "x"]),
+    "offset": (
+        {"offset=1": ["30", "40", "50"], "offset=1&limit=2": ["30", "40"], "offset=9": []},
+        ["-1", "x"],
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("query", "path"),
-    [
-        ("macaddress=x", "macaddress"),
-        ("locationid=ten", "locationid"),
-        ("capability=a", "capability"),
-        ("sortcolumn=fleet", "sortcolumn"),
-        ("sortascending=maybe", "sortascending"),
-        ("limit=101", "limit"),
-    ],
-)
-def test_an_invalid_parameter_is_named(api: Call, query: str, path: str) -> None:
-    answer = api(f"{APS}?{query}", role="operator")
-    assert (answer.status_code, answer.json()["path"]) == (422, path)
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter(api: Call, name: str) -> None:
+    queries, bad = PARAMETERS[name]
+    for query, expected in queries.items():
+        assert macs(api(f"{APS}?{query}", role="operator")) == expected, query
+    for text in bad:
+        answer = api(APS, role="operator", params={name: text})
+        assert (answer.status_code, answer.json()["path"]) == (422, name), text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("version", ["V5", "V2", "v2"])
+def test_the_headings_of_the_document_are_no_methods(api: Call, version: str, method: str) -> None:
+    """Put, Post, Delete and Test stand over one and the same GET."""
+    answer = api(f"/{version}/devices/aps", role="administrator", method=method)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
 
 
 @pytest.mark.parametrize("role", list(Role))

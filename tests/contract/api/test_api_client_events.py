@@ -64,6 +64,17 @@ def links(answer: httpx.Response) -> tuple[str, str]:
     return answer.json()["previousLink"], answer.json()["nextLink"]
 
 
+def refuses(answer: httpx.Response, status: int, name: str) -> dict[str, Any]:
+    """The problem document of a refusal that names a parameter."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert set(problem) == {"type", "title", "status", "detail", "code", "path", "found", "allowed"}
+    assert (problem["status"], problem["path"]) == (status, name)
+    assert problem["code"] == "missing_parameter" or problem["allowed"]
+    return problem
+
+
 # The samples
 
 
@@ -109,27 +120,90 @@ def times(answer: httpx.Response) -> list[int]:
     return [log["timestamp"] for section in ("successLogs", "failureLogs") for log in body[section]]
 
 
+ALL_LOGS = [1495010943, 1495009833, 1495008869, 1495007414]
+NOT_A_TIME = ["yesterday", "-2", "1.5", "", "99999999999999999", "2024-01-15"]
+NOT_A_MAC = ["", "00:11:22:33:44", "nonsense", "00:11:22:33:44:5g", "1"]
+NOT_AN_INTEGER = ["x", "", "1.5", "99999999999999999999", "1e3"]
+LOGS_PARAMETERS: dict[str, tuple[list[tuple[Any, list[int]]], list[str]]] = {
+    # the values and the logs that each leaves, and the values that are refused
+    "clientmacaddress": (
+        [
+            ("F0:D7:AA:DF:59:A2", ALL_LOGS),
+            ("f0-d7-aa-df-59-a2", ALL_LOGS),
+            ("f0d7.aadf.59a2", ALL_LOGS),
+            ("02:ff:ff:ff:ff:ff", []),
+        ],
+        NOT_A_MAC,
+    ),
+    "fromtime": (
+        [
+            (None, ALL_LOGS),
+            (-1, ALL_LOGS),
+            (1495009833, ALL_LOGS[:2]),
+            (1495009833000, ALL_LOGS[:2]),
+            (1495009833000000, ALL_LOGS[:2]),
+            (1495009834, ALL_LOGS[:1]),
+        ],
+        NOT_A_TIME,
+    ),
+    "totime": (
+        [
+            (None, ALL_LOGS),
+            (-1, ALL_LOGS),
+            (1495008869, ALL_LOGS[2:]),
+            (1495008869000, ALL_LOGS[2:]),
+            (1495008869000000, ALL_LOGS[2:]),
+            (1495008868999, ALL_LOGS[3:]),
+        ],
+        NOT_A_TIME,
+    ),
+    "logtype": (
+        [
+            (None, ALL_LOGS),
+            ("all", ALL_LOGS),
+            ("success", ALL_LOGS[:2]),
+            ("failure", ALL_LOGS[2:]),
+            ("FAILURE", ALL_LOGS[2:]),
+        ],
+        ["both", "", "1"],
+    ),
+    "failuretype": ([(None, ALL_LOGS), (8, ALL_LOGS[2:]), (9, []), (-1, [])], ["psk", *NOT_AN_INTEGER]),
+    "limit": (
+        [(None, ALL_LOGS), (1, ALL_LOGS[:1]), (3, ALL_LOGS[:3]), (100_000, ALL_LOGS)],
+        ["0", "-1", "100001", *NOT_AN_INTEGER],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOGS_PARAMETERS)
+def test_a_parameter_of_connection_logs(api: Call, name: str) -> None:
+    values, bad = LOGS_PARAMETERS[name]
+    others = {} if name == "clientmacaddress" else {"clientmacaddress": LOGS_MAC}
+    for value, expected in values:
+        parameters = others if value is None else others | {name: value}
+        assert times(api(LOGS, params=parameters)) == expected, value
+    for text in bad:
+        refuses(api(LOGS, params=others | {name: text}), 422, name)
+
+
+@pytest.mark.parametrize("query", ["", "?limit=x"])
+def test_a_required_parameter_that_is_missing(api: Call, query: str) -> None:
+    assert refuses(api(LOGS + query), 400, "clientmacaddress")["code"] == "missing_parameter"
+
+
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [
-        ({"logtype": "success"}, [1495010943, 1495009833]),
-        ({"logtype": "FAILURE"}, [1495008869, 1495007414]),
-        ({"limit": 3}, [1495010943, 1495009833, 1495008869]),
         ({"limit": 1, "logtype": "failure"}, [1495008869]),
-        ({"failuretype": 8}, [1495008869, 1495007414]),
-        ({"failuretype": 9}, []),
-        ({"fromtime": 1495009833}, [1495010943, 1495009833]),
-        ({"fromtime": 1495009833000}, [1495010943, 1495009833]),
-        ({"fromtime": 1495009833000000}, [1495010943, 1495009833]),
-        ({"fromtime": 1495009834}, [1495010943]),
-        ({"totime": 1495008869}, [1495008869, 1495007414]),
-        ({"totime": 1495008868999}, [1495007414]),
-        ({"fromtime": -1, "totime": -1}, [1495010943, 1495009833, 1495008869, 1495007414]),
+        ({"fromtime": 1495008869, "totime": 1495009833}, ALL_LOGS[1:3]),
         ({"fromtime": 1495010000, "totime": 1495009000}, []),
-        ({"unknown": "x"}, [1495010943, 1495009833, 1495008869, 1495007414]),
+        ({"failuretype": 8, "logtype": "success"}, []),
+        ({"unknown": "x"}, ALL_LOGS),
     ],
 )
-def test_connection_logs_by_parameter(api: Call, parameters: dict[str, Any], expected: list[int]) -> None:
+def test_parameters_of_connection_logs_together(
+    api: Call, parameters: dict[str, Any], expected: list[int]
+) -> None:
     assert times(api(LOGS, params={"clientmacaddress": LOGS_MAC} | parameters)) == expected
 
 
@@ -177,35 +251,85 @@ def test_the_total_is_counted_when_asked_for(api: Call, asked: str | None, total
     assert api(f"{EVENTS}/{PAGED_MAC}/0/2", params=parameters).json()["totalCount"] == total
 
 
-@pytest.mark.parametrize(
-    ("parameters", "expected"),
-    [
-        ({}, [3, 2, 1, 0]),
-        ({"clienteventtype": "Success"}, [0]),
-        ({"clienteventtype": "failure"}, [1]),
-        ({"clienteventtype": "Intermediate"}, [3, 2]),
-        ({"failureoreventtypecode": 9}, [2, 1]),
-        ({"failureoreventtypecode": 8}, [3]),
-        ({"eventcategory": 4}, [2]),
-        ({"eventcategory": 0}, [3]),
-        ({"protocol": "A"}, [0]),
-        ({"protocol": "BG"}, [3, 2, 1]),
-        ({"locationid": 7}, [0]),
-        ({"locationid": -1}, [3, 2, 1]),
-        ({"nodeid": 0}, [3, 2, 1, 0]),
-        ({"ssid": "elsewhere"}, [3]),
-        ({"ssid": ["elsewhere", "varsha"]}, [3, 2, 1, 0]),
-        ({"ssid": "nowhere"}, []),
-        ({"fromtime": CLOCK + 2}, [3, 2]),
-        ({"totime": CLOCK + 1}, [1, 0]),
-        ({"totime": CLOCK // 1000}, [3, 2, 1, 0]),
-        ({"totime": CLOCK // 1000 - 1}, []),
-        ({"clienteventtype": "Intermediate", "eventcategory": 4, "ssid": "varsha"}, [2]),
-    ],
-)
-def test_client_events_by_parameter(api: Call, parameters: dict[str, Any], expected: list[int]) -> None:
-    answer = api(f"{EVENTS}/{FILTER_MAC}/0/100", params=parameters)
-    assert [event["timestamp"] - CLOCK for event in answer.json()["clientEvents"]] == expected
+EVENTS_PARAMETERS: dict[str, tuple[list[tuple[Any, list[int]]], list[str]]] = {
+    "locationid": ([(None, [3, 2, 1, 0]), (7, [0]), (-1, [3, 2, 1]), (8, [])], ["lobby", *NOT_AN_INTEGER]),
+    "nodeid": ([(None, [3, 2, 1, 0]), (0, [3, 2, 1, 0]), (7, [3, 2, 1, 0])], NOT_AN_INTEGER),
+    "totalcountrequired": ([("true", [3, 2, 1, 0]), ("3", [3, 2, 1, 0])], ["maybe", "", "1.5"]),
+    "fromtime": (
+        [(-1, [3, 2, 1, 0]), (CLOCK + 2, [3, 2]), (CLOCK // 1000, [3, 2, 1, 0]), (CLOCK // 1000 + 1, [])],
+        NOT_A_TIME,
+    ),
+    "totime": (
+        [
+            (-1, [3, 2, 1, 0]),
+            (CLOCK + 1, [1, 0]),
+            (CLOCK // 1000, [3, 2, 1, 0]),
+            (CLOCK // 1000 - 1, []),
+            (CLOCK // 1_000_000, [3, 2, 1, 0]),
+        ],
+        NOT_A_TIME,
+    ),
+    "clienteventtype": (
+        [("Success", [0]), ("Failure", [1]), ("failure", [1]), ("Intermediate", [3, 2])],
+        ["Pending", "", "1"],
+    ),
+    "failureoreventtypecode": ([(9, [2, 1]), (8, [3]), (10, [])], NOT_AN_INTEGER),
+    "eventcategory": ([(4, [2]), (0, [3]), (1, [])], NOT_AN_INTEGER),
+    "protocol": ([("A", [0]), ("BG", [3, 2, 1]), ("bg", [3, 2, 1]), ("AX", [])], ["C", "", "802.11a"]),
+    "ssid": ([("elsewhere", [3]), (["elsewhere", "varsha"], [3, 2, 1, 0]), ("nowhere", [])], []),
+}
+
+
+def moments(answer: httpx.Response) -> list[int]:
+    return [event["timestamp"] - CLOCK for event in answer.json()["clientEvents"]]
+
+
+@pytest.mark.parametrize("name", EVENTS_PARAMETERS)
+def test_a_parameter_of_client_events(api: Call, name: str) -> None:
+    values, bad = EVENTS_PARAMETERS[name]
+    for value, expected in values:
+        parameters = {"totalcountrequired": "1"} | ({} if value is None else {name: value})
+        answer = api(f"{EVENTS}/{FILTER_MAC}/0/100", params=parameters)
+        assert moments(answer) == expected, value
+        assert answer.json()["totalCount"] == len(expected)
+    for text in bad:
+        refuses(api(f"{EVENTS}/{FILTER_MAC}/0/100", params={name: text}), 422, name)
+
+
+PATH_PARAMETERS: dict[str, tuple[dict[str, list[int]], list[str]]] = {
+    "macaddress": (
+        {
+            f"{FILTER_MAC}/0/9": [3, 2, 1, 0],
+            f"{FILTER_MAC.replace(':', '-').upper()}/0/9": [3, 2, 1, 0],
+            "020000000003/0/9": [3, 2, 1, 0],
+            "02:ff:ff:ff:ff:ff/0/9": [],
+        },
+        ["nomac/0/1", "02:00:00:00:00/0/1", "%20/0/1"],
+    ),
+    "offset": (
+        {f"{FILTER_MAC}/{n}/9": [3, 2, 1, 0][n:] for n in range(6)},
+        [f"{FILTER_MAC}/{text}/1" for text in ("-1", "x", "1.5", "99999999999")],
+    ),
+    "limit": (
+        {f"{FILTER_MAC}/1/{n}": [2, 1, 0][:n] for n in range(1, 5)}
+        | {f"{FILTER_MAC}/0/100000": [3, 2, 1, 0]},
+        [f"{FILTER_MAC}/0/{text}" for text in ("0", "-1", "all", "1.5", "99999999999")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PATH_PARAMETERS)
+def test_a_path_parameter_of_client_events(api: Call, name: str) -> None:
+    values, bad = PATH_PARAMETERS[name]
+    for path, expected in values.items():
+        assert moments(api(f"{EVENTS}/{path}")) == expected, path
+    for path in bad:
+        refuses(api(f"{EVENTS}/{path}"), 422, name)
+
+
+def test_parameters_of_client_events_together(api: Call) -> None:
+    parameters = {"clienteventtype": "Intermediate", "eventcategory": 4, "ssid": "varsha"}
+    assert moments(api(f"{EVENTS}/{FILTER_MAC}/0/100", params=parameters)) == [2]
 
 
 def test_hostile_names_come_back_as_they_went_in(api: Call) -> None:
@@ -245,50 +369,3 @@ def test_without_a_known_token(api: Call, headers: dict[str, str]) -> None:
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
     assert answer.headers["content-type"] == "application/problem+json"
-
-
-# Bad parameters
-
-
-@pytest.mark.parametrize(
-    ("path", "status", "name"),
-    [
-        (LOGS, 400, "clientmacaddress"),
-        (f"{LOGS}?limit=x", 400, "clientmacaddress"),
-        (f"{LOGS}?clientmacaddress=", 422, "clientmacaddress"),
-        (f"{LOGS}?clientmacaddress=00:11:22:33:44", 422, "clientmacaddress"),
-        (f"{LOGS}?clientmacaddress={LOGS_MAC}&fromtime=yesterday", 422, "fromtime"),
-        (f"{LOGS}?clientmacaddress={LOGS_MAC}&fromtime=-2", 422, "fromtime"),
-        (f"{LOGS}?clientmacaddress={LOGS_MAC}&totime=1.5", 422, "totime"),
-        (f"{LOGS}?clientmacaddress={LOGS_MAC}&totime=99999999999999999", 422, "totime"),
-        (f"{LOGS}?clientmacaddress={LOGS_MAC}&logtype=both", 422, "logtype"),
-        (f"{LOGS}?clientmacaddress={LOGS_MAC}&failuretype=psk", 422, "failuretype"),
-        (f"{LOGS}?clientmacaddress={LOGS_MAC}&limit=0", 422, "limit"),
-        (f"{LOGS}?clientmacaddress={LOGS_MAC}&limit=100001", 422, "limit"),
-        (f"{LOGS}?clientmacaddress={LOGS_MAC}&limit=", 422, "limit"),
-        (f"{EVENTS}/nomac/0/1", 422, "macaddress"),
-        (f"{EVENTS}/{LOGS_MAC}/-1/1", 422, "offset"),
-        (f"{EVENTS}/{LOGS_MAC}/0/all", 422, "limit"),
-        (f"{EVENTS}/{LOGS_MAC}/0/1?totalcountrequired=maybe", 422, "totalcountrequired"),
-        (f"{EVENTS}/{LOGS_MAC}/0/1?locationid=lobby", 422, "locationid"),
-        (f"{EVENTS}/{LOGS_MAC}/0/1?locationid=99999999999999999999", 422, "locationid"),
-        (f"{EVENTS}/{LOGS_MAC}/0/1?nodeid=x", 422, "nodeid"),
-        (f"{EVENTS}/{LOGS_MAC}/0/1?clienteventtype=Pending", 422, "clienteventtype"),
-        (f"{EVENTS}/{LOGS_MAC}/0/1?failureoreventtypecode=x", 422, "failureoreventtypecode"),
-        (f"{EVENTS}/{LOGS_MAC}/0/1?eventcategory=x", 422, "eventcategory"),
-        (f"{EVENTS}/{LOGS_MAC}/0/1?protocol=C", 422, "protocol"),
-        (f"{EVENTS}/{LOGS_MAC}/0/1?fromtime=x", 422, "fromtime"),
-    ],
-)
-def test_a_bad_parameter_is_named(api: Call, path: str, status: int, name: str) -> None:
-    answer = api(path)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    body = answer.json()
-    assert (body["status"], body["path"]) == (status, name)
-    assert set(body) == {"type", "title", "status", "detail", "code", "path", "found", "allowed"}
-    assert body["code"] == "missing_parameter" or body["allowed"]
-
-
-def test_the_largest_page_is_allowed(api: Call) -> None:
-    assert api(f"{EVENTS}/{PAGED_MAC}/0/100000").status_code == 200
