@@ -19,7 +19,7 @@ from clickhouse_connect.driver.client import Client
 
 import builders
 from ports import free_port
-from tidegate.api.associations import FILE_SECONDS, File
+from tidegate.api.associations import File
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
 from tidegate.settings import Settings
@@ -70,7 +70,7 @@ def events(store: Client) -> None:
 
 def fetch(api: Call, path: str, role: str = "viewer", **params: Any) -> httpx.Response:
     """Both steps."""
-    uri = api(path, role=role, params=params)
+    uri = api(path, role=role, params=params or None)
     assert uri.status_code == 200, uri.text
     assert uri.headers["content-type"].startswith("text/plain")
     answer = api(str(uri.url.join(uri.text)), role=role)
@@ -131,42 +131,86 @@ def test_clients_by_a_hash(api: Call) -> None:
     assert [row[0] for row in rows] == [digest, digest]
 
 
-def test_by_location(api: Call) -> None:
-    path = f"{DATA}/2025-11-20/2025-11-20"
-    assert ssids(fetch(api, path, location=95)) == ["net"]
-    assert ssids(fetch(api, path, location=[95, 7])) == ["net", "other"]
-    assert ssids(fetch(api, path, location=-1)) == []
+PARAMETERS: dict[str, tuple[dict[str, list[str]], list[str]]] = {
+    # what comes behind the path, the SSIDs of the file, and what is refused by this parameter's name
+    "startdate": (
+        {
+            f"{NOON}/2025-11-20": ["net", "other"],
+            f"{NOON + 1}/2025-11-20": ["other"],
+            f"{NOON + 60}000/2025-11-20": ["other"],
+            f"{NOON + 61}000/2025-11-20": [],
+            "2025-11-20/2025-11-20": ["net", "other"],
+            "2025-11-20T13:00:01+01:00/2025-11-20": ["other"],
+            "2025-11-20 12:00:01/2025-11-20": ["other"],
+        },
+        ["yesterday/2025-11-20", "99999999999999999999/2025-11-19", "-1/2025-11-20", "2025-13-01/2025-11-20"],
+    ),
+    "enddate": (
+        {
+            f"2025-11-20/{NOON}": ["net"],
+            f"2025-11-20/{NOON + 60}000": ["net", "other"],
+            "2025-11-20/2025-11-20": ["net", "other"],
+            "2025-11-20/2025-11-20T12:00:59Z": ["net"],
+            "2025-11-20/2025-11-20 12:01:00": ["net", "other"],
+            "2025-11-19/2025-11-19": [],
+        },
+        ["2025-11-20/2025-13-01", "2025-11-20/-1", "2025-11-20/2025-11-19", "2025-11-20/tomorrow"],
+    ),
+    "format": (
+        {
+            "2025-11-20/2025-11-20?format=CSV": ["net", "other"],
+            "2025-11-20/2025-11-20?format=csv": ["net", "other"],
+        },
+        ["2025-11-20/2025-11-20?format=XML", "2025-11-20/2025-11-20?format="],
+    ),
+    "tohashmac": (
+        {f"2025-11-20/2025-11-20?tohashmac={text}": ["net", "other"] for text in ("true", "false", "1", "0")},
+        ["2025-11-20/2025-11-20?tohashmac=perhaps", "2025-11-20/2025-11-20?tohashmac="],
+    ),
+    "location": (
+        {
+            "2025-11-20/2025-11-20?location=95": ["net"],
+            "2025-11-20/2025-11-20?location=95&location=7": ["net", "other"],
+            "2025-11-20/2025-11-20?location=-1": [],
+        },
+        ["2025-11-20/2025-11-20?location=here", "2025-11-20/2025-11-20?location="],
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "expected"),
-    [
-        (f"{NOON}", f"{NOON}", ["net"]),
-        (f"{NOON + 1}000", f"{NOON + 60}000", ["other"]),
-        ("2025-11-20T13:00:00+01:00", "2025-11-20T12:00:59Z", ["net"]),
-        ("2025-11-20 12:00:01", "2025-11-20 12:01:00", ["other"]),
-    ],
-)
-def test_dates_have_many_spellings(api: Call, start: str, end: str, expected: list[str]) -> None:
-    assert ssids(fetch(api, f"{DATA}/{start}/{end}")) == expected
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter(api: Call, name: str) -> None:
+    paths, bad = PARAMETERS[name]
+    for path, expected in paths.items():
+        answer = fetch(api, f"{DATA}/{path}")
+        assert ssids(answer) == expected, path
+        hashed = path.endswith(("tohashmac=true", "tohashmac=1"))
+        assert all(row[0] != ROAMER if hashed else row[0] == ROAMER for row in lines(answer))
+    for path in bad:
+        answer = api(f"{DATA}/{path}")
+        assert (answer.status_code, answer.json()["path"]) == (422, name), path
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("yesterday/2025-11-20", "startdate"),
-        ("2025-11-20/2025-13-01", "enddate"),
-        ("2025-11-20/-1", "enddate"),
-        ("2025-11-20/2025-11-19", "enddate"),
-        ("99999999999999999999/2025-11-19", "startdate"),
-        ("2025-11-20/2025-11-20?format=XML", "format"),
-        ("2025-11-20/2025-11-20?tohashmac=perhaps", "tohashmac"),
-        ("2025-11-20/2025-11-20?location=here", "location"),
-    ],
-)
-def test_an_invalid_parameter_is_named(api: Call, path: str, name: str) -> None:
-    answer = api(f"{DATA}/{path}")
-    assert (answer.status_code, answer.json()["path"]) == (422, name)
+FIRST = {
+    "Client MAC": ROAMER,
+    "SSID": "net",
+    "Association Start Time (GMT)": "11/20/2025 12:00:00",
+    "Association Start Time (Local)": "11/20/2025 12:00:00",
+    "Association End Time (Local)": "11/20/2025 12:01:00",
+    "Session Duration": "60",
+    "Data Rate (kbps)": "3500",
+}
+OPEN = {"Smart Device Type": "Phone", "Domains Accessed": "a.example"}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_column(api: Call, column: str) -> None:
+    day = "2025-11-20" if column in FIRST else "2025-11-21"
+    row = lines(fetch(api, f"{DATA}/{day}/{day}"))[0]
+    expected = (FIRST | OPEN)[column]
+    assert row[COLUMNS.index(column)] == expected
+    found = fetch(api, f"{DATA}/{day}/{day}", format="JSON").json()[0][column]
+    assert str(found) == expected
 
 
 @pytest.mark.parametrize("role", list(Role))
