@@ -10,8 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.errors import RetryLater
-from tidegate.lookups import access_points, failures, intermediate, networks, operators, sites, table, vendors
+from tidegate.lookups import (
+    access_points,
+    aliases,
+    failures,
+    intermediate,
+    networks,
+    operators,
+    sites,
+    table,
+    vendors,
+)
 from tidegate.lookups.access_points import Inventory
+from tidegate.lookups.aliases import Aliases
 from tidegate.lookups.failures import FailureCatalogue
 from tidegate.lookups.intermediate import IntermediateCatalogue
 from tidegate.lookups.networks import ApprovedNetworks
@@ -29,6 +40,7 @@ FILES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "mccmnc.csv": (operators.COLUMNS, ("owner",)),
     "oui.csv": (vendors.COLUMNS, ()),
     "sites.csv": (sites.COLUMNS, ()),
+    "value_aliases.csv": (aliases.COLUMNS, ()),
     "vendor_failure_codes.csv": (failures.VENDOR_COLUMNS, ()),
     "vendor_intermediate_events.csv": (intermediate.COLUMNS, ()),
 }
@@ -42,6 +54,7 @@ NOT_ENRICHING = frozenset({"access_points.csv"})
 class Lookups:
     """Every table. `digest` names their content: equal digests enrich equally."""
 
+    aliases: Aliases
     approved: ApprovedNetworks
     failures: FailureCatalogue
     intermediate: IntermediateCatalogue
@@ -68,6 +81,7 @@ def load(directory: str = "") -> Lookups:
         if name not in NOT_ENRICHING:
             digest.update(content)
     return Lookups(
+        aliases.read_aliases(rows["value_aliases.csv"]),
         networks.read_networks(rows["approved_networks.csv"]),
         failures.read_failures(rows["vendor_failure_codes.csv"], rows["ieee80211_codes.csv"]),
         intermediate.read_intermediate(rows["vendor_intermediate_events.csv"]),

@@ -133,6 +133,7 @@ class Transform:
                 device=None,
                 received_at=NOT_SAID,
                 fleets=fleets,
+                aliases=self.lookups.aliases,
             )
             if decoded.refused or pc.min(decoded.columns["received_at"]).as_py() <= NOT_SAID:
                 return None
@@ -201,6 +202,7 @@ class Transform:
             device=None if device is None else device.decode("utf-8", "replace"),
             received_at=_received_at(named.get("received_at"), record.timestamp),
             fleets=fleets,
+            aliases=self.lookups.aliases,
         )
         if len(decoded.refused) == decoded.lines:
             batch = _EMPTY[self.stream]

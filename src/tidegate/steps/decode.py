@@ -31,6 +31,8 @@ from tidegate.contracts.forms import (
 from tidegate.contracts.position import is_id_of
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.lookups.aliases import Aliases
+from tidegate.steps.aliases import reread
 
 MAX_LINE_BYTES = 1_048_576
 
@@ -86,13 +88,15 @@ def decode_frame(
     received_at: int,
     fleets: Container[str] | None,
     max_line_bytes: int = MAX_LINE_BYTES,
+    aliases: Aliases | None = None,
 ) -> Decoded:
     """Decode one raw record.
 
     `fleet`, `device` and `received_at` (µs; the record's timestamp where no header says) come from the
-    record and hold for lines that do not say. `fleets` are the known ones; None takes any.
+    record and hold for lines that do not say. `fleets` are the known ones; None takes any. `aliases` say
+    what values mean that would be refused.
     """
-    record = _Record(stream, fleet, device, received_at, fleets, max_line_bytes)
+    record = _Record(stream, fleet, device, received_at, fleets, max_line_bytes, aliases or {})
     if len(value) > max_line_bytes:
         return _decode_singly(record, _lines(value))
     lines = value.split(b"\n")
@@ -135,6 +139,7 @@ class _Record(NamedTuple):
     received_at: int
     fleets: Container[str] | None
     max_line_bytes: int
+    aliases: Aliases
 
 
 # --- all lines with one decoder
@@ -249,6 +254,8 @@ def _line(record: _Record, number: int, line: bytes, taken: _Taken) -> RefusedLi
             Fault(Code.UNKNOWN_FLEET, "fleet", fleet[:80], "a fleet of the tokens file", "unknown fleet")
         )
     verdict = examine(record.stream, event)
+    if isinstance(verdict, Fault) and record.aliases:
+        verdict = reread(record.stream, event, verdict, record.aliases)
     if isinstance(verdict, Fault):
         return refuse(verdict)
     taken.add(number, fleet, received_at, device, origin, verdict)
