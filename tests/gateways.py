@@ -125,6 +125,19 @@ def read_lines(bootstrap: str, *ids: str) -> list[dict[str, Any]]:
     return found
 
 
+def read_headers(bootstrap: str, id: str) -> dict[str, bytes]:
+    """The headers of the raw record that an id names."""
+    place = position(id)
+    consumer = _consumer(bootstrap)
+    try:
+        consumer.assign([TopicPartition(raw(place.stream), place.partition, place.offset)])
+        message = consumer.poll(10)
+        assert message is not None and message.error() is None, message and message.error()
+        return dict(message.headers() or [])
+    finally:
+        consumer.close()
+
+
 def read_all(
     bootstrap: str, stream: Stream, partitions: int = 4
 ) -> dict[tuple[int, int, int], dict[str, Any]]:

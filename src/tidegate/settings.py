@@ -38,6 +38,10 @@ class Settings:
     tokens_file: str = setting("", "Token file (hashes); empty: <data_dir>/tokens.json")
     lookups_dir: str = setting("", "Folder whose CSV files replace the shipped lookups of the same name")
 
+    idempotency_window_hours: float = setting(
+        24.0, "How long the same Idempotency-Key or event_id lands once, hours"
+    )
+
     # Kafka
     kafka_bootstrap: str = setting("127.0.0.1:9092", "Kafka bootstrap servers, comma-separated host:port")
     kafka_partitions: int = setting(4, "Partitions of each topic when `tidegate topics` creates them")
@@ -88,6 +92,9 @@ class Settings:
     gateway_rate_burst_seconds: float = setting(
         1.0, "How many seconds of its rate a token may spend at once, seconds"
     )
+    gateway_keys_bytes: int = setting(
+        67_108_864, "Memory for the answers that are known by their Idempotency-Key, bytes"
+    )
     gateway_drain_seconds: float = setting(20.0, "Longest wait for open requests on SIGTERM, seconds")
 
     # Worker
@@ -102,6 +109,9 @@ class Settings:
     worker_geohash_precision: int = setting(6, "Characters of the geohash, 1 to 12")
     worker_clock_skew_seconds: int = setting(
         86_400, "Device time further than this from received time is flagged, seconds"
+    )
+    worker_keys_bytes: int = setting(
+        268_435_456, "Memory for the keys seen in the window; the oldest go first, bytes"
     )
     worker_watchdog_seconds: float = setting(
         60.0, "Exit when lag stands above zero and nothing moved for this long, seconds"

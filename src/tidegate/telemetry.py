@@ -49,6 +49,13 @@ GATEWAY_LOST_FRAMES = Counter("tidegate_gateway_lost_frames_total", "Frames that
 # 0: every write is answered 503; /readyz and the log say why.
 GATEWAY_BROKER_READY = Gauge("tidegate_gateway_broker_ready", "1 while the broker takes records")
 
+# Rising: senders retry; look at their timeouts, and at 503 among the requests.
+GATEWAY_REPLAYED = Counter(
+    "tidegate_gateway_replayed_requests_total", "Requests answered again by their Idempotency-Key", ["stream"]
+)
+# At `gateway_keys_bytes`: retries that come late are answered with new ids; they land once all the same.
+GATEWAY_KEYS_BYTES = Gauge("tidegate_gateway_keys_bytes", "Memory of the requests known by their key")
+
 
 # Worker
 
@@ -90,6 +97,14 @@ WORKER_REBALANCES = Counter("tidegate_worker_rebalances_total", "Times that part
 WORKER_HEALTH_PARTIALS = Counter(
     "tidegate_worker_health_partials_total", "Frames' partial counts merged into minutes", ["outcome"]
 )
+# Keys of requests and events held; each costs some 180 bytes of `worker_keys_bytes`.
+WORKER_KEYS = Gauge("tidegate_worker_keys", "Keys held to know retries by")
+# Below `idempotency_window_hours`: later retries land twice; raise `worker_keys_bytes`, or add workers.
+WORKER_KEYS_COVERED = Gauge(
+    "tidegate_worker_keys_covered_seconds", "Age up to which retries are known, on the worst partition"
+)
+# Above 0: a record's header `keys` is damaged or of a foreign producer; its lines were taken without keys.
+WORKER_BAD_KEYS = Counter("tidegate_worker_bad_keys_total", "Headers `keys` that could not be read")
 # Minutes held for merging; grows with sites, not with events.
 WORKER_HEALTH_MINUTES = Gauge("tidegate_worker_health_minutes", "Minutes of sites held in the table")
 

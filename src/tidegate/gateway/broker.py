@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -74,12 +74,16 @@ class Broker:
             self._abandon()
         await asyncio.gather(*self._farewells, return_exceptions=True)
 
-    async def produce(self, stream: Stream, partition: int, value: bytes) -> int:
+    async def produce(
+        self, stream: Stream, partition: int, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> int:
         """Append one record and return its offset. Raises NotSent, or KafkaError: outcome unknown."""
         producer = self._producer
         if producer is None or producer.client.cluster.partitions_for_topic(RAW_TOPICS[stream]) is None:
             raise NotSent(self.reason)
-        future = await producer.send(RAW_TOPICS[stream], value, partition=partition)
+        future = await producer.send(
+            RAW_TOPICS[stream], value, partition=partition, headers=list(headers) or None
+        )
         record = await future
         self._answered = time.monotonic()
         offset: int = record.offset

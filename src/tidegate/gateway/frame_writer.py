@@ -19,6 +19,7 @@ from typing import NamedTuple
 from aiokafka.errors import KafkaError
 
 from tidegate import telemetry
+from tidegate.contracts import keys
 from tidegate.contracts.position import STREAM_LETTERS
 from tidegate.contracts.topics import Stream
 from tidegate.errors import RetryLater
@@ -48,10 +49,11 @@ class Lost(NamedTuple):
 class Frame:
     """Events on their way to become one record. `outcome` is shared by all who wait for it."""
 
-    __slots__ = ("born", "bytes", "chunks", "due", "lines", "outcome", "timer")
+    __slots__ = ("born", "bytes", "chunks", "due", "lines", "outcome", "pieces", "timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.chunks: list[bytes] = []
+        self.pieces: list[keys.Piece] = []  # lines that came under a request's key
         self.lines = 0
         self.bytes = 0
         self.due = False
@@ -64,6 +66,13 @@ class Frame:
         self.chunks.append(chunk)
         self.lines += lines
         self.bytes += len(chunk) + 1
+
+
+class Key(NamedTuple):
+    """What a piece of a request is known by; see `contracts.keys`."""
+
+    key: bytes
+    digest: bytes
 
 
 class Place(NamedTuple):
@@ -148,13 +157,15 @@ class FrameWriter:
             lane = self._anywhere[stream] = self._lane(stream, partition)
         return lane.partition
 
-    def put(self, stream: Stream, partition: int, line: bytes) -> Place | None:
+    def put(self, stream: Stream, partition: int, line: bytes, key: Key | None = None) -> Place | None:
         """Place one envelope line, without its newline; None where the queue is full."""
         if not self._held.take(len(line) + 1):
             return None
         lane = self._lane(stream, partition)
         frame = self._room(lane, len(line))
         first = frame.lines
+        if key is not None:
+            frame.pieces.append(keys.Piece(*key, first, 1))
         frame.add(line, 1)
         self._check_full(lane, frame)
         return Place(frame, first, 1)
@@ -176,6 +187,25 @@ class FrameWriter:
             partition: self._put_events(self._lane(stream, partition), events, prefix)
             for partition, events in groups.items()
         }
+
+    def put_pieces(
+        self, stream: Stream, pieces: Sequence[tuple[int, Key | None, Sequence[Text]]], prefix: bytes
+    ) -> list[Place] | None:
+        """Place pieces of a request, each whole in one frame: partition, key and events of each. All or,
+        where the queue is full, none."""
+        chunks = [envelope_lines(prefix, events) for _, _, events in pieces]
+        if not self._held.take(sum(map(len, chunks)) + len(chunks)):
+            return None
+        places: list[Place] = []
+        for (partition, key, events), chunk in zip(pieces, chunks, strict=True):
+            lane = self._lane(stream, partition)
+            frame = self._room(lane, len(chunk), len(events))
+            places.append(Place(frame, frame.lines, len(events)))
+            if key is not None:
+                frame.pieces.append(keys.Piece(*key, frame.lines, len(events)))
+            frame.add(chunk, len(events))
+            self._check_full(lane, frame)
+        return places
 
     def _put_events(self, lane: Lane, events: Sequence[Text], prefix: bytes) -> list[Place]:
         places: list[Place] = []
@@ -204,10 +234,12 @@ class FrameWriter:
             lane = self._lanes[stream, partition] = Lane(stream, partition)
         return lane
 
-    def _room(self, lane: Lane, size: int) -> Frame:
-        """The open frame of the lane, a new one where the next line does not fit."""
+    def _room(self, lane: Lane, size: int, lines: int = 1) -> Frame:
+        """The open frame of the lane, a new one where what comes next does not fit."""
         frame = lane.open
-        if frame is not None and frame.bytes + size > self._frame_bytes:
+        if frame is not None and (
+            frame.bytes + size > self._frame_bytes or frame.lines + lines > self._frame_events
+        ):
             self._seal(lane, frame)
             frame = None
         if frame is None:
@@ -258,7 +290,10 @@ class FrameWriter:
 
     async def _produce(self, lane: Lane, frame: Frame) -> Ack | Lost:
         try:
-            offset = await self._broker.produce(lane.stream, lane.partition, b"\n".join(frame.chunks))
+            headers = [(keys.HEADER, keys.write_pieces(frame.pieces))] if frame.pieces else ()
+            offset = await self._broker.produce(
+                lane.stream, lane.partition, b"\n".join(frame.chunks), headers
+            )
             if offset <= lane.last_offset:
                 # The log begins anew: ids of the old epoch would name other events.
                 await self._broker.reread_epoch()

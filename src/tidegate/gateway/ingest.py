@@ -7,24 +7,26 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tidegate import telemetry
+from tidegate.contracts import keys
 from tidegate.contracts.forms import Event
 from tidegate.contracts.frames import envelope_line, envelope_prefix
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import Stream
 from tidegate.gateway import body as bodies
-from tidegate.gateway import intake, partition, replies
+from tidegate.gateway import intake, partition, pieces, replies
 from tidegate.gateway.auth import authorize
 from tidegate.gateway.body import Disconnected, Receive, Send
 from tidegate.gateway.broker import Broker, State
 from tidegate.gateway.frame_writer import Ack, FrameWriter, Lost, Place
 from tidegate.gateway.intake import Text
 from tidegate.gateway.limits import HeldBytes, RateLimits, Rates
-from tidegate.gateway.problems import Problem, of_fault, unavailable
+from tidegate.gateway.problems import Header, Problem, of_fault, unavailable
 from tidegate.gateway.protocol import answer_whole
 from tidegate.gateway.replies import Failed, Reply
+from tidegate.gateway.requests import Landed, Requests
 from tidegate.settings import Settings
 from tidegate.tokens import Token, TokenFile
 
@@ -36,7 +38,9 @@ PATHS: dict[str, Stream] = {
     "/api/v1/inventory_device_log/": "device_logs",
 }
 DEVICE_CHARACTERS = 256  # of X-Device-Id: it stands in the envelope of each event
+KEY_BYTES = 255  # of Idempotency-Key
 JUDGED_AT_ONCE = 250  # events
+REPLAYED: Header = (b"idempotent-replayed", b"true")
 ROUTES: dict[str, Stream] = PATHS | {path.rstrip("/"): stream for path, stream in PATHS.items()}
 
 
@@ -49,6 +53,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[Stream, int]] = Counter()
+        self.replayed: Counter[Stream] = Counter()
         self.events: Counter[Stream] = Counter()
         self.refused: Counter[Stream] = Counter()
         self.bytes: Counter[Stream] = Counter()
@@ -60,11 +65,30 @@ class Tally:
             (self.events, telemetry.GATEWAY_EVENTS),
             (self.refused, telemetry.GATEWAY_REFUSED),
             (self.bytes, telemetry.GATEWAY_BODY_BYTES),
+            (self.replayed, telemetry.GATEWAY_REPLAYED),
         ):
             for stream, count in counts.items():
                 metric.labels(stream).inc(count)
             counts.clear()
         self.requests.clear()
+
+
+class _Sending(NamedTuple):
+    """What a request says beside its body."""
+
+    stream: Stream
+    media: intake.Media
+    token: Token
+    rates: Rates | None
+    device: str | None
+
+
+class _Placed(NamedTuple):
+    """Where a batch's events are: an id, or why there is none; `new` of them were put there now."""
+
+    ids: list[str | None]
+    lost: dict[int, Lost]
+    new: int
 
 
 class Ingest:
@@ -88,6 +112,7 @@ class Ingest:
         self._broker = broker
         self._writer = writer
         self._clock = clock
+        self._requests = Requests(settings.gateway_keys_bytes, settings.idempotency_window_hours * 3600)
         self.tally = Tally()
 
     async def __call__(self, stream: Stream, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -107,7 +132,7 @@ class Ingest:
             return replies.of_problem(
                 Problem(405, "method_not_allowed", "events are posted", headers=((b"allow", b"POST"),))
             )
-        authorization = device = None
+        authorization = device = key = None
         content_type = encoding = b""
         for name, value in scope["headers"]:
             if name == b"authorization":
@@ -116,6 +141,8 @@ class Ingest:
                 content_type = value
             elif name == b"content-encoding":
                 encoding = value if not encoding else encoding + b"," + value
+            elif name == b"idempotency-key":
+                key = value.strip()
             elif name == b"x-device-id":
                 device = value.decode("utf-8", "replace").strip() or None
         token = authorize(self._tokens, authorization)
@@ -133,6 +160,17 @@ class Ingest:
                     "X-Device-Id",
                     f"{len(device)} characters",
                     f"at most {DEVICE_CHARACTERS} characters",
+                )
+            )
+        if key is not None and not 0 < len(key) <= KEY_BYTES:
+            return replies.of_problem(
+                Problem(
+                    422,
+                    Code.OUT_OF_RANGE,
+                    "the key is empty or too long",
+                    "Idempotency-Key",
+                    f"{len(key)} characters",
+                    f"1 to {KEY_BYTES} characters",
                 )
             )
         media = intake.media_type(content_type)
@@ -155,22 +193,33 @@ class Ingest:
                     return replies.of_problem(unavailable("queue_full"))
                 holding += len(decoded)
                 body = decoded
-            reply = await self._take(stream, body, media, token, rates, device)
+            sending = _Sending(stream, media, token, rates, device)
+            if key is None:
+                reply = await self._take(sending, body, None)
+            else:
+                reply = await self._take_once(sending, body, key)
         finally:
             self._held.give(holding)
         return reply if rates is None else reply._replace(headers=(*reply.headers, *rates.headers()))
 
-    async def _take(
-        self,
-        stream: Stream,
-        body: bytes,
-        media: intake.Media,
-        token: Token,
-        rates: Rates | None,
-        device: str | None,
-    ) -> Reply:
+    async def _take_once(self, sending: _Sending, body: bytes, named: bytes) -> Reply:
+        """A request under a key: alone with it, and answered again where it has been here before."""
+        key = keys.request_key(sending.token.fleet, named)
+        about = f"{sending.media}\0{sending.device}\0".encode()
+        place = sending.stream.encode() + key
+        digest = keys.digest(about, body)
+        request = await self._requests.enter(place, digest)
+        if request is None:
+            return replies.of_problem(_reused("Idempotency-Key", named.decode("latin-1")))
+        try:
+            return await self._take(sending, body, pieces.Keyed(key, digest, request))
+        finally:
+            self._requests.leave(place, request)
+
+    async def _take(self, sending: _Sending, body: bytes, keyed: pieces.Keyed | None) -> Reply:
         if self._broker.state is not State.READY:  # it may have gone while the body came
             return replies.of_problem(unavailable("broker_away", self._broker.reason))
+        stream, media, token, rates, device = sending
         content = intake.split(stream, body, media)
         if isinstance(content, Fault):
             return replies.of_problem(of_fault(content))
@@ -181,35 +230,82 @@ class Ingest:
         if count > most:
             detail = f"{count} events in one request"
             return replies.of_problem(Problem(413, "too_large", detail, allowed=f"{most} events"))
-        if rates is not None and (over := rates.admit(count, len(body), self._limits.now())):
+        # What has been let in once is not counted again.
+        is_new = keyed is None or not keyed.request.landed
+        if rates is not None and is_new and (over := rates.admit(count, len(body), self._limits.now())):
             return replies.of_problem(over)
         if isinstance(content, intake.Single):
-            return await self._take_one(stream, content.line, token, device)
-        return await self._take_batch(stream, content, token, device)
+            return await self._take_one(stream, content.line, token, device, keyed)
+        return await self._take_batch(stream, content, token, device, keyed)
 
-    async def _take_one(self, stream: Stream, line: bytes, token: Token, device: str | None) -> Reply:
+    async def _take_one(
+        self, stream: Stream, line: bytes, token: Token, device: str | None, keyed: pieces.Keyed | None
+    ) -> Reply:
         verdict = intake.judge_one(stream, line, self._settings.gateway_max_event_bytes)
         if isinstance(verdict, Fault):
             self.tally.refused[stream] += 1
             return replies.of_problem(of_fault(verdict))
-        received_at = self._clock()
-        where = partition.partition_of(
-            stream, verdict.value, device, partition.seed(token.fleet), self._broker.partitions[stream]
-        )
+        own = keys.event_id(verdict.extra)
+        if own is None or keyed is not None:
+            return await self._place_one(stream, line, verdict, token, device, keyed)
+        key = keys.event_key(token.fleet, own)
+        place = stream.encode() + key
+        digest = keys.digest((device or "").encode(), line)
+        request = await self._requests.enter(place, digest)
+        if request is None:
+            return replies.of_problem(_reused("event_id", own))
+        try:
+            keyed = pieces.Keyed(key, digest, request, in_frame=False)
+            return await self._place_one(stream, line, verdict, token, device, keyed)
+        finally:
+            self._requests.leave(place, request)
+
+    async def _place_one(
+        self,
+        stream: Stream,
+        line: bytes,
+        event: Event,
+        token: Token,
+        device: str | None,
+        keyed: pieces.Keyed | None,
+    ) -> Reply:
+        partitions = self._broker.partitions[stream]
+        where = partition.partition_of(stream, event.value, device, partition.seed(token.fleet), partitions)
+        if where is None and (own := keys.event_id(event.extra)) is not None:
+            where = partition.of_key(keys.event_key(token.fleet, own), partitions)
         if where is None:
-            where = self._writer.any_partition(stream)
+            where = self._anywhere(stream, keyed)
+        received_at = self._clock()
+        if keyed is not None:
+            request = keyed.request
+            request.received_at = received_at = request.received_at or received_at
+            if (landed := request.landed.get((where, 0))) is not None:
+                return self._replayed(
+                    stream, replies.created(event, landed.prefix + str(landed.first), received_at)
+                )
         prefix = envelope_prefix(token.fleet, received_at, device)
-        place = self._writer.put(stream, where, envelope_line(prefix, line))
+        place = self._writer.put(
+            stream, where, envelope_line(prefix, line), None if keyed is None else keyed.name(0, [0])
+        )
         if place is None:
             return replies.of_problem(unavailable("queue_full"))
         outcome = await place.frame.outcome
         if isinstance(outcome, Lost):
+            if keyed is not None:
+                keyed.request.uncertain |= outcome.sent
             return replies.of_problem(_lost(outcome))
+        if keyed is not None:
+            keyed.request.landed[where, 0] = Landed(outcome.prefix, place.first)
         self.tally.events[stream] += 1
-        return replies.created(verdict, outcome.prefix + str(place.first), received_at)
+        return replies.created(event, outcome.prefix + str(place.first), received_at)
 
     async def _take_batch(
-        self, stream: Stream, batch: intake.Batch, token: Token, device: str | None
+        self,
+        stream: Stream,
+        batch: intake.Batch,
+        token: Token,
+        device: str | None,
+        keyed: pieces.Keyed | None,
     ) -> Reply:
         most = self._settings.gateway_max_event_bytes
         failed: list[Failed] = []
@@ -230,36 +326,92 @@ class Ingest:
             if failed:
                 good = [index for index, verdict in enumerate(verdicts) if isinstance(verdict, Event)]
                 lines = [lines[index] for index in good]
-        groups = self._group(stream, values, token.fleet, device)
+        groups = self._group(stream, values, lines, token.fleet, device, keyed)
         if batch.breaks:
             lines = [bytes(line).replace(b"\n", b" ").replace(b"\r", b" ") for line in lines]
-        prefix = envelope_prefix(token.fleet, self._clock(), device)
-        places = self._writer.put_all(
-            stream,
-            {where: [lines[index] for index in indexes] for where, indexes in groups.items()},
-            prefix,
-        )
-        if places is None:
+        received_at = self._clock()
+        if keyed is not None:
+            keyed.request.received_at = received_at = keyed.request.received_at or received_at
+        prefix = envelope_prefix(token.fleet, received_at, device)
+        if keyed is None:
+            placed = await self._place_batch(stream, groups, lines, prefix)
+        else:
+            placed = await self._place_pieces(stream, groups, lines, prefix, good, keyed)
+        if placed is None:
             return replies.of_problem(unavailable("queue_full"))
-        ids: list[str | None] = [None] * len(values)
-        lost: dict[int, Lost] = {}
-        for where, indexes in groups.items():
-            await _fill(ids, lost, indexes, places[where])
-        self.tally.events[stream] += len(ids) - len(lost)
+        ids, lost, new = placed
+        self.tally.events[stream] += new - len(lost)
         if lost:
             if len(lost) == len(ids):
                 worst = max(lost.values(), key=lambda item: item.sent)
                 return replies.of_problem(_lost(worst))
             failed.extend(_lost_event(good[index] if good else index, item) for index, item in lost.items())
             failed.sort(key=lambda item: item.index)
-        if not failed:
-            return replies.batch_created(ids)  # type: ignore[arg-type]
         if good:
             all_ids: list[str | None] = [None] * len(batch.lines)
             for index, id in zip(good, ids, strict=True):
                 all_ids[index] = id
             ids = all_ids
-        return replies.batch_mixed(ids, failed)
+        reply = replies.batch_mixed(ids, failed) if failed else replies.batch_created(ids)  # type: ignore[arg-type]
+        return reply if new else self._replayed(stream, reply)
+
+    async def _place_batch(
+        self, stream: Stream, groups: Mapping[int, list[int]], lines: Sequence[Text], prefix: bytes
+    ) -> _Placed | None:
+        """Put a batch into frames and wait for them; None where the queue is full."""
+        places = self._writer.put_all(
+            stream,
+            {where: [lines[index] for index in indexes] for where, indexes in groups.items()},
+            prefix,
+        )
+        if places is None:
+            return None
+        placed = _Placed([None] * len(lines), {}, len(lines))
+        for where, indexes in groups.items():
+            await _fill(placed.ids, placed.lost, indexes, places[where])
+        return placed
+
+    async def _place_pieces(
+        self,
+        stream: Stream,
+        groups: Mapping[int, list[int]],
+        lines: Sequence[Text],
+        prefix: bytes,
+        good: Sequence[int],
+        keyed: pieces.Keyed,
+    ) -> _Placed | None:
+        """The same under a key: what is known to be in the log is not put there again."""
+        landed = keyed.request.landed
+        cut = pieces.cut(groups, lines)
+        new = [piece for piece in cut if piece[:2] not in landed]
+        puts = [
+            (
+                piece.partition,
+                keyed.name(piece.number, [good[index] for index in piece.indexes] if good else piece.indexes),
+                [lines[index] for index in piece.indexes],
+            )
+            for piece in new
+        ]
+        places = self._writer.put_pieces(stream, puts, prefix) if puts else []
+        if places is None:
+            return None
+        placed = _Placed([None] * len(lines), {}, sum(len(piece.indexes) for piece in new))
+        for piece, place in zip(new, places, strict=True):
+            outcome = await place.frame.outcome
+            if isinstance(outcome, Ack):
+                landed[piece[:2]] = Landed(outcome.prefix, place.first)
+            else:
+                keyed.request.uncertain |= outcome.sent
+                placed.lost.update(dict.fromkeys(piece.indexes, outcome))
+        for piece in cut:
+            if (found := landed.get(piece[:2])) is not None:
+                for line, index in enumerate(piece.indexes, found.first):
+                    placed.ids[index] = f"{found.prefix}{line}"
+        return placed
+
+    def _replayed(self, stream: Stream, reply: Reply) -> Reply:
+        self.tally.replayed[stream] += 1
+        return reply._replace(headers=(*reply.headers, REPLAYED))
 
     async def _judge(self, stream: Stream, lines: Sequence[Text], most: int) -> list[Event | Fault]:
         """The precise verdicts take their time, so others get their turn in between."""
@@ -271,16 +423,33 @@ class Ingest:
         return verdicts
 
     def _group(
-        self, stream: Stream, values: list[Any], fleet: str, device: str | None
+        self,
+        stream: Stream,
+        values: list[Any],
+        lines: Sequence[Text],
+        fleet: str,
+        device: str | None,
+        keyed: pieces.Keyed | None,
     ) -> dict[int, list[int]]:
-        groups = partition.group(
-            stream, values, device, partition.seed(fleet), self._broker.partitions[stream]
-        )
+        partitions = self._broker.partitions[stream]
+        groups = partition.group(stream, values, device, partition.seed(fleet), partitions)
         anywhere = groups.pop(None, None)
         placed: dict[int, list[int]] = groups  # type: ignore[assignment]
         if anywhere is not None:
-            placed.setdefault(self._writer.any_partition(stream), []).extend(anywhere)
+            any_partition = self._anywhere(stream, keyed)
+            for index in anywhere:
+                own = keys.event_id(bytes(lines[index]))
+                where = (
+                    any_partition if own is None else partition.of_key(keys.event_key(fleet, own), partitions)
+                )
+                placed.setdefault(where, []).append(index)
         return placed
+
+    def _anywhere(self, stream: Stream, keyed: pieces.Keyed | None) -> int:
+        """The partition of what names no device: a retry's is the same."""
+        if keyed is None:
+            return self._writer.any_partition(stream)
+        return partition.of_key(keyed.key, self._broker.partitions[stream])
 
 
 async def _fill(
@@ -309,6 +478,17 @@ def _lost(lost: Lost) -> Problem:
     if lost.sent:
         return unavailable("outcome_unknown", f"{lost.reason}: the events may or may not be in")
     return unavailable("broker_away", f"{lost.reason}: nothing was accepted")
+
+
+def _reused(name: str, key: str) -> Problem:
+    return Problem(
+        422,
+        Code.KEY_REUSED,
+        f"this {name} came with another content before",
+        name,
+        key[:80],
+        "the same content, or a new key",
+    )
 
 
 def _unsupported(content_type: bytes) -> Problem:

@@ -33,6 +33,11 @@ def partition_of(stream: Stream, value: Any, header: str | None, start: int, par
     return None if key is None else crc32(key.encode("utf-8"), start) % partitions
 
 
+def of_key(key: bytes, partitions: int) -> int:
+    """The partition of what names no device and came under a key (`contracts.keys`): a retry's too."""
+    return crc32(key) % partitions
+
+
 @lru_cache(maxsize=65_536)  # a fleet's clients come again and again
 def _client_partition(mac: str, start: int, partitions: int) -> int:
     return crc32(parse_mac(mac).encode("ascii"), start) % partitions

@@ -37,6 +37,10 @@ MEANINGS: dict[str, Meaning] = {
     Code.MISSING_FLEET: Meaning("No fleet", "The token names no fleet."),
     Code.UNKNOWN_FLEET: Meaning("Unknown fleet", "The fleet is not in the tokens file."),
     Code.TOO_LARGE: Meaning("Too large", "Send fewer events at once, or smaller ones."),
+    Code.KEY_REUSED: Meaning(
+        "Key used before",
+        "A new request takes a new Idempotency-Key; a retry repeats the body byte for byte.",
+    ),
     "invalid_events": Meaning("No valid event", "`errors` says what is wrong with each event."),
     "empty_batch": Meaning("Empty batch", "A batch holds at least one event."),
     "bad_encoding": Meaning("Broken compression", "The body is not what Content-Encoding says."),
@@ -53,7 +57,7 @@ MEANINGS: dict[str, Meaning] = {
     "outcome_unknown": Meaning(
         "Outcome unknown",
         "The broker's ack did not come in time: the events may or may not be in. "
-        "Sending again may store them twice.",
+        "Sending again under the same Idempotency-Key stores them once; without a key perhaps twice.",
     ),
     "internal": Meaning("Internal error", "The log of the gateway says more."),
 }
