@@ -16,7 +16,14 @@ PYTHON ?= $(shell for candidate in python3.11 python3 python3.12 python3.13; do 
 # What is handed on: `make run ARGS="--simulate 1000"`, `make test ARGS="-k gateway"`.
 ARGS ?=
 
-.PHONY: help venv run test bench lint format lock docs clean
+# For `make chaos`.
+KILLS ?= 60
+SEED ?=
+BROKER ?= kafka
+SABOTAGE ?=
+EVERY ?= 2
+
+.PHONY: help venv run test chaos bench lint format lock docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -52,6 +59,10 @@ run: $(STAMP) ## Start all of Tidegate on this machine, with a simulated fleet
 
 test: $(STAMP) ## Run the tests, on a real broker and the real ClickHouse engine
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(STAMP) ## Kill, freeze, cut and fill under load, then balance: KILLS=60 SEED=7 BROKER=embedded SABOTAGE=fence
+	PYTHONPATH=tests $(BIN)/python -m chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) --broker $(BROKER) \
+		--sabotage "$(SABOTAGE)" --every $(EVERY) $(ARGS)
 
 bench: $(STAMP) ## Measure beside what one would use instead, and print a table
 	$(BIN)/python -m benchmarks $(ARGS)

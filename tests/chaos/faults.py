@@ -1,0 +1,201 @@
+"""What each kind of fault does to the world."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from chaos.parts import Part, Role
+from chaos.proxy import Trouble
+from chaos.schedule import Fault
+from chaos.world import World
+
+THERE_SECONDS = 30.0  # for the part to be there
+MOMENT_SECONDS = 20.0  # for a moment to be reached
+DELAY_SECONDS = 0.3
+SECOND_SECONDS = 15.0  # that a second sink by mistake runs at most
+
+# Stops the worker at a moment of its own, as the sink's setting does it there: after the n-th frame went to
+# the producer; and when what it produced is there, before the commit.
+SENT = """
+import os, signal
+from tidegate.processing.emitter import Emitter
+send, left = Emitter.send, [{count}]
+def stopping(self, *arguments, **named):
+    send(self, *arguments, **named)
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGSTOP)
+Emitter.send = stopping
+"""
+PRODUCED = SENT.replace("Emitter.send", "Emitter.send_partials")
+
+
+class Faults:
+    """Brings faults about; several at once from threads, but one at a time on a part."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+        self.ending = threading.Event()  # do not wait for anything any more
+
+    def bring(self, fault: Fault) -> str:
+        """Do it; what came of it, in words."""
+        action: dict[str, Callable[[Fault], str]] = {
+            "kill": self._kill,
+            "freeze": self._freeze,
+            "term": self._term,
+            "moment": self._moment,
+            "link": self._link,
+            "disk": self._disk,
+            "scale": self._scale,
+            "second": self._second,
+            "roll": self._roll,
+        }
+        return action[fault.kind](fault)
+
+    # --- signals
+
+    def _kill(self, fault: Fault) -> str:
+        with self._part(fault) as part:
+            part.child.kill()
+            return f"{part.name} killed"
+
+    def _term(self, fault: Fault) -> str:
+        with self._part(fault) as part:
+            begun = time.monotonic()
+            status = part.child.stop(30.0)
+            return f"{part.name} ended with {status} in {time.monotonic() - begun:.1f} s"
+
+    def _freeze(self, fault: Fault) -> str:
+        with self._part(fault) as part:
+            part.signal(signal.SIGSTOP)
+            self._wait(fault.seconds)
+            part.signal(signal.SIGCONT)
+            return f"{part.name} stood still"
+
+    def _moment(self, fault: Fault) -> str:
+        """Start it anew so that it stops itself at the moment; then kill it there, or let it be a zombie."""
+        moment, _, then = fault.how.partition(", ")
+        with self._part(fault) as part:
+            assert isinstance(part, Role)
+            count = fault.draw % 4 + 1
+            if part.role == "sink":
+                part.once = {"test_pause_at": f"{moment}:{count}"}
+            else:
+                part.once_prelude = (SENT if moment == "sent" else PRODUCED).format(
+                    count=count * 5 if moment == "sent" else count
+                )
+            starts = part.starts
+            part.child.kill()
+            reached = self._until(lambda: part.starts > starts and part.stopped, MOMENT_SECONDS)
+            if reached and then == "freeze":
+                self._wait(fault.seconds)
+                part.signal(signal.SIGCONT)
+            else:
+                part.child.kill()
+            return (
+                f"{part.name} {then} at {moment} {count}"
+                if reached
+                else f"{part.name} killed before {moment}"
+            )
+
+    # --- connections and disk
+
+    def _link(self, fault: Fault) -> str:
+        with self._only(fault.target):
+            link = self._world.links[fault.target]
+            link.begin(Trouble(fault.how), DELAY_SECONDS)
+            self._wait(fault.seconds)
+            link.end()
+        return fault.how
+
+    def _disk(self, fault: Fault) -> str:
+        part = self._world.part("clickhouse")
+        assert part is not None
+        with self._only("disk"):
+            how = self._world.disk.fill(part.child.pid)
+            self._wait(fault.seconds)
+            self._world.disk.free()
+        return how
+
+    # --- how many, and which
+
+    def _scale(self, fault: Fault) -> str:
+        """Down to one of each, up to three, back to two."""
+        world = self._world
+        with self._only("scale"):
+            for role in ("worker", "sink"):
+                for part in world.roles(role)[1:]:
+                    world.remove(part)
+            self._wait(fault.seconds)
+            more = [world.add(role) for role in ("worker", "sink") for _ in range(2)]
+            self._wait(fault.seconds + world.session_seconds)
+            for part in (more[1], more[3]):
+                world.remove(part)
+        return "workers and sinks 1, 3, 2"
+
+    def _second(self, fault: Fault) -> str:
+        """Another group on the same partitions: somebody set `sink_group` wrong."""
+        world = self._world
+        with self._only("scale"):
+            part = world.add("sink", sink_group="by-mistake")
+            part.expected = 1
+            self._until(lambda: bool(part.ends), SECOND_SECONDS)
+            world.remove(part)
+        return f"ended with {part.ends}" if part.ends else "it went on beside the other"
+
+    def _roll(self, fault: Fault) -> str:
+        """One worker after the other gets a new version."""
+        world = self._world
+        with self._only("scale"):
+            world.version += 1
+            for part in world.roles("worker"):
+                part.settings["transform_version"] = world.version
+                part.child.stop(30.0)
+                self._until(part.ready, MOMENT_SECONDS)
+        return f"transform_version {world.version}"
+
+    # --- one at a time
+
+    @contextmanager
+    def _only(self, what: str) -> Iterator[None]:
+        with self._guard:
+            lock = self._locks.setdefault(what, threading.Lock())
+        with lock:
+            yield
+
+    @contextmanager
+    def _part(self, fault: Fault) -> Iterator[Part]:
+        """The part that is meant, running."""
+        while True:
+            part = self._meant(fault)
+            with self._only(part.name):
+                if self._there(part):
+                    yield part
+                    return
+
+    def _meant(self, fault: Fault) -> Part:
+        of_role: list[Part] = [part for part in self._world.roles(fault.target) if part.wanted]
+        return self._world.part(fault.target) or of_role[fault.draw % len(of_role)]
+
+    def _there(self, part: Part) -> bool:
+        """Whether it runs; False when it was taken away meanwhile."""
+        there = self._until(lambda: part.child.running or not part.wanted, THERE_SECONDS)
+        if part.wanted and not there:
+            raise TimeoutError(f"{part.name} is not started again")
+        return part.wanted
+
+    def _wait(self, seconds: float) -> None:
+        self.ending.wait(seconds)
+
+    def _until(self, what: Callable[[], bool], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not what():
+            if time.monotonic() > deadline or self.ending.wait(0.05):
+                return False
+        return True

@@ -1,0 +1,201 @@
+"""A fleet of its own process: sends over HTTP and straight into Kafka, and keeps books of it.
+
+It knows the gateway's address, the broker's, and a token; nothing of what is behind them. A request that
+is not answered is sent again: with its `Idempotency-Key` if `--keys`, else as a new one, and then the old
+one may have come through or not. SIGTERM ends it behind the answers that are under way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import itertools
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+from zlib import crc32
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from chaos.books import SPACING, Acked, Sent, Writer
+from chaos.events import DAY, Made, make
+from tidegate.contracts.topics import STREAMS, Stream, raw
+
+PATHS: dict[Stream, str] = {
+    "connection_logs": "/api/v1/device_app_connection_log/",
+    "client_events": "/api/v1/client_events/",
+    "device_logs": "/api/v1/inventory_device_log/",
+}
+HTTP_THREADS = 3
+HTTP_BATCH, KAFKA_BATCH = 60, 150  # most events
+ANSWER_SECONDS = 20.0
+RETRY_SECONDS = 0.5  # before a request is sent again
+BAD = 0.01  # share of events that must be refused
+
+
+class Fleet:
+    """What the threads share: numbers, books, and whether to stop."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.books = Writer(options.books)
+        self.numbers = itertools.count(1)
+        self.stopped = threading.Event()
+
+    def paced(self, events_per_second: float, random: Random, most: int) -> Iterator[int]:
+        """Sizes of batches, each when its time has come. What is late is not made up for."""
+        due = time.monotonic()
+        while not self.stopped.is_set():
+            size = random.randint(1, most)
+            due = max(due + size / events_per_second, time.monotonic() - 1.0)
+            self.stopped.wait(max(0.0, due - time.monotonic()))
+            yield size
+
+
+class Batch:
+    """Events of one stream; entered into the books by `enter`."""
+
+    def __init__(self, fleet: Fleet, way: str, size: int, random: Random) -> None:
+        self.number = next(fleet.numbers)
+        self.stream: Stream = random.choice(STREAMS)
+        self.at = time.time_ns() // 1000
+        self.bad = [index for index in range(size) if random.random() < BAD]
+        self.events: list[Made] = [
+            make(self.stream, self.number * SPACING + index, self.at, random, bad=index in self.bad)
+            for index in range(size)
+        ]
+        self._books, self._way = fleet.books, way
+
+    def enter(self, lines: list[bytes], received: list[int]) -> None:
+        """A bad event is known again by its line, any other by the text of its row."""
+        sums = [
+            crc32(lines[index] if index in self.bad else event.text.encode())
+            for index, event in enumerate(self.events)
+        ]
+        self._books.put(Sent(self.number, self.at, self._way, self.stream, sums, self.bad, received))
+
+
+# --- over HTTP
+
+
+def over_http(fleet: Fleet, seed: int) -> None:
+    random = Random(seed)
+    host, port = fleet.options.gateway.split(":")
+    connection: http.client.HTTPConnection | None = None
+    for size in fleet.paced(fleet.options.rate * 0.6 / HTTP_THREADS, random, HTTP_BATCH):
+        batch = Batch(fleet, "http", size, random)
+        lines = [event.body for event in batch.events]
+        batch.enter(lines, [])
+        while True:
+            try:
+                if connection is None:
+                    connection = http.client.HTTPConnection(host, int(port), timeout=ANSWER_SECONDS)
+                status, answer = _post(fleet, connection, batch, b"\n".join(lines))
+            except (OSError, http.client.HTTPException):
+                if connection is not None:
+                    connection.close()
+                connection, status, answer = None, 0, None
+            if status in (201, 207, 422):
+                if answer is not None and "ids" in answer:
+                    fleet.books.put(Acked(batch.number, time.time_ns() // 1000, ids=answer["ids"]))
+                elif status == 422:  # none of them is good
+                    fleet.books.put(Acked(batch.number, time.time_ns() // 1000, ids=[None] * size))
+                break
+            if status and status < 500 and status not in (408, 429):
+                sys.exit(f"the gateway answered {status}: {answer}")
+            fleet.stopped.wait(RETRY_SECONDS)
+            if not fleet.options.keys or fleet.stopped.is_set():
+                break
+
+
+def _post(fleet: Fleet, connection: http.client.HTTPConnection, batch: Batch, body: bytes) -> tuple[int, Any]:
+    headers = {
+        "Authorization": f"Bearer {fleet.options.token}",
+        "Content-Type": "application/x-ndjson",
+        "X-Device-Id": f"device-{batch.number % 50}",
+    }
+    if fleet.options.keys:
+        headers["Idempotency-Key"] = f"chaos-{batch.number}"
+    connection.request("POST", PATHS[batch.stream], body, headers)
+    answer = connection.getresponse()
+    text = answer.read()
+    try:
+        return answer.status, json.loads(text)
+    except ValueError:
+        return answer.status, None
+
+
+# --- straight into Kafka
+
+
+def into_kafka(fleet: Fleet, seed: int) -> None:
+    random = Random(seed)
+    producer = _producer(fleet.options)
+    for size in fleet.paced(fleet.options.rate * 0.4, random, KAFKA_BATCH):
+        batch = Batch(fleet, "kafka", size, random)
+        # Most came just now; a frame may hold lines of the day before, from a producer that was cut off.
+        old = random.random() < 0.2
+        received = [batch.at - (DAY if old and random.random() < 0.5 else 0) for _ in batch.events]
+        lines = [
+            b'{"fleet":"demo","received_at":%d,"event":%b}' % (at, event.body)
+            for at, event in zip(received, batch.events, strict=True)
+        ]
+        batch.enter(lines, received)
+
+        def delivered(error: KafkaError | None, message: Message, batch: Batch = batch) -> None:
+            if error is None:
+                at, partition, offset = time.time_ns() // 1000, message.partition(), message.offset()
+                assert partition is not None and offset is not None
+                fleet.books.put(Acked(batch.number, at, partition=partition, offset=offset))
+
+        try:
+            partition = random.randrange(fleet.options.partitions)
+            producer.produce(raw(batch.stream), b"\n".join(lines), partition=partition, on_delivery=delivered)
+        except (BufferError, KafkaException):
+            # Full, or dead for good after an error: begin again; what it held may be there or not.
+            producer.flush(5)
+            producer = _producer(fleet.options)
+        producer.poll(0)
+    producer.flush(30)
+
+
+def _producer(options: argparse.Namespace) -> Producer:
+    own: dict[str, Any] = (
+        {"enable.idempotence": True, "message.timeout.ms": 60_000}
+        if options.idempotent
+        # A broker without idempotence may take twice what is sent twice.
+        else {"message.send.max.retries": 0, "message.timeout.ms": 20_000}
+    )
+    return Producer({"bootstrap.servers": options.bootstrap, "acks": "all", "log_level": 0, **own})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gateway", required=True, help="host:port")
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--token", required=True)
+    parser.add_argument("--books", type=Path, required=True)
+    parser.add_argument("--rate", type=float, required=True, help="events per second")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--partitions", type=int, required=True)
+    parser.add_argument("--idempotent", action="store_true", help="the broker has an idempotent producer")
+    parser.add_argument("--keys", action="store_true", help="retry under an Idempotency-Key")
+    fleet = Fleet(parser.parse_args())
+    signal.signal(signal.SIGTERM, lambda *_: fleet.stopped.set())
+    seed = fleet.options.seed * 100
+    threads = [threading.Thread(target=over_http, args=(fleet, seed + 1 + n)) for n in range(HTTP_THREADS)]
+    threads.append(threading.Thread(target=into_kafka, args=(fleet, seed)))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

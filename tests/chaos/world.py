@@ -1,0 +1,282 @@
+"""All of Tidegate as processes, each connection through a link of its own, kept running by a keeper."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from chaos.disk import Disk
+from chaos.parts import KafkaWithDoors, Part, Role, await_, run_tidegate
+from chaos.proxy import Link, Proxies
+from chaos.sabotage import NOTHING, Sabotage
+from ports import free_port
+from tidegate import settings
+from tidegate.local.broker import EmbeddedBroker
+from tidegate.local.child import Child
+from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.tokens import Role as TokenRole
+from tidegate.tokens import TokenFile
+
+PARTITIONS = 3
+START_SECONDS = 120.0
+DATABASE = "tidegate"
+TESTS = Path(__file__).resolve().parent.parent
+
+
+class World:
+    """Started by `start`, and healthy again after `heal`. `folder` gets all data, logs and books."""
+
+    def __init__(self, folder: Path, broker: str, *, seed: int, rate: float, sabotage: Sabotage = NOTHING):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.on_kafka = broker == "kafka"
+        self.session_seconds = 3.0 if self.on_kafka else 6.0
+        self.sabotage = sabotage
+        self.books = folder / "books.jsonl"
+        self.version = 1  # of the transforms
+        self.parts: list[Part] = []
+        self._seed, self._rate = seed, rate
+        self._proxies = Proxies()
+        self._named = 0
+        self._gone: list[Role] = []
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self.trouble: list[str] = []  # what went wrong outside of the books
+        self.links: dict[str, Link] = {}
+        self._producer: Child | None = None
+        self.disk = Disk(folder / "clickhouse")
+
+    # --- life
+
+    def start(self) -> None:
+        """Everything up and ready, and the load on."""
+        self._engine_and_broker()
+        self.direct: dict[str, Any] = {
+            "kafka_bootstrap": self.broker.bootstrap,
+            "kafka_partitions": PARTITIONS,
+            "clickhouse_url": self.clickhouse.url,
+            "data_dir": self.folder / "data",
+        }
+        run_tidegate(["topics"], self.direct)
+        run_tidegate(["migrate"], self.direct, self.sabotage.prelude("migrate"))
+        token = TokenFile(self.folder / "data" / "tokens.json").create(
+            "chaos", fleet="demo", role=TokenRole.INGEST
+        )
+        self.gateway = self._add("gateway")
+        self.links["producer-gateway"] = self._proxies.link("producer-gateway", self.gateway.listen)
+        for role in ("worker", "worker", "sink", "sink"):
+            self._add(role)
+        self._keeper.start()
+        await_(
+            lambda: all(role.ready() for role in self.roles()),
+            START_SECONDS,
+            lambda: "not ready: " + self.says(),
+        )
+        self._produce(token)
+
+    def _engine_and_broker(self) -> None:
+        """Started by this thread, which must live as long as they; started again by the keeper's."""
+        self.disk.mount()
+        started: list[tuple[str, Any]] = []
+        self.clickhouse = ClickHouseServer(
+            f"127.0.0.1:{free_port()}", self.disk.path / "store", self.folder / "clickhouse.log"
+        )
+        started.append(("clickhouse", self.clickhouse))
+        roles = ("producer", "gateway", "worker", "sink")
+        if self.on_kafka:
+            kafka = KafkaWithDoors(
+                self.folder, settings.load().kafka_jars, [f"{role}-kafka" for role in roles]
+            )
+            for name, door in kafka.doors.items():
+                self.links[name] = self._proxies.link(name, door)
+                kafka.advertised[name] = self.links[name].address
+            self.broker: Any = kafka
+            started.append(("kafka", kafka))
+        else:
+            self.broker = EmbeddedBroker(f"127.0.0.1:{free_port()}", self.folder / "broker.log")
+        self.links["sink-clickhouse"] = self._proxies.link(
+            "sink-clickhouse", self.clickhouse.url.removeprefix("http://")
+        )
+        self.clickhouse.start()
+        self.broker.start()
+        for name, server in started:
+            self.parts.append(Part(name, server.child))
+
+    def _keep(self) -> None:
+        while not self._stop.wait(0.05):
+            for part in list(self.parts):
+                try:
+                    part.keep()
+                except OSError as error:
+                    self.trouble.append(f"{part.name} cannot be started: {error}")
+
+    def stop(self, *, keep: bool) -> None:
+        """End everything. Logs stay; what ClickHouse held stays if `keep`."""
+        self._stop.set()
+        if self._keeper.ident is not None:
+            self._keeper.join(30)
+        if self._producer is not None:
+            self._producer.kill()
+            self._producer.wait(10)
+        for part in reversed(self.parts):
+            part.end()
+        self.broker.child.kill()
+        self.broker.stop()
+        self._proxies.stop()
+        self.disk.unmount(self.folder / "clickhouse-kept" if keep else None)
+
+    # --- roles
+
+    def roles(self, role: str | None = None) -> list[Role]:
+        return [part for part in self.parts if isinstance(part, Role) and role in (None, part.role)]
+
+    def part(self, name: str) -> Part | None:
+        return next((part for part in self.parts if part.name == name), None)
+
+    def add(self, role: str, **changed: Any) -> Role:
+        """One more of a role."""
+        with self._lock:
+            return self._add(role, **changed)
+
+    def _add(self, role: str, **changed: Any) -> Role:
+        name = f"{role}-{sum(part.name.startswith(role) for part in self.parts) + self._named}"
+        kafka = self.links.get(f"{role}-kafka")
+        values = {
+            **self.direct,
+            "kafka_bootstrap": kafka.address if kafka else self.broker.bootstrap,
+            "clickhouse_url": f"http://{self.links['sink-clickhouse'].address}",
+            "kafka_session_timeout_ms": int(self.session_seconds * 1000),
+            "transform_version": self.version,
+            **changed,
+        }
+        part = Role(name, role, self.folder, values, self.sabotage.prelude(role))
+        self.parts.append(part)
+        return part
+
+    def remove(self, part: Role, grace_seconds: float = 20.0) -> None:
+        """Stop one for good, cleanly."""
+        part.wanted = False
+        part.signal(signal.SIGCONT)
+        part.child.stop(grace_seconds)
+        with self._lock:
+            self._named += 1  # a name is not used twice
+            self.parts.remove(part)
+            if part.role == "sink":
+                self._gone.append(part)
+
+    def heal(self) -> None:
+        """Undo what faults may have left."""
+        for link in self.links.values():
+            link.end()
+        self.disk.free()
+        for part in self.parts:
+            part.signal(signal.SIGCONT)
+
+    def says(self) -> str:
+        """What each role says of itself."""
+        return "; ".join(f"{role.name}: {role.get('/readyz')}" for role in self.roles())
+
+    # --- load
+
+    def _produce(self, token: str) -> None:
+        bootstrap = self.links.get("producer-kafka")
+        command = [sys.executable, "-m", "chaos.producer"]
+        command += ["--gateway", self.links["producer-gateway"].address, "--token", token]
+        command += ["--bootstrap", bootstrap.address if bootstrap else self.broker.bootstrap]
+        command += ["--books", str(self.books), "--rate", str(self._rate), "--seed", str(self._seed)]
+        command += ["--partitions", str(PARTITIONS), *(["--idempotent"] if self.on_kafka else [])]
+        environment = os.environ | {"PYTHONPATH": str(TESTS)}
+        self._producer = Child("producer", command, self.folder / "producer.log", environment=environment)
+        self._producer.start()
+
+    def pause_load(self) -> None:
+        assert self._producer is not None
+        self._producer.signal(signal.SIGSTOP)
+
+    def resume_load(self) -> None:
+        assert self._producer is not None
+        self._producer.signal(signal.SIGCONT)
+
+    def stop_load(self) -> None:
+        """Let the producer end what is under way."""
+        assert self._producer is not None
+        status = self._producer.stop(90)
+        if status != 0:
+            self.trouble.append(f"the producer ended with {status}: {self._producer.tail()}")
+
+    def ill(self) -> list[str]:
+        """What nobody did to the parts: a sink that gave up by itself, a producer that failed."""
+        found, self.trouble = self.trouble, []
+        for part in [*self.roles("sink"), *self._gone]:
+            given_up = [status for status in part.ends if status > 0 and status != part.expected]
+            if given_up:
+                found.append(f"{part.name} ended by itself with {given_up}, see {part.child.log_path}")
+        return found
+
+    # --- what is in it
+
+    @property
+    def epoch(self) -> str:
+        return str(self.rows("SELECT max(epoch) FROM tidegate.sink_batches")[0][0])
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        table = self.table(query)
+        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+    def table(self, query: str) -> pa.Table:
+        """The answer of ClickHouse, asked past all links."""
+        asked = urllib.parse.urlencode({"default_format": "ArrowStream", "database": DATABASE})
+        request = urllib.request.Request(f"{self.clickhouse.url}/?{asked}", data=query.encode())
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                body = answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RuntimeError(f"{error.read().decode()[:500]}: {query}") from error
+        return pa.ipc.open_stream(body).read_all()
+
+    def verify(self) -> tuple[int, dict[str, Any]]:
+        """Exit status and report of `tidegate verify`."""
+        environment = os.environ | {f"TIDEGATE_{key.upper()}": str(v) for key, v in self.direct.items()}
+        done = subprocess.run(
+            [sys.executable, "-m", "tidegate", "verify", "--json"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+        try:
+            return done.returncode, json.loads(done.stdout)
+        except ValueError:
+            return done.returncode, {"findings": [{"what": done.stderr[-2000:]}], "in_flight": []}
+
+    def drained(self, seconds: float, tell: Callable[[str], None]) -> bool:
+        """Wait until nothing is in flight any more; False when it stopped moving towards that."""
+        deadline, lowest = time.monotonic() + seconds, None
+        while time.monotonic() < deadline:
+            try:
+                _, report = self.verify()
+            except subprocess.TimeoutExpired:
+                continue
+            flying = report["in_flight"]
+            left = sum(item["frames"] for item in flying)
+            if flying and left == 0:
+                return True
+            if flying and (lowest is None or left < lowest):
+                lowest, deadline = left, time.monotonic() + seconds
+            time.sleep(0.5)
+        tell(f"{lowest} frames stay in flight; {self.says()}")
+        return False
