@@ -24,12 +24,15 @@ class OutOfRange(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One text format. `normal` names the type of the normal value: text, µs or degrees."""
+    """One text format. `pattern` and `limit` say in JSON Schema what `parse` takes: of a text, and, where the
+    field may be a number, its largest absolute value."""
 
     name: str
     allowed: str
     parse: Callable[[Any], Any]
     example: str = ""
+    pattern: str = ""
+    limit: float | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._keep, handler(source))
@@ -37,8 +40,12 @@ class Format:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        examples = {"examples": [self.example]} if self.example else {}
-        return handler(schema) | examples | {"description": self.allowed}
+        said: dict[str, Any] = {"examples": [self.example]} if self.example else {}
+        if self.pattern:
+            said["pattern"] = self.pattern
+        if self.limit is not None:
+            said |= {"minimum": -self.limit, "maximum": self.limit}
+        return handler(schema) | said | {"description": self.allowed}
 
     def _keep(self, value: Any) -> Any:
         try:
@@ -131,13 +138,46 @@ def parse_mccmnc(text: str) -> str:
     return text
 
 
-MAC = Format("mac", "a MAC address: six hex pairs, e.g. 00:1a:2b:3c:4d:5e", parse_mac, "00:1a:2b:3c:4d:5e")
+# What the parsers take, in the regular expressions that JSON Schema and every engine share: no lookahead, no
+# back reference, digits in full since \d may mean those of other scripts too.
+_HEX = "[0-9A-Fa-f]"
+MAC_PATTERN = (
+    f"^({_HEX}{{2}}(:{_HEX}{{2}}){{5}}|{_HEX}{{2}}(-{_HEX}{{2}}){{5}}"
+    f"|{_HEX}{{4}}([.]{_HEX}{{4}}){{2}}|{_HEX}{{12}})$"
+)
+_LEAP_DAY = "((19|2[0-2])(0[48]|[2468][048]|[13579][26])|2000)-02-29"
+_DAY = (
+    "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+)
+_CLOCK = "[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?"
+# With an offset the first and last moments could fall out of the range: the years at the ends are left out.
+_INNER_YEAR = "(19(0[1-9]|[1-9][0-9])|2[01][0-9]{2}|22([0-8][0-9]|9[0-8]))"
+TIME_PATTERN = (
+    f"^(((19|2[0-2])[0-9]{{2}}-{_DAY}|{_LEAP_DAY})({_CLOCK}Z?)?"
+    f"|({_INNER_YEAR}-{_DAY}|{_LEAP_DAY}){_CLOCK}[+-]([01][0-9]|2[0-3]):?[0-5][0-9])$"
+)
+LATITUDE_PATTERN = "^[+-]?((0?[0-8]?[0-9])([.][0-9]{1,20})?|0?90([.]0{1,20})?)$"
+LONGITUDE_PATTERN = "^[+-]?((0?[0-9]?[0-9]|1[0-7][0-9])([.][0-9]{1,20})?|180([.]0{1,20})?)$"
+MCCMNC_PATTERN = "^(001|[2-9][0-9]{2})[0-9]{2,3}$"
+
+MAC = Format(
+    "mac",
+    "a MAC address: six hex pairs, e.g. 00:1a:2b:3c:4d:5e",
+    parse_mac,
+    "00:1a:2b:3c:4d:5e",
+    MAC_PATTERN,
+)
 TIME = Format(
     "time",
     "an ISO 8601 date and time between 1900 and 2299, e.g. 2024-01-15T14:30:25Z",
     parse_time,
     "2024-01-15T14:30:25Z",
+    TIME_PATTERN,
 )
-LATITUDE = Format("latitude", "decimal degrees from -90 to 90", _degrees(90.0), "40.7128")
-LONGITUDE = Format("longitude", "decimal degrees from -180 to 180", _degrees(180.0), "-74.0060")
-MCCMNC = Format("mccmnc", "MCC and MNC as 5 or 6 digits, e.g. 31026", parse_mccmnc, "31026")
+LATITUDE = Format(
+    "latitude", "decimal degrees from -90 to 90", _degrees(90.0), "40.7128", LATITUDE_PATTERN, 90.0
+)
+LONGITUDE = Format(
+    "longitude", "decimal degrees from -180 to 180", _degrees(180.0), "-74.0060", LONGITUDE_PATTERN, 180.0
+)
+MCCMNC = Format("mccmnc", "MCC and MNC as 5 or 6 digits, e.g. 31026", parse_mccmnc, "31026", MCCMNC_PATTERN)

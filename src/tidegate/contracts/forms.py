@@ -254,6 +254,7 @@ def classify(stream: Stream, found: Mapping[str, Any]) -> Form | Fault:
 
 
 def _judge(form: Form, found: dict[str, Any], line: bytes) -> Event | Fault:
+    found = models.whole(form.model, found)
     try:
         form.model.model_validate(found)
     except ValidationError as error:

@@ -11,10 +11,12 @@ with the prefix that their annotation names.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Le, MinLen
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tidegate.contracts.formats import LATITUDE, LONGITUDE, MAC, MCCMNC, MICROS_LIMIT, TIME
 
@@ -45,9 +47,51 @@ Protocol = Literal["UNKNOWN", "A", "B", "BG", "G", "N", "AN", "GN", "BGN", "AC",
 
 
 class Model(BaseModel):
-    """Strict: a string is no number and a number no boolean. null in an optional field is missing."""
+    """Strict: a string is no number and a number no boolean. null in an optional field is missing.
+    4.0 is the whole number 4, as it is to JSON Schema."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, validate_by_name=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, found: Any) -> Any:
+        return whole(cls, found)
+
+
+def whole(model: type[BaseModel], found: Any) -> Any:
+    """A JSON object with 4.0 as 4 where a field of the model, or of a model inside it, takes whole numbers
+    and no others; anything else as it is."""
+    if not isinstance(found, dict):
+        return found
+    kinds = _kinds(model)
+    return {key: _as(kinds[key], value) if key in kinds else value for key, value in found.items()}
+
+
+def _as(kind: type[BaseModel] | None, value: Any) -> Any:
+    if kind is not None:
+        return whole(kind, value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+@cache
+def _kinds(model: type[BaseModel]) -> dict[str, type[BaseModel] | None]:
+    """The fields of a model, as senders spell them, that hold a model, or a whole number (None)."""
+    kinds: dict[str, type[BaseModel] | None] = {}
+    for name, field in model.model_fields.items():
+        types_ = _types(field.annotation)
+        inner = [type_ for type_ in types_ if isinstance(type_, type) and issubclass(type_, BaseModel)]
+        if inner or (int in types_ and float not in types_):
+            kinds[field.alias or name] = inner[0] if inner else None
+    return kinds
+
+
+def _types(hint: Any) -> set[Any]:
+    """The plain types in an annotation, at any depth of its unions."""
+    if get_origin(hint) is Annotated:
+        return _types(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return {type_ for item in get_args(hint) for type_ in _types(item)}
+    return {hint}
 
 
 class NetworkLog(Model):

@@ -103,6 +103,7 @@ DEVICE_LOG: dict[str, Any] = {
 OF_FORM: dict[str, dict[str, Any]] = {
     "network": NETWORK,
     "session": SESSION,
+    "legacy": LEGACY_INNER,
     "success": SUCCESS,
     "failure": FAILURE,
     "intermediate": INTERMEDIATE,

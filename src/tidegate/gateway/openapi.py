@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
-
 import tidegate
-from tidegate.contracts import forms
+from tidegate.contracts import forms, schemas
 from tidegate.contracts.forms import Event, Form, examine
-from tidegate.contracts.position import STREAM_LETTERS
+from tidegate.contracts.position import ID_PATTERN, STREAM_LETTERS
 from tidegate.contracts.rejects import Code
 from tidegate.contracts.topics import Stream
 from tidegate.gateway import examples, replies
-from tidegate.gateway.ingest import PATHS
+from tidegate.gateway.ingest import DEVICE_CHARACTERS, PATHS
 from tidegate.gateway.intake import ENVELOPES
 from tidegate.gateway.problems import MEANINGS, Problem
 from tidegate.settings import Settings
@@ -24,6 +22,8 @@ Schema = dict[str, Any]
 EPOCH = "01K9ZQ4T3M8W5X0R2B7C6D1E9F"
 RECEIVED_AT = 1_705_329_026_000_000
 REFS = "#/components/schemas/{model}"
+ID: Schema = {"type": "string", "pattern": f"^{ID_PATTERN}$", "description": "Where the event is in the log"}
+INSTANT: Schema = {"type": "string", "format": "date-time"}
 
 WORDS: dict[Stream, tuple[str, str]] = {
     "connection_logs": (
@@ -109,10 +109,10 @@ def _limits(settings: Settings) -> str:
 
 def _write(stream: Stream, settings: Settings) -> Schema:
     summary, description = WORDS[stream]
-    one, many = _body_schemas(stream, settings)
+    one, array, envelopes = _body_schemas(stream, settings)
     ndjson = {
-        "schema": {"type": "string", "description": "One event a line; blank lines are skipped"},
-        "example": "\n".join(json.dumps(event) for event in _samples(stream).values()) + "\n",
+        "schema": array | {"description": "One event a line, here as an array; blank lines are skipped"},
+        "example": list(_samples(stream).values()),
     }
     return {
         "tags": ["write"],
@@ -126,7 +126,8 @@ def _write(stream: Stream, settings: Settings) -> Schema:
                 "in": "header",
                 "required": False,
                 "description": "The device that a network log is about; its events stay in order",
-                "schema": {"type": "string"},
+                "schema": {"type": "string", "maxLength": DEVICE_CHARACTERS},
+                "example": "DEV-001-XR7H9",
             },
             {
                 "name": "Content-Encoding",
@@ -140,7 +141,7 @@ def _write(stream: Stream, settings: Settings) -> Schema:
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {"anyOf": [*one, *many]},
+                    "schema": {"anyOf": [one, array, *envelopes]},
                     "examples": {name: {"value": value} for name, value in _examples(stream).items()},
                 },
                 "application/x-ndjson": ndjson,
@@ -150,22 +151,30 @@ def _write(stream: Stream, settings: Settings) -> Schema:
     }
 
 
-def _body_schemas(stream: Stream, settings: Settings) -> tuple[list[Schema], list[Schema]]:
-    event: list[Schema] = [{"$ref": REFS.format(model=form.model.__name__)} for form in forms.FORMS[stream]]
-    if stream == "connection_logs":
-        event.append({"$ref": REFS.format(model="Wrapper")})
-    items = {"anyOf": event}
+def _body_schemas(stream: Stream, settings: Settings) -> tuple[Schema, Schema, list[Schema]]:
+    """One event, an array of them, and the documents' envelopes. What is valid is accepted."""
+    event = {"anyOf": [{"$ref": REFS.format(model=name)} for name in schemas.names(stream)]}
     array = {
         "type": "array",
-        "items": items,
+        "items": event,
         "minItems": 1,
         "maxItems": settings.gateway_max_batch_events,
     }
-    envelopes = [
-        {"type": "object", "required": [name], "properties": {name: {"type": "array", "items": items}}}
-        for name in ENVELOPES[stream]
-    ]
-    return event, [array, *envelopes]
+    lists = ENVELOPES[stream]
+    if not lists:
+        return event, array, []
+    many = {"type": "array", "items": event}  # may be empty where another one is not
+    filled = {"type": "array", "minItems": 1}
+    envelope = {
+        "type": "object",
+        # JSON Schema cannot add up the lists.
+        "description": "The document's own answer: "
+        + ", ".join(f"`{name}`" for name in lists)
+        + f"; {array['maxItems']:,} events at most, all lists together",
+        "properties": {name: {"anyOf": [many, {"type": "null"}]} for name in lists},
+        "anyOf": [{"required": [name], "properties": {name: filled}} for name in lists],
+    }
+    return event | {"not": schemas.has_one_of(lists)}, array, [envelope]
 
 
 def _samples(stream: Stream) -> dict[str, Schema]:
@@ -215,10 +224,9 @@ def _created(stream: Stream) -> Schema:
         "headers": {
             "Location": {
                 "description": "Of a single event: where its id leads",
-                "schema": {"type": "string"},
+                "schema": {"type": "string", "pattern": f"^/api/v1/events/{ID_PATTERN}$"},
             },
-            "RateLimit": {"$ref": "#/components/headers/RateLimit"},
-            "RateLimit-Policy": {"$ref": "#/components/headers/RateLimit-Policy"},
+            **_rate_headers(),
         },
         "content": {
             "application/json": {
@@ -241,6 +249,7 @@ def _mixed(stream: Stream) -> Schema:
     }
     return {
         "description": "Partly good: what has an id is in, `errors` says why the others are not",
+        "headers": _rate_headers(),
         "content": {
             "application/json": {
                 "schema": {"$ref": REFS.format(model="BatchMixed")},
@@ -264,13 +273,25 @@ def _refusal(status: int, words: str, code: str) -> Schema:
             }
         },
     }
-    if status in (429, 503):
-        answer["headers"] = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
-    if status == 401:
-        answer["headers"] = {"WWW-Authenticate": {"schema": {"type": "string", "const": "Bearer"}}}
-    if status == 405:
-        answer["headers"] = {"Allow": {"schema": {"type": "string"}}}
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS_OF.get(status, ())}
+    if status in (400, 413, 422, 429):  # what is refused before the rate was looked at has none
+        headers |= _rate_headers()
+    if headers:
+        answer["headers"] = headers
     return answer
+
+
+HEADERS_OF: dict[int, tuple[str, ...]] = {
+    401: ("WWW-Authenticate",),
+    405: ("Allow",),
+    415: ("Accept-Encoding", "Accept-Post"),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
+
+
+def _rate_headers() -> Schema:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("RateLimit", "RateLimit-Policy")}
 
 
 def _reply_name(form: Form) -> str:
@@ -279,39 +300,29 @@ def _reply_name(form: Form) -> str:
 
 def _schemas() -> Schema:
     every = [form for stream in forms.FORMS.values() for form in stream]
-    _, generated = models_json_schema(
-        [(form.model, "validation") for form in every], by_alias=True, ref_template=REFS
-    )
-    schemas: Schema = generated["$defs"]
+    found = schemas.event_schemas(REFS)
     for form in every:
-        schemas[_reply_name(form)] = _reply_schema(form, schemas[form.model.__name__])
-    schemas["Wrapper"] = {
-        "type": "object",
-        "description": "The legacy wrapper: a connection log as a string of JSON, alone in its body",
-        "required": ["data"],
-        "properties": {"data": {"type": "string", "contentMediaType": "application/json"}},
-        "additionalProperties": False,
-    }
+        found[_reply_name(form)] = _reply_schema(form, found[form.model.__name__])
     text = {"type": "string"}
     failed = {"index": {"type": "integer", "minimum": 0}, "status": {"type": "integer"}} | {
         name: text for name in ("code", "path", "found", "allowed", "detail")
     }
-    schemas["Failed"] = {
+    found["Failed"] = {
         "type": "object",
         "description": "Why one event of a batch is not in; `index` counts the events from 0",
         "required": list(failed),
         "properties": failed,
     }
     errors = {"type": "array", "items": {"$ref": REFS.format(model="Failed")}}
-    schemas["BatchCreated"] = _object({"count": {"type": "integer", "minimum": 1}, "ids": _array(text)})
-    schemas["BatchMixed"] = _object(
+    found["BatchCreated"] = _object({"count": {"type": "integer", "minimum": 1}, "ids": _array(ID)})
+    found["BatchMixed"] = _object(
         {
             "count": {"type": "integer", "minimum": 1},
-            "ids": _array({"type": ["string", "null"]}),
+            "ids": _array(ID | {"type": ["string", "null"]}),
             "errors": errors,
         }
     )
-    schemas["Problem"] = _object(
+    found["Problem"] = _object(
         {
             "type": {"type": "string", "format": "uri-reference"},
             "title": text,
@@ -323,24 +334,22 @@ def _schemas() -> Schema:
             "allowed": {"type": "string", "description": "What may stand there"},
         }
     )
-    schemas["Problem"]["properties"]["errors"] = errors
-    return schemas
+    found["Problem"]["properties"]["errors"] = errors
+    return found
 
 
 def _reply_schema(form: Form, model: Schema) -> Schema:
     """A form's answer: its fields, none of them missing, and what the gateway adds."""
     if form is forms.LEGACY:
-        return _object(
-            {"id": {"type": "string"}, "status": {"const": "created"}, "timestamp": {"type": "string"}}
-        )
+        return _object({"id": ID, "status": {"const": "created"}, "timestamp": INSTANT})
     properties = dict(model["properties"])
     if form is forms.NETWORK:
         for name in ("latitude", "longitude"):
             properties[name] = {"type": ["string", "null"]}
     else:
-        properties["id"] = {"type": "string"}
+        properties["id"] = ID
     if form is forms.SESSION:
-        properties["created_at"] = {"type": "string", "format": "date-time"}
+        properties["created_at"] = INSTANT
     if form is forms.DEVICE_LOG:
         properties["source_id"] = model["properties"]["id"]
     return _object(properties)
@@ -356,7 +365,27 @@ def _array(items: Schema) -> Schema:
 
 def _headers() -> Schema:
     return {
-        "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 1}},
+        "Accept-Encoding": {
+            "description": "Where the encoding was refused: those that are taken",
+            "schema": {"type": "string"},
+            "example": "gzip, zstd, identity",
+        },
+        "Accept-Post": {
+            "description": "Where the media type was refused: those that are taken",
+            "schema": {"type": "string"},
+            "example": "application/json, application/x-ndjson",
+        },
+        "Allow": {"description": "The methods of this path", "schema": {"type": "string"}, "example": "POST"},
+        "Retry-After": {
+            "description": "Seconds to wait",
+            "schema": {"type": "integer", "minimum": 1},
+            "example": 1,
+        },
+        "WWW-Authenticate": {
+            "description": "What to send",
+            "schema": {"type": "string", "const": "Bearer"},
+            "example": "Bearer",
+        },
         "RateLimit": {
             "description": "For a token with a rate: what is left (r), seconds until all is back (t)",
             "schema": {"type": "string"},
@@ -385,8 +414,9 @@ def _pages() -> Schema:
         return {"get": {"tags": ["state"], "summary": summary, "security": [], "responses": responses}}
 
     problem = page("What a problem's code means", "text/html")
+    codes = {"type": "string", "enum": sorted(map(str, MEANINGS))}
     problem["get"]["parameters"] = [
-        {"name": "code", "in": "path", "required": True, "schema": {"type": "string"}, "example": "not_json"}
+        {"name": "code", "in": "path", "required": True, "schema": codes, "example": "not_json"}
     ]
     problem["get"]["responses"]["404"] = _refusal(404, "No such code", "not_found")
     return {

@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,9 +9,13 @@ from tidegate.contracts.formats import (
     EPOCH,
     LATITUDE,
     LONGITUDE,
+    MAC,
+    MCCMNC,
     MICROS_LIMIT,
     MILLIS_LIMIT,
     SECONDS_LIMIT,
+    TIME,
+    Format,
     OutOfRange,
     micros_by_magnitude,
     parse_mac,
@@ -127,3 +132,61 @@ def test_no_mcc_and_mnc(text: str) -> None:
 def test_a_country_code_that_nobody_has() -> None:
     with pytest.raises(OutOfRange):
         parse_mccmnc("10026")
+
+
+FORMATS = [MAC, TIME, LATITUDE, LONGITUDE, MCCMNC]
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
+@given(data=st.data())
+def test_what_the_pattern_of_a_format_takes_is_taken(format: Format, data: st.DataObject) -> None:
+    format.parse(data.draw(st.from_regex(format.pattern, fullmatch=True)).removesuffix("\n"))
+
+
+def takes(format: Format, text: str) -> bool:
+    try:
+        format.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("format", "texts"),
+    [
+        (
+            MAC,
+            [
+                "00:1a:2b:3c:4d:5e",
+                "001a.2b3c.4d5e",
+                "00:1a-2b:3c:4d:5e",
+                "00:1a:2b:3c:4d",
+                "٠٠:1a:2b:3c:4d:5e",
+            ],
+        ),
+        (
+            TIME,
+            [
+                *("1899-12-31", "1900-01-01", "2299-12-31", "2300-01-01", "2023-02-29", "2024-02-29"),
+                *(
+                    "1900-02-29",
+                    "2000-02-29",
+                    "2024-04-31",
+                    "2024-13-01",
+                    "2024-01-15T24:00",
+                    "2024-01-15 14:30",
+                ),
+                *("2024-01-15T14:30:25.123456789Z", "2024-01-15T14:30+05:30", "2024-01-15T14:30+0530", ""),
+                *("1900-01-01T00:00+00:01", "1901-01-01T00:00+23:59", "2298-12-31T23:59:59-23:59"),
+            ],
+        ),
+        (LATITUDE, ["-90", "90.0", "90.1", "+089.5", "91", "1_0", "", "1e1", ".5", "0" * 4]),
+        (LONGITUDE, ["-180", "180.00", "180.01", "181", "179.9", "099", "nan"]),
+        (MCCMNC, ["00101", "31026", "310260", "10026", "3102600", "3102"]),
+    ],
+    ids=lambda value: value.name if isinstance(value, Format) else "",
+)
+def test_the_pattern_of_a_format_takes_what_the_parser_takes(format: Format, texts: list[str]) -> None:
+    assert [bool(re.search(format.pattern, text)) for text in texts] == [
+        takes(format, text) for text in texts
+    ]

@@ -325,3 +325,27 @@ def test_the_echo_of_a_device_log_is_the_log() -> None:
 
 def test_classify_looks_at_names_alone() -> None:
     assert classify("connection_logs", {"network_type": None}) is FORMS["connection_logs"][0]
+
+
+@pytest.mark.parametrize(
+    ("stream", "event"),
+    [
+        ("client_events", success(channel=11, locationId={"type": None, "id": -1})),
+        ("connection_logs", network_log(inbytes=7)),
+        ("device_logs", device_log(id=4)),
+    ],
+)
+def test_a_whole_number_may_be_written_with_a_point(stream: Stream, event: dict[str, Any]) -> None:
+    pointed = json.dumps(event)
+    for number in ("11", "-1", "7", "4"):
+        pointed = pointed.replace(f": {number}}}", f": {number}.0}}").replace(
+            f": {number},", f": {number}.0,"
+        )
+    assert "11.0" in pointed or "7.0" in pointed or "4.0" in pointed
+    found = examine(stream, pointed.encode())
+    assert isinstance(found, Event), found
+    assert echo(found) == echo(taken(stream, event))
+
+
+def test_a_number_with_a_fraction_is_no_whole_one() -> None:
+    assert refused("client_events", success(channel=11.5)).code == Code.WRONG_TYPE

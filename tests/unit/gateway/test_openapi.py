@@ -45,7 +45,8 @@ def test_every_example_of_a_body_is_good(path: str) -> None:
         else:
             assert isinstance(found, Batch)
             assert all(isinstance(examine(stream, bytes(line)), Event) for line in found.lines)
-    lines = split(stream, content["application/x-ndjson"]["example"].encode(), "ndjson")
+    ndjson = "\n".join(json.dumps(event) for event in content["application/x-ndjson"]["example"])
+    lines = split(stream, ndjson.encode(), "ndjson")
     assert isinstance(lines, Batch) and len(lines.lines) >= 1
     assert stream == "connection_logs" or all_good(stream, lines.lines, 1 << 20)
 
