@@ -186,18 +186,34 @@ async def device_logs(
 )
 @router.get("/api/v1/inventory_device_log/{id}", include_in_schema=False)
 async def device_log(
-    request: Request, filters: Wanted, id: Annotated[str, InPath(description="Id of the entry")]
+    request: Request,
+    filters: Wanted,
+    id: Annotated[str, InPath(description="Id of the entry, ours or its sender's")],
 ) -> Response:
-    """One entry. The filters are those of the list: an entry that they exclude is not found."""
+    """One entry, by our id or by the one that its sender gave it (the newest, where there are several). The
+    filters are those of the list: an entry that they exclude is not found."""
     reading: Reading = request.app.state.reading
-    position = position_of(id, "device_logs")
+    values = await _at_position(reading, filters, id)
+    if values is None:
+        values = next(iter(await reading.rows(queries.device_log_of_source(filters, id))), None)
+    if values is None:
+        raise Problem("not_found")
+    return Response(_encode(detail(_row(values))), media_type="application/json")
+
+
+async def _at_position(reading: Reading, filters: DeviceLogs, id: str) -> Sequence[Any] | None:
+    """The row of an id of ours."""
+    try:
+        position = position_of(id, "device_logs")
+    except Problem:
+        return None
     for _, _, days in await reading.rows(queries.ledger_at(position)):
         for values in await reading.rows(queries.device_log(filters, position, days)):
-            return Response(_encode(detail(_row(values))), media_type="application/json")
+            return values
     for received_at, *_ in await reading.rows(queries.reject_at(filters.fleet, position)):
         for values in await reading.rows(queries.replayed_device_log(filters, position, received_at)):
-            return Response(_encode(detail(_row(values))), media_type="application/json")
-    raise Problem("not_found")
+            return values
+    return None
 
 
 def entry(row: Row) -> dict[str, Any]:

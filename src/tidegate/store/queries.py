@@ -270,6 +270,17 @@ def replayed_device_log(wanted: DeviceLogs, position: Position, received_at: int
     return Query("replayed_device_log", sql, where.parameters)
 
 
+def device_log_of_source(wanted: DeviceLogs, source_id: str) -> Query:
+    """The newest entry to which its sender gave this id."""
+    where = wanted.where()
+    where.add("source_id = {source_id:String}", source_id=source_id)
+    sql = (
+        f"SELECT {', '.join(DEVICE_LOG_COLUMNS)} FROM device_logs {where}"
+        " ORDER BY event_time DESC, device_logs.id DESC LIMIT 1"
+    )
+    return Query("device_log_of_source", sql, where.parameters)
+
+
 # Access points
 
 

@@ -159,6 +159,21 @@ def test_a_plus_that_arrived_as_a_blank_is_still_a_plus(api: Call) -> None:
     assert [entry["id"] for entry in answer.json()["results"]] == [id_of(1, 1)]
 
 
+def test_an_entry_is_found_by_its_senders_id(api: Call, store: Client) -> None:
+    """The document asks for /1001/. Where several senders gave the id, the newest of one's own fleet."""
+    assert api(f"{PATH}1002/").json()["id"] == id_of(1, 1)
+    put(store, builders.device_log(id="CR-7 ü", datetime="2024-02-01"), offset=30)
+    put(store, builders.device_log(id="CR-7 ü", datetime="2024-03-01"), offset=31)
+    put(store, builders.device_log(id=1001, datetime="2029-01-01"), offset=32, fleet="other")
+    put(store, builders.device_log(id=id_of(99)), offset=33)  # exported by another Tidegate
+    assert api(f"{PATH}1001/").json()["id"] != id_of(32)
+    assert api(f"{PATH}1001/", role="other").json()["id"] == id_of(32)
+    assert api(f"{PATH}CR-7%20%C3%BC/").json()["id"] == id_of(31)
+    assert api(f"{PATH}{id_of(99)}/").json()["id"] == id_of(33)
+    assert api(f"{PATH}1002/", params={"action": "restart"}).status_code == 404
+    store.command("DELETE FROM device_logs WHERE offset IN (30, 31, 32, 33)")
+
+
 # Pages
 
 
@@ -229,7 +244,7 @@ def test_roles(api: Call, role: Role) -> None:
 @pytest.mark.parametrize(
     "id",
     [
-        "1001",
+        "1003",
         "x",
         "01K9ZQ4T3M8W5X0R2B7C6D1E9F-c0-2-0",
         "01K9ZQ4T3M8W5X0R2B7C6D1E9F-d0-999-0",
