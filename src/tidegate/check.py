@@ -1,32 +1,55 @@
-"""`tidegate check`: the settings in force, and whether what they point at answers."""
+"""`tidegate check`: the settings in force, and whether what they point at is what the guarantee rests on."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tidegate import topics
 from tidegate.errors import TidegateError
+from tidegate.inspection.condition import Condition, State, ok, wrong
 from tidegate.settings import Row, Settings, table
 
 _PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^@/]*@")
 
 
 def run(settings: Settings, say: Callable[[str], None]) -> int:
-    """Print everything through `say`. Returns 0, or 1 if a connection failed."""
+    """Print everything through `say`. Returns 0, or 1 if anything is wrong; nothing is changed."""
     for row in table():
         value = getattr(settings, row.name)
         mark = " " if value == row.default else "*"
         say(f"{mark} {row.name} = {masked(row, value)}")
     say("  (* differs from the default)")
-    failed = False
-    for name, try_it in {"kafka": _kafka, "clickhouse": _clickhouse, "tokens": _tokens}.items():
-        try:
-            say(f"{name}: ok, {try_it(settings)}")
-        except TidegateError as error:
-            failed = True
-            say(f"{name}: FAILED, {error}")
-    return int(failed)
+    counts = dict.fromkeys(State, 0)
+    for condition in conditions(settings):
+        counts[condition.state] += 1
+        for line in lines(condition):
+            say(line)
+    say(", ".join(f"{count} {state}" for state, count in counts.items()))
+    return int(counts[State.WRONG] > 0)
+
+
+def conditions(settings: Settings) -> Iterator[Condition]:
+    """All that the guarantee rests on. Broker and ClickHouse are asked one after the other."""
+    epoch = ""
+    try:
+        epoch = topics.read_epoch(settings.kafka_bootstrap, timeout_seconds=0)
+        yield ok(f"kafka: {settings.kafka_bootstrap} answers, epoch {epoch}")
+    except TidegateError as error:
+        yield wrong(f"kafka: FAILED, {error}", "see kafka_bootstrap; or `tidegate topics` has not run")
+    yield from _asked("topics", _topics, settings)
+    try:
+        yield from _clickhouse(settings, epoch)
+    except TidegateError as error:
+        yield wrong(f"clickhouse: FAILED, {error}", "see clickhouse_url")
+    yield from _asked("tokens", _tokens, settings)
+
+
+def lines(condition: Condition) -> Iterator[str]:
+    """A condition as it is printed; what to do stands under it."""
+    yield f"{condition.state:<8} {condition.what}"
+    if condition.do:
+        yield f"{'':8} > {condition.do}"
 
 
 def masked(row: Row, value: object) -> str:
@@ -37,29 +60,41 @@ def masked(row: Row, value: object) -> str:
     return repr(_PASSWORD.sub(r"\1:***@", text)) if "://" in text else "'***'"
 
 
-def _kafka(settings: Settings) -> str:
-    epoch = topics.read_epoch(settings.kafka_bootstrap, timeout_seconds=0)
-    return f"{settings.kafka_bootstrap}, epoch {epoch}"
+def _asked(
+    name: str, ask: Callable[[Settings], Iterator[Condition]], settings: Settings
+) -> Iterator[Condition]:
+    try:
+        yield from ask(settings)
+    except TidegateError as error:
+        yield wrong(f"{name}: FAILED, {error}", "nothing more can be said of it")
 
 
-def _clickhouse(settings: Settings) -> str:
-    from tidegate.store.client import connect, infrastructure
+def _topics(settings: Settings) -> Iterator[Condition]:
+    from tidegate.inspection.kafka import inspect_kafka
 
-    with infrastructure():
-        client = connect(settings, database="")
-        try:
-            database = settings.clickhouse_database
-            migrated = client.command(f"EXISTS TABLE {database}.sink_batches")
-            schema = "there" if migrated == 1 else "not there yet: run `tidegate migrate`"
-            return f"version {client.server_version}, database {database} is {schema}"
-        finally:
-            client.close()
+    yield from inspect_kafka(settings)
 
 
-def _tokens(settings: Settings) -> str:
+def _clickhouse(settings: Settings, epoch: str) -> Iterator[Condition]:
+    from tidegate.inspection.clickhouse import inspect_clickhouse
+    from tidegate.inspection.epoch import inspect_epoch
+    from tidegate.sink.ledger import Ledger
+    from tidegate.store.client import connect
+
+    client = connect(settings, database="")
+    try:
+        found = inspect_clickhouse(client, settings)
+        yield from found
+        migrated = any(item.what.startswith("schema:") and item.state is State.OK for item in found)
+        if epoch and migrated:
+            yield inspect_epoch(epoch, Ledger(client, settings.clickhouse_database).epochs())
+    finally:
+        client.close()
+
+
+def _tokens(settings: Settings) -> Iterator[Condition]:
     from tidegate.tokens import TokenFile
 
     file = TokenFile(settings.tokens_path)
-    return (
-        f"{settings.tokens_path}, {len(file.list())} tokens, fleets {', '.join(sorted(file.fleets())) or '-'}"
-    )
+    fleets = ", ".join(sorted(file.fleets())) or "none"
+    yield ok(f"tokens: {settings.tokens_path}, {len(file.list())} tokens, fleets: {fleets}")

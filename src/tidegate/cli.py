@@ -50,7 +50,11 @@ class Tidegate(Commands):
 
 
 class Sink(Commands):
-    elsewhere = {"accept-gap": "tidegate.sink.command:accept_gap"}
+    elsewhere = {
+        "accept-epoch": "tidegate.sink.command:accept_epoch",
+        "accept-gap": "tidegate.sink.command:accept_gap",
+        "accept-group": "tidegate.sink.command:accept_group",
+    }
 
 
 @click.group(cls=Tidegate, context_settings={"help_option_names": ["-h", "--help"]})
@@ -137,7 +141,12 @@ def migrate() -> None:
 
 @main.command()
 def check() -> None:
-    """Print the settings in force, secrets masked, and try each connection."""
+    """Print the settings in force, secrets masked, and check what the guarantee rests on.
+
+    Tries each connection, and looks at the topics, the schema, the settings of ClickHouse that keep an
+    insert from doubling, the epoch and the clocks. Each line is ok, a warning or wrong, with what to do
+    about it; status 1 where anything is wrong. Nothing is changed.
+    """
     from tidegate import check as checks
 
     configure_logging("check", "critical")  # what fails is printed; the libraries need not say it too

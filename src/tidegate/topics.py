@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -56,12 +56,12 @@ def ensure_topics(settings: Settings) -> TopicSet:
     Raises RetryLater while the broker is away, Stop when a topic has fewer partitions than
     `kafka_partitions` says (more are fine) or the topics do not agree on their number.
     """
-    admin = AdminClient(_client(settings.kafka_bootstrap))
+    admin = AdminClient(client(settings.kafka_bootstrap))
     existing = _partition_counts(admin)
     # The control topic comes last: where it is, the others are.
     created = _create(admin, [name for name in PARTITIONED if name not in existing], settings)
     control_is_mine = bool(_create(admin, [] if CONTROL in existing else [CONTROL], settings))
-    _check_partitions(_visible_counts(admin), settings.kafka_partitions)
+    check_partitions(_visible_counts(admin), settings.kafka_partitions)
 
     epoch = _wait_for_record(settings.kafka_bootstrap, 0.0 if control_is_mine else MINTER_SECONDS)
     minted = epoch is None
@@ -114,7 +114,8 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _client(bootstrap: str) -> dict[str, object]:
+def client(bootstrap: str) -> dict[str, object]:
+    """What every short-lived Kafka client here begins with."""
     # librdkafka prints to standard error by itself; what matters comes back as errors.
     return {
         "bootstrap.servers": bootstrap,
@@ -162,6 +163,8 @@ def _new_topic(name: str, settings: Settings) -> NewTopic:
         partitions = 1
     else:
         config["retention.ms"] = str(settings.kafka_retention_hours * 3_600_000)
+        # By the sender's clock, one that is a day off would expire early, or be refused by the broker.
+        config["message.timestamp.type"] = "LogAppendTime"
         partitions = settings.kafka_partitions
     return NewTopic(name, partitions, settings.kafka_replication, config=config)
 
@@ -179,7 +182,22 @@ def _visible_counts(admin: AdminClient) -> dict[str, int]:
         time.sleep(0.1)
 
 
-def _check_partitions(counts: dict[str, int], wanted: int) -> None:
+def require_topics(settings: Settings) -> int:
+    """The number of partitions of the topics, for a role that is about to use them.
+
+    Raises RetryLater while topics are missing or the broker is away, Stop where their partitions cannot
+    work: fewer than `kafka_partitions`, or not the same number everywhere.
+    """
+    counts = _partition_counts(AdminClient(client(settings.kafka_bootstrap)))
+    missing = [name for name in (*PARTITIONED, CONTROL) if name not in counts]
+    if missing:
+        raise RetryLater(f"no topic {', '.join(missing)}: run `tidegate topics`")
+    check_partitions(counts, settings.kafka_partitions)
+    return counts[PARTITIONED[0]]
+
+
+def check_partitions(counts: Mapping[str, int], wanted: int) -> None:
+    """Raise Stop unless the topics agree on a number of partitions that is at least `wanted`."""
     found = {name: counts[name] for name in PARTITIONED}
     short = [f"{name} has {count}" for name, count in found.items() if count < wanted]
     if short:
@@ -207,7 +225,7 @@ def _first_epoch(bootstrap: str) -> str | None:
 
 def _epoch_records(bootstrap: str) -> list[str]:
     consumer = Consumer(
-        _client(bootstrap)
+        client(bootstrap)
         | {
             "group.id": "tidegate-epoch",  # required by the client; nothing is ever committed
             "enable.auto.commit": False,
@@ -268,7 +286,7 @@ def _write_epoch(bootstrap: str, mine: str) -> str:
 def _produce(bootstrap: str, epoch: str) -> None:
     value = msgspec.json.encode(EpochRecord(epoch, datetime.now(UTC).isoformat()))
     errors: list[KafkaError] = []
-    producer = Producer(_client(bootstrap) | {"acks": "all", "message.timeout.ms": 10_000})
+    producer = Producer(client(bootstrap) | {"acks": "all", "message.timeout.ms": 10_000})
     producer.produce(
         CONTROL, key=EPOCH_KEY, value=value, partition=0, on_delivery=lambda error, _: errors.append(error)
     )

@@ -81,7 +81,7 @@ def run(settings: Settings) -> int:
     tables = _retrying(partial(lookups.load, settings.lookups_dir))
     fleets = _retrying(partial(Fleets, settings.tokens_path))
     probe = Probe(settings.kafka_bootstrap)
-    partitions = _retrying(partial(_partitions, probe))
+    partitions = _retrying(partial(topics.require_topics, settings))
     try:
         return asyncio.run(_main(settings, epoch, tables, fleets, probe, partitions))
     finally:
@@ -112,14 +112,6 @@ def _retrying(action: Callable[[], T]) -> T:
                 log.warning("waiting: %s", error)
                 told = str(error)
             time.sleep(error.after_seconds)
-
-
-def _partitions(probe: Probe) -> int:
-    """How many partitions the topics have. Raises RetryLater while some are missing."""
-    found = {name: probe.partitions(name) for name in (PARTIALS, *(raw(stream) for stream in STREAMS))}
-    if missing := [name for name, number in found.items() if number == 0]:
-        raise RetryLater(f"no topic {', '.join(missing)}: run `tidegate topics`")
-    return found[PARTIALS]
 
 
 def _quiet_libraries() -> None:

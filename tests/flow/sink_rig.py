@@ -135,7 +135,7 @@ class SinkRig:
     def sink(self, **changed: Any) -> SinkProcess:
         """Start a sink with the rig's settings."""
         names = ["clickhouse_url", "clickhouse_database", "kafka_bootstrap", "kafka_session_timeout_ms"]
-        names.append("sink_group")
+        names += ["sink_group", "kafka_partitions"]
         values = {name: getattr(self.settings, name) for name in names}
         sink = SinkProcess(f"sink-{len(self.sinks)}", self.folder, {**values, **changed})
         self.sinks.append(sink)

@@ -47,8 +47,11 @@ class Broker:
     `on_change(state)` is called after each change of state.
     """
 
-    def __init__(self, bootstrap: str, *, ack_timeout_ms: int, max_record_bytes: int) -> None:
+    def __init__(
+        self, bootstrap: str, *, ack_timeout_ms: int, max_record_bytes: int, least_partitions: int = 1
+    ) -> None:
         self._bootstrap = bootstrap
+        self._least_partitions = least_partitions
         self._ack_timeout_ms = ack_timeout_ms
         self._max_record_bytes = max_record_bytes
         self._producer: Any = None
@@ -158,6 +161,7 @@ class Broker:
         missing = [topic for topic in RAW_TOPICS.values() if not counts.get(topic)]
         if missing:
             raise RetryLater(f"no topic {', '.join(missing)}: run `tidegate topics`")
+        self._check_counts(counts)
         cluster = producer.client.cluster
         if any(len(cluster.partitions_for_topic(topic) or ()) != count for topic, count in counts.items()):
             await asyncio.wait_for(producer.client.force_metadata_update(), CONNECT_SECONDS)
@@ -166,6 +170,17 @@ class Broker:
             await self.reread_epoch()
         if self.state is not State.READY:
             self._change(State.READY, "")
+
+    def _check_counts(self, counts: dict[str, int]) -> None:
+        """Raise RetryLater for topics that the worker would not take from; nothing is written to them."""
+        listed = ", ".join(f"{topic} has {count}" for topic, count in counts.items())
+        if min(counts.values()) < self._least_partitions:
+            raise RetryLater(
+                f"kafka_partitions is {self._least_partitions}, but {listed}: set it to what is there, or add"
+                " partitions to all the tidegate topics alike"
+            )
+        if len(set(counts.values())) > 1:
+            raise RetryLater(f"the raw topics must all have the same number of partitions: {listed}")
 
     async def _partition_counts(self, client: Any) -> dict[str, int]:
         request = MetadataRequest(list(RAW_TOPICS.values()), allow_auto_topic_creation=False)

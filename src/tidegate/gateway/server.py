@@ -58,6 +58,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         settings.kafka_bootstrap,
         ack_timeout_ms=settings.gateway_ack_timeout_ms,
         max_record_bytes=settings.kafka_max_record_bytes,
+        least_partitions=settings.kafka_partitions,
     )
     writer = FrameWriter(
         broker,

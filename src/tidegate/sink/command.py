@@ -1,4 +1,4 @@
-"""`tidegate sink accept-gap`: an operator lets the sink go on behind records that are lost."""
+"""What an operator tells the sink: `accept-gap`, `accept-epoch` and `accept-group`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import click
 from tidegate import settings
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.errors import Rejected
+from tidegate.inspection.condition import State
+from tidegate.inspection.epoch import inspect_epoch
 from tidegate.sink.chain import Gap
 from tidegate.sink.ledger import Ledger, Place
 from tidegate.store.client import connect
+from tidegate.topics import read_epoch
 
 
 @click.command("accept-gap")
@@ -71,3 +74,41 @@ def find(ledger: Ledger, place: Place, first: int, last: int, epoch: str | None)
         f"{place} has not stopped at a gap from {first} to {last}; "
         + ("on record are: " + "; ".join(listed) if listed else "none is on record")
     )
+
+
+@click.command("accept-epoch")
+@click.argument("epoch")
+def accept_epoch(epoch: str) -> None:
+    """Go back to an EPOCH that is not the newest one that ClickHouse has seen.
+
+    The sink refuses to start where Kafka is in an older epoch than ClickHouse: it is the wrong Kafka, or
+    the wrong ClickHouse. Where it is meant, name the epoch that Kafka is in; rows stay as they are.
+    """
+    loaded = settings.load()
+    found = read_epoch(loaded.kafka_bootstrap, timeout_seconds=5.0)
+    if found != epoch:
+        raise Rejected(f"Kafka at {loaded.kafka_bootstrap} is in epoch {found}, not {epoch}")
+    client = connect(loaded)
+    ledger = Ledger(client, loaded.clickhouse_database, cluster=bool(loaded.clickhouse_cluster))
+    if inspect_epoch(epoch, ledger.epochs()).state is State.OK:
+        click.echo(f"epoch {epoch}: the sink takes it as it is; nothing to do")
+        return
+    ledger.accept_epoch(epoch)
+    click.echo(f"epoch {epoch}: the sink takes it from now on")
+
+
+@click.command("accept-group")
+@click.argument("group")
+def accept_group(group: str) -> None:
+    """Let another consumer GROUP fill the tables from now on.
+
+    Tables are filled by the group whose sink came first: two would store everything twice. Stop the sinks
+    of the old group before, and set sink_group of the new ones.
+    """
+    loaded = settings.load()
+    epoch = read_epoch(loaded.kafka_bootstrap, timeout_seconds=5.0)
+    client = connect(loaded)
+    Ledger(client, loaded.clickhouse_database, cluster=bool(loaded.clickhouse_cluster)).accept_group(
+        epoch, group
+    )
+    click.echo(f"epoch {epoch}: the sinks of group {group} fill the tables from now on")

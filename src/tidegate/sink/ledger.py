@@ -1,4 +1,4 @@
-"""The sink's books in ClickHouse: `sink_batches` (plans), `sink_gaps` and `epochs`.
+"""The sink's books in ClickHouse: `sink_batches` (plans), `sink_gaps`, `epochs` and `sink_groups`.
 
 ClickHouse is the truth about what is stored; Kafka's committed offset is a fence and a metric.
 """
@@ -13,7 +13,9 @@ from typing import Any, NamedTuple, cast
 from clickhouse_connect.driver.client import Client
 
 from tidegate.contracts.topics import Stream
-from tidegate.errors import RetryLater
+from tidegate.errors import RetryLater, Stop
+from tidegate.inspection.condition import require
+from tidegate.inspection.epoch import inspect_epoch
 from tidegate.sink.chain import Gap
 from tidegate.sink.plan import Plan
 from tidegate.store.client import infrastructure
@@ -97,15 +99,59 @@ class Ledger:
         )
         return int(count)
 
+    def epochs(self) -> dict[str, datetime]:
+        """Every epoch that was seen, and when it was last begun or gone back to."""
+        rows = self._select(f"SELECT epoch, max(first_seen) FROM {self._database}.epochs GROUP BY epoch")
+        return {str(epoch): _utc(seen) for epoch, seen in rows}
+
     def note_epoch(self, epoch: str) -> None:
-        """Keep when an epoch was first seen."""
-        known = self._select(
-            f"SELECT count() FROM {self._database}.epochs WHERE epoch = {{epoch:String}}", epoch=epoch
-        )
-        if not known[0][0]:
-            self._insert(
-                "epochs", ("epoch", "first_seen"), [[epoch, datetime.now(UTC)]], "epoch:" + _digest(epoch)
+        """Keep when an epoch was first seen. Raises Stop where it is not one to go on with."""
+        seen = self.epochs()
+        require([inspect_epoch(epoch, seen)])
+        if epoch not in seen:
+            self._write_epoch(epoch, "")
+
+    def accept_epoch(self, epoch: str) -> None:
+        """Go back to an epoch: from now on it is the newest."""
+        self._write_epoch(epoch, f"@{datetime.now(UTC).isoformat()}")
+
+    def _write_epoch(self, epoch: str, which: str) -> None:
+        # never before the ones that are there, whatever the clock here says
+        at = max([datetime.now(UTC), *(seen + timedelta(seconds=1) for seen in self.epochs().values())])
+        self._insert("epochs", ("epoch", "first_seen"), [[epoch, at]], "epoch:" + _digest(epoch + which))
+
+    def claim(self, epoch: str, group: str) -> None:
+        """Make sure that `group` is the one that fills the tables in this epoch: the first that asks is.
+
+        Raises Stop for any other. A token lets only the first row in, should two ask at once.
+        """
+        owner = self._owner(epoch)
+        if owner is None:
+            self._write_owner(epoch, group, "")
+            owner = self._owner(epoch)
+        if owner != group:
+            raise Stop(
+                f"consumer group {owner} fills the tables of {self._database} in epoch {epoch}; sinks of group"
+                f" {group} beside it would store everything twice. Set sink_group to {owner}, or stop its sinks"
+                f" for good and run: tidegate sink accept-group {group}"
             )
+
+    def accept_group(self, epoch: str, group: str) -> None:
+        """From now on `group` fills the tables."""
+        self._write_owner(epoch, group, f"@{datetime.now(UTC).isoformat()}")
+
+    def _owner(self, epoch: str) -> str | None:
+        rows = self._select(
+            f"SELECT sink_group FROM {self._database}.sink_groups WHERE epoch = {{epoch:String}}"
+            " ORDER BY at DESC LIMIT 1",
+            epoch=epoch,
+        )
+        return str(rows[0][0]) if rows else None
+
+    def _write_owner(self, epoch: str, group: str, which: str) -> None:
+        row = [epoch, group, datetime.now(UTC)]
+        columns = ("epoch", "sink_group", "at")
+        self._insert("sink_groups", columns, [row], "group:" + _digest(epoch + which))
 
     def note_gap(self, epoch: str, place: Place, gap: Gap, found_at: datetime, reason: str) -> None:
         """Put on record that a partition stopped, or that what was missing came after all."""

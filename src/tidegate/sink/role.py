@@ -12,12 +12,15 @@ from clickhouse_connect.driver.client import Client
 
 from tidegate.errors import RetryLater, Stop, UsageError
 from tidegate.http_status import StatusServer
+from tidegate.inspection.clickhouse import inspect_schema
+from tidegate.inspection.condition import require
+from tidegate.inspection.epoch import inspect_epoch
 from tidegate.settings import Settings
 from tidegate.sink.consumer import Sink
 from tidegate.sink.ledger import Ledger
-from tidegate.store.client import connect
+from tidegate.store.client import connect, infrastructure
 from tidegate.telemetry import configure_logging
-from tidegate.topics import read_epoch
+from tidegate.topics import read_epoch, require_topics
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +38,10 @@ class Role:
             settings.sink_listen, "sink_listen", not_ready=self._not_ready, not_alive=self._not_alive
         )
         with status:
-            client = self._await_parts()
-            if client is None:
-                return 0
             try:
+                client = self._await_parts()
+                if client is None:
+                    return 0
                 self._sink = Sink(settings, client)
                 if self._stop.is_set():
                     return 0
@@ -57,13 +60,23 @@ class Role:
             self._sink.stop()
 
     def _await_parts(self) -> Client | None:
-        """Wait until ClickHouse has the tables and Kafka the topics; None if told to stop meanwhile."""
+        """Wait until ClickHouse has the tables and Kafka the topics; None if told to stop meanwhile.
+
+        Raises Stop where they are not what the sink can work with. Writes nothing.
+        """
         settings = self._settings
         while not self._stop.is_set():
             try:
+                with infrastructure():
+                    with connect(settings, database="", connections=1) as server:  # it may not have ours yet
+                        require(inspect_schema(server, settings))
                 client = connect(settings, connections=settings.sink_insert_threads + 4)
-                Ledger(client, settings.clickhouse_database).newest([])
-                read_epoch(settings.kafka_bootstrap, timeout_seconds=5.0)
+                require_topics(settings)
+                epoch = read_epoch(settings.kafka_bootstrap, timeout_seconds=5.0)
+                ledger = Ledger(
+                    client, settings.clickhouse_database, cluster=bool(settings.clickhouse_cluster)
+                )
+                require([inspect_epoch(epoch, ledger.epochs())])
                 return client
             except RetryLater as error:
                 if str(error) != self._waiting:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
@@ -19,6 +20,7 @@ from tidegate.contracts.topics import STREAMS
 from tidegate.errors import RetryLater, Stop
 from tidegate.settings import Settings
 from tidegate.store.client import connect, infrastructure
+from tidegate.store.objects import objects
 from tidegate.store.templates import Migration, migrations, places
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,9 @@ LEVELS = ("1m", "1h", "1d")
 
 ALREADY_DONE = frozenset({57})  # TABLE_ALREADY_EXISTS: another migrate was faster
 NO_TTL_TO_REMOVE = 36  # BAD_ARGUMENTS: the same
+RECORD = {"version": "UInt32", "name": "String", "checksum": "String", "applied_at": "DateTime64(6, 'UTC')"}
+"""Columns of `schema_migrations`. Other tools have a table of that name too, with other ones."""
+
 H3_PROBE = ("geoToH3(40.7128, -74.006, toUInt8(8))", 613229551394226175)
 """ClickHouse before 25.5 took longitude first: its cells would lie elsewhere."""
 
@@ -43,7 +48,8 @@ def migrate(client: Client, settings: Settings) -> Migrated:
     """Apply what is missing, and the TTLs of the settings.
 
     Raises RetryLater while ClickHouse is away (run it again), Stop where the database was written by
-    another version of a migration than this one, or the server is too old.
+    another version of a migration than this one, has tables of our names that are not ours, or the server
+    is too old; then nothing was touched.
     """
     with infrastructure():
         return _migrate(client, settings)
@@ -75,24 +81,84 @@ main = run
 
 
 def _migrate(client: Client, settings: Settings) -> Migrated:
-    _check_server(client)
-    known = migrations()
+    check_server(client)
+    _, pending = state_of(client, settings)
     _prepare(client, settings)
-    recorded = _recorded(client, settings)
-    _check(recorded, known, settings)
     applied = []
-    for migration in known:
-        if migration.version not in recorded:
-            _apply(client, migration, settings)
-            applied.append(f"{migration.version:04d}_{migration.name}")
+    for migration in pending:
+        _apply(client, migration, settings)
+        applied.append(f"{migration.version:04d}_{migration.name}")
     return Migrated(tuple(applied), tuple(_apply_ttls(client, settings)))
 
 
-def _check_server(client: Client) -> None:
+def check_server(client: Client) -> str:
+    """The server's version. Raises Stop where it is too old."""
     expression, cell = H3_PROBE
     [(found, version)] = client.query(f"SELECT {expression}, version()").result_rows
     if found != cell:
         raise Stop(f"ClickHouse {version} takes geoToH3(longitude, latitude): Tidegate needs 25.5 or newer")
+    return str(version)
+
+
+def state_of(client: Client, settings: Settings) -> tuple[list[Migration], list[Migration]]:
+    """The migrations that the database has, and those that it needs, without touching anything.
+
+    Raises Stop where the database is a newer Tidegate's, or not Tidegate's at all.
+    """
+    known = migrations()
+    # One look: whoever migrates beside this makes `schema_migrations` before all else.
+    rows = client.query(
+        "SELECT name, engine, comment FROM system.tables WHERE database = {database:String}",
+        parameters={"database": settings.clickhouse_database},
+    ).result_rows
+    there = {str(name): (str(engine), str(comment)) for name, engine, comment in rows}
+    recorded: dict[int, str] = {}
+    if "schema_migrations" in there:
+        _check_record(client, settings)
+        recorded = _recorded(client, settings)
+    _check(recorded, known, settings)
+    applied = [migration for migration in known if migration.version in recorded]
+    pending = [migration for migration in known if migration.version not in recorded]
+    _check_owner(there, applied, pending, settings)
+    return applied, pending
+
+
+def _check_record(client: Client, settings: Settings) -> None:
+    rows = client.query(
+        "SELECT name, type FROM system.columns WHERE database = {database:String}"
+        " AND table = 'schema_migrations'",
+        parameters={"database": settings.clickhouse_database},
+    ).result_rows
+    if {str(name): str(type_) for name, type_ in rows} != RECORD:
+        raise Stop(
+            f"table {settings.clickhouse_database}.schema_migrations is not Tidegate's: set"
+            " clickhouse_database to a database of its own"
+        )
+
+
+def _check_owner(
+    there: Mapping[str, tuple[str, str]],
+    applied: list[Migration],
+    pending: list[Migration],
+    settings: Settings,
+) -> None:
+    """Raise Stop where a pending migration would take somebody else's table for its own.
+
+    One that a migration left behind half-way is ours: it carries the comment that the migration gives it.
+    """
+    ours = objects(applied, settings)
+    foreign = []
+    for name, item in objects(pending, settings).items():
+        if name in ours or name not in there:
+            continue
+        engine, comment = there[name]
+        if "schema_migrations" not in there or not item.is_engine(engine) or comment != item.comment:
+            foreign.append(name)
+    if foreign:
+        raise Stop(
+            f"database {settings.clickhouse_database} has {', '.join(foreign)}, which Tidegate did not make:"
+            " set clickhouse_database to a database of its own, or rename them"
+        )
 
 
 def _prepare(client: Client, settings: Settings) -> None:
