@@ -87,6 +87,7 @@ class Reading:
         """
         held: deque[bytes] = deque()
         size = 0
+        started = time.monotonic()
         try:
             with infrastructure(), API_QUERY_SECONDS.labels(query.name).time():
                 client = await self._connected()
@@ -107,7 +108,8 @@ class Reading:
                             size -= len(held[0])
                             yield held.popleft()
         except (Error, TidegateError) as error:
-            raise _problem(query, error, limits, b"".join(held)) from error
+            overtime = time.monotonic() - started >= limits.seconds
+            raise _problem(query, error, limits, b"".join(held), overtime=overtime) from error
         for piece in held:
             yield piece
 
@@ -128,13 +130,21 @@ class Reading:
             return self._client
 
 
-def _problem(query: Query, error: Error | TidegateError, limits: Limits, tail: bytes = b"") -> Problem:
-    """What the caller is told. `tail` is the end of an answer that broke off: it may hold the error."""
+def _problem(
+    query: Query,
+    error: Error | TidegateError,
+    limits: Limits,
+    tail: bytes = b"",
+    *,
+    overtime: bool = False,
+) -> Problem:
+    """What the caller is told. `tail` is the end of an answer that broke off: it holds the error, unless
+    that was lost with the connection. Then it was the time limit if the query ran so long."""
     cause = error if isinstance(error, Error) else error.__cause__
     code, text = getattr(cause, "code", None), str(cause)
     if code is None and (marked := _MARKED.search(tail)):
         code, text = int(marked[1]), marked[2].decode("utf-8", "replace")
-    if code in TIMEOUT_EXCEEDED:
+    if code in TIMEOUT_EXCEEDED or (code is None and overtime):
         return Problem("query_timeout", allowed=f"{limits.seconds:g} seconds")
     # A server whose memory is full fails queries that are within their own limit.
     if code == MEMORY_LIMIT_EXCEEDED and "(total)" not in text:

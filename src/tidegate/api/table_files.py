@@ -38,7 +38,7 @@ def _csv(schema: pa.Schema, rows: Sequence[Row]) -> Iterator[bytes]:
 
 
 def _cell(value: Any) -> Any:
-    return _json(value).decode() if isinstance(value, list) else value
+    return _json(value).decode() if isinstance(value, list | tuple) else value
 
 
 def _arrow(schema: pa.Schema, rows: Sequence[Row]) -> Iterator[bytes]:
