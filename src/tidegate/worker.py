@@ -33,9 +33,10 @@ from tidegate import lookups, topics
 from tidegate.contracts.topics import PARTIALS, STREAMS, Stream, raw
 from tidegate.errors import RetryLater, TidegateError
 from tidegate.http_status import StatusServer
-from tidegate.processing.emitter import Emitter, count
+from tidegate.processing.emitter import KEYS, Emitter, count
 from tidegate.processing.fleets import Fleets
 from tidegate.processing.health import Minutes, records
+from tidegate.processing.keys import Keys, Window
 from tidegate.processing.lane import Arrival, Lane
 from tidegate.processing.marker import Marker, Place
 from tidegate.processing.probe import Probe
@@ -52,6 +53,8 @@ from tidegate.telemetry import (
     WORKER_IN_FLIGHT,
     WORKER_IN_FLIGHT_BYTES,
     WORKER_LAG,
+    WORKER_KEYS,
+    WORKER_KEYS_COVERED,
     WORKER_LINES,
     WORKER_LOST,
     WORKER_REBALANCES,
@@ -190,6 +193,15 @@ class Worker:
 
     def stop(self, reason: str, status: int) -> None:
         """Begin to stop; the first reason counts."""
+        seen = self.app.Table("keys", partitions=partitions, key_type=bytes, value_type=bytes)
+        assert seen.changelog_topic_name == KEYS
+        # Faust reads the table; what changes is written by the emitter, as one more output of a frame.
+        self._keys = Keys(
+            seen.data.data,
+            epoch,
+            window_seconds=settings.idempotency_window_hours * 3600,
+            limit=settings.worker_keys_bytes,
+        )
         if self._stopping:
             return
         self._stopping = True
@@ -354,23 +366,27 @@ class Worker:
         """Together, but where a process died not long ago: then each by itself, to know what it dies of."""
         if self._marker.suspect is not None and self._careful > 0:
             self._careful -= len(records)
-            return [self._transform_suspected(stream, record) for record in records]
+            return [self._transform_suspected(stream, record, window) for record in records]
         self._marker.at(Place(stream, records[0].partition, records[0].offset))
-        outputs = self._transforms[stream].many(records, self._fleets)
+        outputs = self._transforms[stream].many(records, self._fleets, window)
+            if outputs.duplicates:
+                WORKER_LINES.labels(stream, "duplicate").inc(outputs.duplicates)
         self._marker.clear()
         return outputs
 
-    def _transform_suspected(self, stream: Stream, record: Record) -> Outputs:
+    def _transform_suspected(self, stream: Stream, record: Record, window: Window) -> Outputs:
         place = Place(stream, record.partition, record.offset)
         transform = self._transforms[stream]
         self._marker.at(place)
         suspect = self._marker.of(place)
         if suspect is None:
-            outputs = transform(record, self._fleets)
+            outputs = transform(record, self._fleets, window)
         elif suspect.deaths < ATTEMPTS:
             log.error("a process died at %s partition %d offset %d; trying again", *place)
-            outputs = transform(record, self._fleets)
+            outputs = transform(record, self._fleets, window)
         else:
+        window = self._keys.window(stream, records[0].partition)
+        window.advance(min(records[-1].timestamp, time.time_ns() // 1000))
             log.error("%d processes died at %s partition %d offset %d", suspect.deaths, *place)
             outputs = transform.apart(
                 record,
@@ -394,6 +410,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         ask = partial(self._probe.first, message.topic, message.partition, lane.expected)
         while not self._stopping and self._lanes.get((message.topic, message.partition)) is lane:
+                window,
             try:
                 first = await loop.run_in_executor(self._threads, ask)
             except RetryLater as error:
@@ -491,6 +508,12 @@ class Worker:
         transform = self._transforms["client_events"]
         catalogue = transform.lookups.failures
         found = unlisted(rows, catalogue)
+            await self._mark_keys(
+                {
+                    (_RAW_STREAMS[topic], partition): position
+                    for (topic, partition), (_, position) in moved.items()
+                }
+            )
         if found:
             WORKER_UNLISTED.inc(found.total())
             taught = catalogue.with_learned(found)
@@ -504,6 +527,26 @@ class Worker:
         knowing where a commit stands.
         """
         thread = self.app.consumer._thread
+
+    async def _mark_keys(self, positions: dict[tuple[Stream, int], int]) -> None:
+        """Let go of old keys, and set a mark behind the keys of what is about to be committed.
+
+        Asked for a topic's end, the embedded broker leaves out all but the first record of the last batch,
+        and Faust would read the table up to there only. With the mark the last batch is one behind all the
+        keys that count.
+        """
+        self._emitter.send_keys(self._keys.forget())
+        marks = self._keys.marks(positions)
+        if marks:
+            there = asyncio.Event()
+            self._emitter.send_keys(marks, there.set)
+            await there.wait()
+        self._tell_keys()
+
+    def _tell_keys(self) -> None:
+        held = self._keys.held()
+        WORKER_KEYS.set(held.keys)
+        WORKER_KEYS_COVERED.set(held.covered_seconds)
 
         async def call() -> Any:
             return await action(thread._ensure_consumer())
@@ -576,6 +619,13 @@ class Worker:
                 WORKER_HEALTH_PARTIALS.labels(outcome).inc(number)
 
     async def _publish_regularly(self) -> None:
+        self._keys.recovered(
+            {
+                (_RAW_STREAMS[topic], partition): lane.position
+                for (topic, partition), lane in self._lanes.items()
+            }
+        )
+        self._tell_keys()
         while True:
             await asyncio.sleep(PUBLISH_SECONDS)
             for partition, key, value in self._minutes.publish():
@@ -708,3 +758,5 @@ def _app(settings: Settings, partitions: int) -> Any:
         reply_create_topic=False,
         autodiscover=False,
     )
+        # It compares with the topic's end as the broker tells it, which the embedded one tells too low.
+        recovery_consistency_check=False,

@@ -38,6 +38,18 @@ class Piece(NamedTuple):
     lines: int
 
 
+class EventKey(NamedTuple):
+    """The key of a line with an `event_id`.
+
+    `is_replayed`: an operator put the line back; that another content came first does not hold it up.
+    """
+
+    key: bytes
+    digest: bytes
+    line: bytes  # as it came
+    is_replayed: bool = False
+
+
 def request_key(fleet: str, key: bytes) -> bytes:
     """The key of a request's first piece in each partition."""
     return _key(b"request", fleet, key)

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from tidegate.contracts.topics import FAILURES, HEALTH, PARTIALS, REJECTS, Stream, enriched
+from tidegate.processing.keys import Change
 from tidegate.processing.lane import Frame
 from tidegate.processing.transform import Outputs
 
 log = logging.getLogger(__name__)
 
+KEYS = "tidegate-worker-keys-changelog"  # as Faust names it
 LINGER_MS = 20
 BATCH_BYTES = 1_000_000
 LOCAL_LIMIT = 1_000_000_000  # the client's own check is on uncompressed bytes; the broker's holds
@@ -66,6 +68,8 @@ class Emitter:
             produce(REJECTS, reject, partition=partition, headers=headers, on_delivery=landed)
         for key, failure in outputs.failures:
             produce(FAILURES, failure, key, on_delivery=landed)
+        for name, claim in outputs.claims:
+            produce(KEYS, claim, name, partition=partition, on_delivery=landed)
         produce(
             enriched(stream),
             outputs.enriched,
@@ -89,6 +93,24 @@ class Emitter:
 
         for partition, value in enumerate(values):
             self._producer.produce(PARTIALS, value, partition=partition, on_delivery=one)
+
+    def send_keys(
+        self, changes: Sequence[tuple[int, Change]], landed: Callable[[], None] = lambda: None
+    ) -> None:
+        """Send changes of the table of keys, each to its partition; `landed` is called when all are there."""
+        missing = len(changes)
+
+        def one(error: KafkaError | None, message: Message) -> None:
+            nonlocal missing
+            if error is not None:
+                self._refused(error, message)
+                return
+            missing -= 1
+            if missing == 0:
+                landed()
+
+        for partition, (name, value) in changes:
+            self._producer.produce(KEYS, value, name, partition=partition, on_delivery=one)
 
     def send_health(self, partition: int, key: bytes, value: bytes) -> None:
         """Publish a minute. Nothing waits for it: the next update says the same and more."""
@@ -151,4 +173,4 @@ class Emitter:
 
 def count(outputs: Outputs) -> int:
     """How many records `send` makes of a frame's outputs."""
-    return 1 + len(outputs.rejects) + len(outputs.failures)
+    return 1 + len(outputs.rejects) + len(outputs.failures) + len(outputs.claims)

@@ -17,13 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import zstandard
 
+from tidegate.contracts import keys
 from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.formats import micros_by_magnitude, parse_time
 from tidegate.contracts.frames import REPLAYED_UNDER, EnrichedHeaders, Headers, write_arrow, write_headers
 from tidegate.contracts.position import Position
 from tidegate.contracts.rejects import Code, Fault, Reject, original_text
 from tidegate.contracts.topics import Stream
-from tidegate.steps.decode import RefusedLine, decode_frame
+from tidegate.processing.judge import Judge
+from tidegate.processing.keys import Change, Verdict, Window
+from tidegate.steps.decode import Decoded, RefusedLine, decode_frame
 from tidegate.steps.enrich import enrich
 from tidegate.steps.failures import failure_records
 
@@ -63,6 +66,8 @@ class Outputs(NamedTuple):
     lines: int
     crashed: int
 
+    duplicates: int = 0
+    claims: Sequence[Change] = ()  # records for the changelog of the keys
     @property
     def size(self) -> int:
         """Bytes that wait in memory until the broker has them."""
@@ -70,6 +75,7 @@ class Outputs(NamedTuple):
         if self.rejects:
             size += 2 * sum(len(value) for _, value in self.rejects)
         return size + sum(len(value) for _, value in self.failures)
+        size += sum(len(value or b"") for _, value in self.claims)
 
 
 class _Steps(NamedTuple):
@@ -79,6 +85,8 @@ class _Steps(NamedTuple):
     refused: list[RefusedLine]
     lines: int
 
+    duplicates: int = 0
+    claims: Sequence[bytes] = ()  # keys of the events that were taken, each with its digest
 
 class Transform:
     """The steps with their settings and lookups; one for each stream."""
@@ -102,22 +110,38 @@ class Transform:
         self._clock_skew_seconds = clock_skew_seconds
         self._max_record_bytes = max_record_bytes
 
-    def __call__(self, record: Record, fleets: Container[str] | None) -> Outputs:
-        """Everything that comes of `record`; `fleets` are the known ones, None takes any."""
+    def __call__(
+        self, record: Record, fleets: Container[str] | None, window: Window | None = None
+    ) -> Outputs:
+        """Everything that comes of `record`; `fleets` are the known ones, None takes any.
+
+        `window` knows the keys of the records before it, and takes this one's; None looks at no keys.
+        """
         if len(record.value) > EXPANSION * self._max_record_bytes:
             return self._outputs(record, self._whole_refused(record), CUT_BYTES)
-        return self._fitting(record, self._attempts(record, fleets))
+        judge = None if window is None else Judge(window, record.offset, record.headers)
+        return self._fitting(
+            record, judge, self._judged(record, judge, lambda thin: self._attempts(thin, fleets, judge))
+        )
 
-    def many(self, records: Sequence[Record], fleets: Container[str] | None) -> list[Outputs]:
+    def many(
+        self, records: Sequence[Record], fleets: Container[str] | None, window: Window | None = None
+    ) -> list[Outputs]:
         """The same for each of several small records, in order.
 
         The steps cost a frame some 0.4 ms before its first event; here records pay it together. Where a
         line is refused or a step fails, each goes by itself.
         """
-        together = self._together(records, fleets) if len(records) > 1 else None
-        if together is None:
-            return [self(record, fleets) for record in records]
-        return [self._outputs(record, found) for record, found in zip(records, together, strict=True)]
+        if len(records) > 1 and not any(_speaks_for_lines(record) for record in records):
+            judges = _judges(window, records)
+            if not any(judge is not None and judge.repeats for judge in judges):
+                together = self._together(records, fleets)
+                if together is not None:
+                    return [
+                        _claiming(self._outputs(record, found), judge, found)
+                        for record, found, judge in zip(records, together, judges, strict=True)
+                    ]
+        return [self(record, fleets, window) for record in records]
 
     def _together(self, records: Sequence[Record], fleets: Container[str] | None) -> list[_Steps] | None:
         if any(record.headers for record in records):  # they hold for the lines of one record
@@ -135,7 +159,7 @@ class Transform:
                 fleets=fleets,
                 aliases=self.lookups.aliases,
             )
-            if decoded.refused or pc.min(decoded.columns["received_at"]).as_py() <= NOT_SAID:
+            if decoded.refused or decoded.keys or pc.min(decoded.columns["received_at"]).as_py() <= NOT_SAID:
                 return None
             batch = self._enrich(decoded.columns)
         except Exception:  # which record it was, the steps for each will tell
@@ -162,25 +186,62 @@ class Transform:
         at_line: Callable[[int], None],
     ) -> Outputs:
         """The same for a record that kills the process: line by line, without the `guilty` ones.
+        window: Window | None = None,
 
         `at_line` is told each line before it is looked at, so that the next process knows what killed this.
         """
-        return self._fitting(record, self._line_by_line(record, fleets, guilty, at_line))
+        judge = None if window is None else Judge(window, record.offset, record.headers)
+        return self._fitting(
+            record,
+            judge,
+            self._judged(
+                record, judge, lambda thin: self._line_by_line(thin, fleets, judge, guilty, at_line)
+            ),
+        )
 
-    def _fitting(self, record: Record, found: _Steps) -> Outputs:
+    def _judged(self, record: Record, judge: Judge | None, steps: Callable[[Record], _Steps]) -> _Steps:
+        """What the steps make of a record without the pieces that were here before, and those beside it."""
+        if judge is None or not judge.repeats:
+            return steps(record)
+        lines = _lines(record)
+        left = dict(enumerate(lines))
+        refused: list[RefusedLine] = []
+        duplicates = 0
+        for piece, verdict in judge.repeats:
+            for number in range(piece.first, min(piece.first + piece.lines, len(lines))):
+                line = left.pop(number)
+                if verdict is Verdict.DUPLICATE:
+                    duplicates += 1
+                else:
+                    refused.append(_unread(number, _REUSED, line, record))
+        found = _Steps(_EMPTY[self.stream], [], 0)
+        numbers = list(left)
+        if numbers:
+            found = steps(record._replace(value=b"\n".join(left.values())))
+        if found.batch.num_rows:
+            own = np.array(numbers, np.uint32)[found.batch.column("index").to_numpy()]
+            found = found._replace(batch=_with_indexes(found.batch, pa.array(own, pa.uint32())))
+        refused += [replace(line, index=numbers[line.index]) for line in found.refused]
+        return found._replace(
+            refused=sorted(refused, key=lambda line: line.index),
+            lines=len(lines),
+            duplicates=found.duplicates + duplicates,
+        )
+
+    def _fitting(self, record: Record, judge: Judge | None, found: _Steps) -> Outputs:
         originals = sum(len(line.line) for line in found.refused)
         cut = CUT_BYTES if originals > self._max_record_bytes // 3 else None
         outputs = self._outputs(record, found, cut)
         if self._fits(outputs):
-            return outputs
+            return _claiming(outputs, judge, found)
         return self._outputs(record, self._whole_refused(record), CUT_BYTES)
 
     # --- the steps, and what happens when one of them fails
 
-    def _attempts(self, record: Record, fleets: Container[str] | None) -> _Steps:
+    def _attempts(self, record: Record, fleets: Container[str] | None, judge: Judge | None) -> _Steps:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._steps(record.value, record, fleets)
+                return self._steps(record.value, record, fleets, judge)
             except Exception:
                 log.exception(
                     "%s partition %d offset %d: a step failed, attempt %d of %d",
@@ -190,9 +251,11 @@ class Transform:
                     attempt,
                     ATTEMPTS,
                 )
-        return self._line_by_line(record, fleets)
+        return self._line_by_line(record, fleets, judge)
 
-    def _steps(self, value: bytes, record: Record, fleets: Container[str] | None) -> _Steps:
+    def _steps(
+        self, value: bytes, record: Record, fleets: Container[str] | None, judge: Judge | None
+    ) -> _Steps:
         named = dict(record.headers)
         fleet, device = named.get("fleet"), named.get("device")
         decoded = decode_frame(
@@ -205,12 +268,34 @@ class Transform:
             aliases=self.lookups.aliases,
         )
         if len(decoded.refused) == decoded.lines:
-            batch = _EMPTY[self.stream]
-        else:
-            batch = self._enrich(decoded.columns)
+            return _Steps(_EMPTY[self.stream], decoded.refused, decoded.lines)
+        if decoded.keys and judge is not None:
+            return self._without_repeats(decoded, record, judge)
+        batch = self._enrich(decoded.columns, _written(record, decoded.columns))
         return _Steps(batch, decoded.refused, decoded.lines)
 
-    def _enrich(self, columns: Mapping[str, pa.Array[Any]]) -> pa.RecordBatch:
+    def _without_repeats(self, decoded: Decoded, record: Record, judge: Judge) -> _Steps:
+        """The steps for lines some of which have a key of their own."""
+        judged = judge.events(decoded.keys)
+        columns, gone = decoded.columns, [*judged.duplicates, *judged.reused]
+        if gone:
+            kept = pa.array(~np.isin(columns["index"].to_numpy(), gone))
+            columns = {name: column.filter(kept) for name, column in columns.items()}
+        batch = _EMPTY[self.stream]
+        if len(columns["index"]):
+            try:
+                batch = self._enrich(columns, _written(record, columns))
+            except Exception:
+                judge.take_back(judged)
+                raise
+        reused = [_unread(number, _REUSED, decoded.keys[number].line, record) for number in judged.reused]
+        refused = sorted([*decoded.refused, *reused], key=lambda line: line.index)
+        return _Steps(batch, refused, decoded.lines, len(judged.duplicates), judged.claims)
+
+    def _enrich(self, columns: Mapping[str, pa.Array[Any]], written: Times) -> pa.RecordBatch:
+        """`written`: the time of each line's record, µs."""
+        received, count = settle(columns["received_at"], written, keep_days=self._keep_days)
+        self.settled += count
         return enrich(
             self.stream,
             columns,
@@ -227,20 +312,23 @@ class Transform:
         at_line: Callable[[int], None] = lambda _: None,
     ) -> _Steps:
         """Set the lines aside on which a step fails; take the others."""
-        lines = [line for line in record.value.split(b"\n") if line.strip()] or [record.value]
+        lines = _lines(record)
+        judge: Judge | None,
         batches: list[pa.RecordBatch] = []
         refused: list[RefusedLine] = []
         for index, line in enumerate(lines):
             if index in guilty:
                 fault = Fault(Code.CRASH, detail="the process died at this line")
-                refused.append(_crashed(index, fault, line, record))
+                refused.append(_unread(index, fault, line, record))
+        claims: list[bytes] = []
+        duplicates = 0
                 continue
             at_line(index)
             try:
-                found = self._steps(line, record, fleets)
+                found = self._steps(line, record, fleets, judge)
             except Exception as error:
                 fault = Fault(Code.CRASH, detail=f"{type(error).__name__}: {error}"[:500])
-                refused.append(_crashed(index, fault, line, record))
+                refused.append(_unread(index, fault, line, record))
                 continue
             refused += [replace(item, index=index) for item in found.refused]
             if found.batch.num_rows:
@@ -248,7 +336,9 @@ class Transform:
         batch = _EMPTY[self.stream]
         if batches:
             batch = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
-        return _Steps(batch, refused, len(lines))
+            claims += found.claims
+            duplicates += found.duplicates
+        return _Steps(batch, refused, len(lines), duplicates, claims)
 
     # --- what goes out
 
@@ -263,7 +353,7 @@ class Transform:
             lines=found.lines,
             accepted=found.batch.num_rows,
             rejected=len(rejects),
-            duplicates=0,
+            duplicates=found.duplicates,
             transform_version=self._version,
         )
         return Outputs(
@@ -279,6 +369,7 @@ class Transform:
     def _failures(self, record: Record, batch: pa.RecordBatch) -> list[tuple[bytes, bytes]]:
         if not batch.num_rows:
             return []
+            duplicates=found.duplicates,
         try:
             return failure_records(
                 self.stream, batch, epoch=self._epoch, partition=record.partition, offset=record.offset
@@ -343,11 +434,43 @@ class _Envelope(msgspec.Struct):
     received_at: int | None = None
     origin: str = ""
 
+def _speaks_for_lines(record: Record) -> bool:
+    """Whether the record's headers hold for its lines, which then cannot be taken with those of others."""
+    return any(name != keys.HEADER for name, _ in record.headers)
+
+
+def _judges(window: Window | None, records: Sequence[Record]) -> list[Judge | None]:
+    """A judge for each of several records: what is new in one is no more in those behind it."""
+    if window is None:
+        return [None] * len(records)
+    fresh: dict[bytes, bytes] = {}
+    return [Judge(window, record.offset, record.headers, fresh) for record in records]
+
+
+def _claiming(outputs: Outputs, judge: Judge | None, found: _Steps) -> Outputs:
+    if judge is None:
+        return outputs
+    claims = judge.claim(found.claims)
+    return outputs._replace(claims=claims) if claims else outputs
+
+
+def _lines(record: Record) -> list[bytes]:
+    """The lines of a record that count, as `decode_frame` counts them."""
+    return [line for line in record.value.split(b"\n") if line.strip()] or [record.value]
+
+
+_REUSED = Fault(
+    Code.KEY_REUSED,
+    allowed="the same content, or a new key",
+    detail="another content came before under this Idempotency-Key or event_id",
+)
+
+
 
 _SENDER = msgspec.json.Decoder(_Envelope)
 
 
-def _crashed(index: int, fault: Fault, line: bytes, record: Record) -> RefusedLine:
+def _unread(index: int, fault: Fault, line: bytes, record: Record) -> RefusedLine:
     """A line that no step got to the end of; of its envelope is kept what can be read."""
     said, received_at = _Envelope(), _received_at(dict(record.headers).get("received_at"), record.timestamp)
     try:

@@ -28,6 +28,7 @@ from tidegate.contracts.forms import (
     examine,
     unions,
 )
+from tidegate.contracts.keys import EventKey, digest, event_id, event_key
 from tidegate.contracts.position import is_id_of
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS, Stream
@@ -52,6 +53,7 @@ class Decoded(NamedTuple):
     columns: dict[str, pa.Array[Any]]  # of equal length: one row an accepted line, in any order
     refused: list[RefusedLine]
     lines: int  # accepted + refused
+    keys: Mapping[int, EventKey] = {}  # of the accepted lines that have an event_id, by index
 
 
 class _Taken(NamedTuple):
@@ -64,6 +66,7 @@ class _Taken(NamedTuple):
     events: list[Any]  # structs
     extras: dict[int, bytes]  # line number -> unknown fields, for the lines that have some
     origins: dict[int, str]  # line number -> origin, for the lines that are replayed
+    keys: dict[int, EventKey]  # for the lines that have an event_id
 
     def add(
         self, number: int, fleet: str, received_at: int, device: str | None, origin: str, event: Event
@@ -110,15 +113,14 @@ def decode_frame(
         columns = _columns_of(stream, taken)
     except ValueError:  # a text format does not hold
         return _decode_singly(record, lines)
-    return Decoded(columns, [line for line in found if line is not None], len(lines))
+    return Decoded(columns, [line for line in found if line is not None], len(lines), taken.keys)
 
 
 def _decode_singly(record: _Record, lines: list[bytes]) -> Decoded:
     taken = _nothing()
     found = [_line(record, number, line, taken) for number, line in enumerate(lines)]
-    return Decoded(
-        _columns_of(record.stream, taken), [line for line in found if line is not None], len(lines)
-    )
+    refused = [line for line in found if line is not None]
+    return Decoded(_columns_of(record.stream, taken), refused, len(lines), taken.keys)
 
 
 def _nothing() -> _Taken:
@@ -259,6 +261,10 @@ def _line(record: _Record, number: int, line: bytes, taken: _Taken) -> RefusedLi
     if isinstance(verdict, Fault):
         return refuse(verdict)
     taken.add(number, fleet, received_at, device, origin, verdict)
+    # No form knows the field, so only lines that come this way can have it.
+    if verdict.extra and (own := event_id(verdict.extra)) is not None:
+        content = digest((device or "").encode(), bytes(event))
+        taken.keys[number] = EventKey(event_key(fleet, own), content, line, bool(origin))
     return None
 
 

@@ -1,0 +1,212 @@
+"""Retries land once: through a gateway that does not know them, behind a killed worker, on another worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from conftest import require_apache_kafka
+from gateways import CLIENT_EVENTS, CONNECTION_LOGS, GatewayProcess
+from sink_rig import SinkProcess
+from stores import settings_of
+from worker_rig import PARTITIONS, Rig, await_, chain
+
+from builders import envelope, network_log, success
+from ports import free_port
+from tidegate import settings
+from tidegate.contracts.frames import read_rejects
+from tidegate.contracts.position import parse_id
+from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.local.broker import Broker, EmbeddedBroker
+from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.local.kafka import KafkaBroker
+from tidegate.store.client import connect
+from tidegate.store.migrate import migrate
+
+QUICK = {"kafka_session_timeout_ms": 2000}  # the embedded broker forms a group in half of it
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    listen = f"127.0.0.1:{free_port()}"
+    found: Broker
+    if request.param == "kafka":
+        require_apache_kafka()
+        jars = settings.load().kafka_jars
+        found = KafkaBroker(listen, tmp_path / "kafka", tmp_path / "kafka.log", jars=jars)
+    else:
+        found = EmbeddedBroker(listen, tmp_path / "broker.log")
+    found.start()
+    yield found
+    found.stop()
+
+
+def mac(number: int) -> str:
+    return f"02:00:00:00:00:{number:02x}"
+
+
+class Books:
+    """What was sent, kept beside the product."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Stream, int] = {"connection_logs": 0, "client_events": 0, "device_logs": 0}
+        self.duplicates = self.reused = 0
+
+    @property
+    def lines(self) -> int:
+        return sum(self.rows.values()) + self.duplicates + self.reused
+
+
+REQUESTS: list[tuple[str, Stream, list[dict[str, Any]]]] = [
+    (CLIENT_EVENTS, "client_events", [success(macAddress=mac(number)) for number in range(40)]),
+    (CONNECTION_LOGS, "connection_logs", [network_log(inbytes=number) for number in range(7)]),
+    (CLIENT_EVENTS, "client_events", [success(event_id="one of its own")]),
+]
+
+
+def post(gateway: GatewayProcess, number: int, key: str) -> list[str]:
+    """Post a request under a key; the ids that its events got."""
+    path, _, events = REQUESTS[number]
+    keyed = {} if "event_id" in events[0] else {"idempotency-key": f"{key}-{number}"}
+    answer = gateway.post(path, events, headers=keyed)
+    assert answer.status_code == 201, answer.text
+    assert "idempotent-replayed" not in answer.headers
+    ids: list[str] = answer.json()["ids"]
+    return ids
+
+
+def post_all(gateway: GatewayProcess, books: Books, key: str, *, is_retry: bool) -> None:
+    for number, (_, stream, events) in enumerate(REQUESTS):
+        post(gateway, number, key)
+        if is_retry or ("event_id" in events[0] and books.rows[stream] > len(REQUESTS[0][2])):
+            books.duplicates += len(events)
+        else:
+            books.rows[stream] += len(events)
+
+
+def outcome(rig: Rig) -> tuple[int, int, int, int]:
+    """Lines, accepted, rejected and duplicates of all frames that the sink would take."""
+    totals = [0, 0, 0, 0]
+    for stream in STREAMS:
+        frames = rig.frames(stream)
+        for partition in range(PARTITIONS):
+            for one in chain(frames, partition):
+                head = one.head
+                counts = (head.lines, head.accepted, head.rejected, head.duplicates)
+                totals = [total + count for total, count in zip(totals, counts, strict=True)]
+    return totals[0], totals[1], totals[2], totals[3]
+
+
+def await_outcome(rig: Rig, books: Books) -> None:
+    """Every line has its outcome, and it is the one that the books say."""
+    await_(lambda: outcome(rig)[0] >= books.lines, lambda: f"{outcome(rig)}: {rig.worker.tail()}")
+    assert outcome(rig) == (books.lines, sum(books.rows.values()), books.reused, books.duplicates)
+
+
+def test_retries_land_once_whatever_dies(
+    broker: Broker, clickhouse: ClickHouseServer, tmp_path: Path
+) -> None:
+    books = Books()
+    rig = Rig(broker.bootstrap, tmp_path / "one", **QUICK)
+    other = Rig(broker.bootstrap, tmp_path / "other", **QUICK)
+    # A gateway without a memory stands for any other: it knows none of the requests that it retries.
+    gateway = GatewayProcess(
+        broker.bootstrap, tmp_path / "gateway", gateway_keys_bytes=0, kafka_partitions=PARTITIONS
+    )
+    sink: SinkProcess | None = None
+    try:
+        gateway.start()
+        # Both tries are in the log before a worker sees either.
+        post_all(gateway, books, "a", is_retry=False)
+        post_all(gateway, books, "a", is_retry=True)
+        rig.start()
+        await_outcome(rig, books)
+        # A killed worker: some of what it did is committed, some is done again.
+        post_all(gateway, books, "b", is_retry=False)
+        await_outcome(rig, books)
+        rig.kill()
+        post_all(gateway, books, "a", is_retry=True)
+        post_all(gateway, books, "b", is_retry=True)
+        rig.start()
+        await_outcome(rig, books)
+        # A second worker takes a share of the partitions, then all of them.
+        other.start()
+        await_(lambda: other.metric("tidegate_worker_keys") > 0, other.worker.tail)
+        post_all(gateway, books, "a", is_retry=True)
+        post_all(gateway, books, "c", is_retry=False)
+        await_outcome(other, books)
+        rig.stop()
+        post_all(gateway, books, "b", is_retry=True)
+        post_all(gateway, books, "c", is_retry=True)
+        # Another content under a key that only the worker knows.
+        changed = [event | {"ssid": "another"} for event in REQUESTS[0][2]]
+        answer = gateway.post(CLIENT_EVENTS, changed, headers={"idempotency-key": "a-0"})
+        assert answer.status_code == 201
+        books.reused += len(changed)
+        await_outcome(other, books)
+        assert_refused_by_code(other, len(changed), answer.json()["ids"])
+
+        values = settings_of(clickhouse, kafka_bootstrap=broker.bootstrap, kafka_partitions=PARTITIONS)
+        first = connect(values, database="")
+        migrate(first, values)
+        first.close()
+        names = ["clickhouse_url", "clickhouse_database", "kafka_bootstrap", "kafka_partitions"]
+        sink = SinkProcess("sink", tmp_path, {name: getattr(values, name) for name in names} | QUICK)
+        sink.start()
+        client = connect(values)
+
+        def stored() -> dict[Stream, int]:
+            return {
+                stream: client.query(f"SELECT count() FROM {stream}").result_rows[0][0] for stream in STREAMS
+            }
+
+        await_(lambda: stored() == books.rows, lambda: f"{stored()} of {books.rows}")
+        totals = "SELECT sum(lines), sum(rejected), sum(duplicates) FROM verify_batches"
+        booked = (books.lines, books.reused, books.duplicates)
+        await_(lambda: client.query(totals).result_rows == [booked], sink.child.tail)
+        client.close()
+        assert_verified(values)
+    finally:
+        gateway.stop()
+        for one in (rig, other):
+            if one.worker.running:
+                one.stop()
+        if sink is not None and sink.child.running:
+            sink.stop()
+
+
+def assert_refused_by_code(rig: Rig, count: int, ids: list[str]) -> None:
+    found = {
+        reject.id: reject
+        for frame in rig.frames("client_events")
+        for reject in read_rejects(frame.headers.items())
+    }
+    assert found.keys() == set(ids) and len(found) == count
+    assert {(reject.kind, reject.code, reject.fleet) for reject in found.values()} == {
+        ("key", "key_reused", "demo")
+    }
+    assert all(b"another" in reject.original.encode() for reject in found.values())
+
+
+def assert_verified(values: settings.Settings) -> None:
+    own = {
+        "TIDEGATE_CLICKHOUSE_URL": values.clickhouse_url,
+        "TIDEGATE_CLICKHOUSE_DATABASE": values.clickhouse_database,
+        "TIDEGATE_KAFKA_BOOTSTRAP": values.kafka_bootstrap,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tidegate", "verify", "--json"],
+        env={**os.environ, **own},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert msgspec.json.decode(done.stdout)["findings"] == []
