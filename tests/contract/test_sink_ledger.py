@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from clickhouse_connect.driver.client import Client
 from enriched_frames import DAY, EPOCH, frame, now
 from stores import settings_of
 
+from tidegate.errors import Stop
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.sink.blocks import build
 from tidegate.sink.chain import Gap
@@ -112,3 +114,27 @@ def test_an_epoch_is_noted_once(books: Books) -> None:
     for _ in range(2):
         books.ledger.note_epoch(EPOCH)
     assert books.count("epochs") == 1
+
+
+def test_one_group_fills_the_tables_of_an_epoch_until_an_operator_names_another(books: Books) -> None:
+    books.ledger.claim(EPOCH, "first")
+    books.ledger.claim(EPOCH, "first")
+    with pytest.raises(Stop, match=r"group first fills .* accept-group second"):
+        books.ledger.claim(EPOCH, "second")
+    books.ledger.claim("01ZZZZZZZZZZZZZZZZZZZZZZZZ", "second")  # another life of the topics
+    books.ledger.accept_group(EPOCH, "second")
+    books.ledger.claim(EPOCH, "second")
+    with pytest.raises(Stop, match="group second fills"):
+        books.ledger.claim(EPOCH, "first")
+
+
+def test_of_groups_that_claim_at_once_one_gets_it(books: Books) -> None:
+    def claim(number: int) -> bool:
+        try:
+            Ledger(books.client, books.database).claim(EPOCH, f"group-{number}")
+        except Stop:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(claim, range(8))) == 1

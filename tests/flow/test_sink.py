@@ -165,6 +165,20 @@ def test_two_sinks_share_and_take_over(rig: SinkRig) -> None:
     two.stop()
 
 
+def test_a_sink_of_another_group_stops_itself(rig: SinkRig) -> None:
+    """Started by mistake beside the first, it would read every partition too and store it all again."""
+    sink = rig.sink()
+    rig.write("client_events", 0, 3)
+    rig.await_all()
+    mistaken = rig.sink(sink_group="by-mistake")
+    await_(lambda: not mistaken.child.running)
+    assert mistaken.child.status == 1
+    assert "would store everything twice" in mistaken.child.tail()
+    rig.write("client_events", 0, 3)
+    rig.await_all()
+    sink.stop()
+
+
 def test_repeats_and_reordered_frames_are_taken_once(rig: SinkRig) -> None:
     rig.write("client_events", 0, 3)
     rig.put("client_events", 0, 1)

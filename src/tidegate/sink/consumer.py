@@ -13,17 +13,18 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tidegate.contracts.frames import BadFrame
 from tidegate.contracts.topics import STREAMS, Stream, enriched
 from tidegate.errors import Stop, TidegateError
+from tidegate.retention import RetentionWatch
 from tidegate.settings import Settings
 from tidegate.sink.chain import Verdict
 from tidegate.sink.frame import read_frame
 from tidegate.sink.gaps import Gaps, say
 from tidegate.sink.gathering import Limits
-from tidegate.sink.group import REFUSED, consumer, membership, onlooker
+from tidegate.sink.group import REFUSED, consumer, hold, membership, onlooker
 from tidegate.sink.ledger import Ledger, Place
 from tidegate.sink.moments import Moments
 from tidegate.sink.partition import Partition, TakeOver
@@ -35,7 +36,9 @@ from tidegate.telemetry import (
     SINK_FOREIGN,
     SINK_LAG,
     SINK_OLDEST_SECONDS,
+    SINK_OLDEST_UNSTORED,
     SINK_REPEATS,
+    SINK_RETENTION_SHARE,
     SINK_TAKE_OVERS,
 )
 
@@ -78,6 +81,14 @@ class Sink:
         )
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._streams: dict[str, Stream] = {enriched(stream): stream for stream in STREAMS}
+        self._stored_to: dict[tuple[str, int], int] = {}  # as of the last round that told
+        self._retention = RetentionWatch(
+            settings.kafka_bootstrap,
+            self._streams,
+            lambda: self._stored_to,
+            age=SINK_OLDEST_UNSTORED,
+            share=SINK_RETENTION_SHARE,
+        )
         self._assigned = False
         self._stopping_since: float | None = None
         self._full_since: float | None = None
@@ -100,6 +111,7 @@ class Sink:
         self._consumer.subscribe(
             list(self._streams), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
+        self._retention.start()
         try:
             while self._fatal is None and not self._drained(time.monotonic()):
                 self._read()
@@ -110,6 +122,7 @@ class Sink:
         finally:
             for partition in self._partitions.values():
                 partition.revoked = True
+            self._retention.stop()
             self._consumer.close()
             self._pipeline.stop()
             self._gaps.stop()
@@ -273,10 +286,7 @@ class Sink:
     # --- the group
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        # Paused: where to read from is known only once the ledger has been asked.
-        consumer.assign([TopicPartition(found.topic, found.partition, OFFSET_END) for found in assigned])
-        if assigned:
-            consumer.pause(assigned)
+        hold(consumer, assigned)  # where to read from is known only once the ledger has been asked
         self._drop("assigned anew")
         for found in assigned:
             place = Place(self._streams[found.topic], found.partition)
@@ -357,6 +367,7 @@ class Sink:
                 self._ledger,
                 self._settings.kafka_bootstrap,
                 places,
+                group=self._settings.sink_group,
                 membership=member,
                 check_epochs=check,
                 out_of_range=out_of_range,
@@ -420,16 +431,19 @@ class Sink:
 
     def _tell(self, partitions: list[Partition], now: float) -> None:
         lag = dict.fromkeys(STREAMS, 0)
+        stored_to = {}
         for partition in partitions:
             stored = partition.stored_to()
             if stored is None:
                 continue
+            stored_to[partition.topic, partition.place.partition] = stored
             try:
                 _, end = self._consumer.get_watermark_offsets(_topic_partition(partition), cached=True)
             except KafkaException:
                 continue
             lag[partition.stream] += max(end, stored) - stored
             self._check_end(partition, end, now)
+        self._stored_to = stored_to
         for stream, records in lag.items():
             SINK_LAG.labels(stream).set(records)
         SINK_BUFFER_BYTES.set(sum(partition.bytes for partition in partitions))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from tidegate.settings import Settings
 
@@ -69,6 +69,17 @@ def consumer(settings: Settings, on_error: Callable[[KafkaError], None]) -> Cons
             "logger": logging.getLogger("tidegate.librdkafka"),
         }
     )
+
+
+def hold(consumer: Consumer, assigned: Sequence[TopicPartition]) -> None:
+    """Take partitions without reading them: whoever knows where to begin seeks there and resumes.
+
+    At an offset that has to be looked up (the end, say), the answer could come behind the seek: librdkafka
+    then asks once more and reads from there, past everything before it.
+    """
+    consumer.assign([TopicPartition(found.topic, found.partition, 0) for found in assigned])
+    if assigned:
+        consumer.pause(list(assigned))
 
 
 def membership(consumer: Consumer) -> Membership:

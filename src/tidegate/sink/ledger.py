@@ -131,9 +131,9 @@ class Ledger:
             owner = self._owner(epoch)
         if owner != group:
             raise Stop(
-                f"consumer group {owner} fills the tables of {self._database} in epoch {epoch}; sinks of group"
-                f" {group} beside it would store everything twice. Set sink_group to {owner}, or stop its sinks"
-                f" for good and run: tidegate sink accept-group {group}"
+                f"consumer group {owner} fills the tables of {self._database} in epoch {epoch}; sinks of"
+                f" group {group} beside it would store everything twice. Set sink_group to {owner}, or stop"
+                f" its sinks for good and run: tidegate sink accept-group {group}"
             )
 
     def accept_group(self, epoch: str, group: str) -> None:

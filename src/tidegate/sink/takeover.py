@@ -24,18 +24,21 @@ def look_up(
     bootstrap: str,
     places: Iterable[Place],
     *,
+    group: str,
     membership: Membership,
     check_epochs: Mapping[Place, set[str]],
     out_of_range: set[Place],
 ) -> dict[Place, TakeOver]:
     """`check_epochs`: earlier epochs whose frames were met; `out_of_range`: the broker refused an offset.
 
-    Raises RetryLater while broker or ClickHouse is away, Stop when the broker has lost what is stored.
+    Raises RetryLater while broker or ClickHouse is away, Stop when the broker has lost what is stored or
+    another consumer group than `group` fills the tables.
     """
     places = list(places)
     try:
         epoch = read_epoch(bootstrap)
         ledger.note_epoch(epoch)
+        ledger.claim(epoch, group)
         newest = ledger.newest(places)
         wanted = [TopicPartition(enriched(place.stream), place.partition) for place in places]
         committed = {
