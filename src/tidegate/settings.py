@@ -142,6 +142,12 @@ class Settings:
     api_query_seconds: float = setting(30.0, "Longest run of one query in ClickHouse, seconds")
     api_query_memory_bytes: int = setting(2_000_000_000, "Most memory of one query in ClickHouse, bytes")
     api_query_rows: int = setting(200_000, "Most rows that one query in ClickHouse may answer")
+    api_export_rows: int = setting(10_000_000, "Most rows of one export")
+    api_export_seconds: float = setting(600.0, "Longest run of one export, seconds")
+    api_exports: int = setting(8, "Exports and association files that one api process sends at once")
+    api_association_file_seconds: int = setting(
+        3600, "How long a file of associations can be fetched, and how long fetching it may take, seconds"
+    )
 
     # `tidegate up`
     up_partitions: int = setting(
@@ -152,12 +158,6 @@ class Settings:
     kafka_jars: str = setting(
         "",
         "Folder of Apache Kafka's jars for `--broker kafka`; empty: Maven fetches them to ~/.cache/tidegate",
-    api_export_rows: int = setting(10_000_000, "Most rows of one export")
-    api_export_seconds: float = setting(600.0, "Longest run of one export, seconds")
-    api_exports: int = setting(8, "Exports and association files that one api process sends at once")
-    api_association_file_seconds: int = setting(
-        3600, "How long a file of associations can be fetched, and how long fetching it may take, seconds"
-    )
     )
 
     @property

@@ -120,6 +120,13 @@ API_QUERY_SECONDS = Histogram(
     ["query"],
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
 )
+# Rising `broken`: the log names the limit that was hit after the first rows, or ClickHouse went away.
+# Rising `left`: clients give up; look at their time limits.
+API_FILES = Counter(
+    "tidegate_api_files_total",
+    "Exports and association files by how they ended: whole, broken, left (by the client)",
+    ["name", "end"],
+)
 
 
 # Sink
@@ -135,13 +142,6 @@ SINK_INSERT_SECONDS = Histogram(
     "tidegate_sink_insert_seconds",
     "From a batch's fence to its last insert's answer",
     buckets=(0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
-# Rising `broken`: the log names the limit that was hit after the first rows, or ClickHouse went away.
-# Rising `left`: clients give up; look at their time limits.
-API_FILES = Counter(
-    "tidegate_api_files_total",
-    "Exports and association files by how they ended: whole, broken, left (by the client)",
-    ["name", "end"],
-)
 )
 # Above 0 and rising: ClickHouse is away or refuses; the same batch is sent again until it answers.
 SINK_RETRIES = Counter("tidegate_sink_retries_total", "Requests to ClickHouse sent again")

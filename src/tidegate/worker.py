@@ -52,9 +52,9 @@ from tidegate.telemetry import (
     WORKER_HEALTH_PARTIALS,
     WORKER_IN_FLIGHT,
     WORKER_IN_FLIGHT_BYTES,
-    WORKER_LAG,
     WORKER_KEYS,
     WORKER_KEYS_COVERED,
+    WORKER_LAG,
     WORKER_LINES,
     WORKER_LOST,
     WORKER_REBALANCES,
@@ -80,11 +80,11 @@ T = TypeVar("T")
 def run(settings: Settings) -> int:
     """Work until SIGTERM (exit status 0) or until only a new process can go on (exit status 1)."""
     _quiet_libraries()
+    partitions = _retrying(partial(topics.require_topics, settings))
     epoch = _retrying(partial(topics.read_epoch, settings.kafka_bootstrap))
     tables = _retrying(partial(lookups.load, settings.lookups_dir))
     fleets = _retrying(partial(Fleets, settings.tokens_path))
     probe = Probe(settings.kafka_bootstrap)
-    partitions = _retrying(partial(topics.require_topics, settings))
     try:
         return asyncio.run(_main(settings, epoch, tables, fleets, probe, partitions))
     finally:
@@ -180,6 +180,15 @@ class Worker:
             value_type=bytes,
         )
         self._minutes = Minutes(self._table)
+        seen = self.app.Table("keys", partitions=partitions, key_type=bytes, value_type=bytes)
+        assert seen.changelog_topic_name == KEYS
+        # Faust reads the table; what changes is written by the emitter, as one more output of a frame.
+        self._keys = Keys(
+            seen.data.data,
+            epoch,
+            window_seconds=settings.idempotency_window_hours * 3600,
+            limit=settings.worker_keys_bytes,
+        )
         for stream in STREAMS:
             topic = self.app.topic(raw(stream), acks=False, **_RAW_BYTES)
             self.app.agent(topic, name=f"tidegate.{stream}", concurrency=1)(partial(self._take, stream))
@@ -193,15 +202,6 @@ class Worker:
 
     def stop(self, reason: str, status: int) -> None:
         """Begin to stop; the first reason counts."""
-        seen = self.app.Table("keys", partitions=partitions, key_type=bytes, value_type=bytes)
-        assert seen.changelog_topic_name == KEYS
-        # Faust reads the table; what changes is written by the emitter, as one more output of a frame.
-        self._keys = Keys(
-            seen.data.data,
-            epoch,
-            window_seconds=settings.idempotency_window_hours * 3600,
-            limit=settings.worker_keys_bytes,
-        )
         if self._stopping:
             return
         self._stopping = True
@@ -354,6 +354,8 @@ class Worker:
             self._emitter.send(stream, record.partition, frame, outputs)
             lane.tally.add(record.offset, outputs.batch)
             WORKER_LINES.labels(stream, "accepted").inc(outputs.batch.num_rows)
+            if outputs.duplicates:
+                WORKER_LINES.labels(stream, "duplicate").inc(outputs.duplicates)
             if outputs.rejects:
                 WORKER_LINES.labels(stream, "rejected").inc(len(outputs.rejects))
                 WORKER_CRASHES.labels(stream).inc(outputs.crashed)
@@ -364,13 +366,13 @@ class Worker:
 
     def _transform(self, stream: Stream, records: list[Record]) -> list[Outputs]:
         """Together, but where a process died not long ago: then each by itself, to know what it dies of."""
+        window = self._keys.window(stream, records[0].partition)
+        window.advance(min(records[-1].timestamp, time.time_ns() // 1000))
         if self._marker.suspect is not None and self._careful > 0:
             self._careful -= len(records)
             return [self._transform_suspected(stream, record, window) for record in records]
         self._marker.at(Place(stream, records[0].partition, records[0].offset))
         outputs = self._transforms[stream].many(records, self._fleets, window)
-            if outputs.duplicates:
-                WORKER_LINES.labels(stream, "duplicate").inc(outputs.duplicates)
         self._marker.clear()
         return outputs
 
@@ -385,12 +387,11 @@ class Worker:
             log.error("a process died at %s partition %d offset %d; trying again", *place)
             outputs = transform(record, self._fleets, window)
         else:
-        window = self._keys.window(stream, records[0].partition)
-        window.advance(min(records[-1].timestamp, time.time_ns() // 1000))
             log.error("%d processes died at %s partition %d offset %d", suspect.deaths, *place)
             outputs = transform.apart(
                 record,
                 self._fleets,
+                window,
                 guilty=frozenset(suspect.lines),
                 at_line=partial(self._marker.at, place),
             )
@@ -410,7 +411,6 @@ class Worker:
         loop = asyncio.get_running_loop()
         ask = partial(self._probe.first, message.topic, message.partition, lane.expected)
         while not self._stopping and self._lanes.get((message.topic, message.partition)) is lane:
-                window,
             try:
                 first = await loop.run_in_executor(self._threads, ask)
             except RetryLater as error:
@@ -489,6 +489,12 @@ class Worker:
             there = asyncio.Event()
             self._emitter.send_partials(records(blocks, self._partitions), there.set)
             await there.wait()
+            await self._mark_keys(
+                {
+                    (_RAW_STREAMS[topic], partition): position
+                    for (topic, partition), (_, position) in moved.items()
+                }
+            )
             offsets = {
                 TopicPartition(*place): OffsetAndMetadata(position, "")
                 for place, (lane, position) in moved.items()
@@ -502,31 +508,6 @@ class Worker:
             for lane, position in moved.values():
                 lane.committed = position
                 lane.tally.settle()
-
-    def _learn(self, rows: pa.RecordBatch) -> None:
-        """Count the failures that the catalogue does not list, and keep their texts for such without one."""
-        transform = self._transforms["client_events"]
-        catalogue = transform.lookups.failures
-        found = unlisted(rows, catalogue)
-            await self._mark_keys(
-                {
-                    (_RAW_STREAMS[topic], partition): position
-                    for (topic, partition), (_, position) in moved.items()
-                }
-            )
-        if found:
-            WORKER_UNLISTED.inc(found.total())
-            taught = catalogue.with_learned(found)
-            if taught.learned != catalogue.learned:
-                transform.lookups = dataclasses.replace(transform.lookups, failures=taught)
-
-    async def _in_consumer(self, action: Callable[[Any], Any], seconds: float | None = None) -> Any:
-        """Run `action` with aiokafka's consumer in the thread that owns it.
-
-        Commits get no limit of time: one given up might still come through, and blocks of counts rely on
-        knowing where a commit stands.
-        """
-        thread = self.app.consumer._thread
 
     async def _mark_keys(self, positions: dict[tuple[Stream, int], int]) -> None:
         """Let go of old keys, and set a mark behind the keys of what is about to be committed.
@@ -547,6 +528,25 @@ class Worker:
         held = self._keys.held()
         WORKER_KEYS.set(held.keys)
         WORKER_KEYS_COVERED.set(held.covered_seconds)
+
+    def _learn(self, rows: pa.RecordBatch) -> None:
+        """Count the failures that the catalogue does not list, and keep their texts for such without one."""
+        transform = self._transforms["client_events"]
+        catalogue = transform.lookups.failures
+        found = unlisted(rows, catalogue)
+        if found:
+            WORKER_UNLISTED.inc(found.total())
+            taught = catalogue.with_learned(found)
+            if taught.learned != catalogue.learned:
+                transform.lookups = dataclasses.replace(transform.lookups, failures=taught)
+
+    async def _in_consumer(self, action: Callable[[Any], Any], seconds: float | None = None) -> Any:
+        """Run `action` with aiokafka's consumer in the thread that owns it.
+
+        Commits get no limit of time: one given up might still come through, and blocks of counts rely on
+        knowing where a commit stands.
+        """
+        thread = self.app.consumer._thread
 
         async def call() -> Any:
             return await action(thread._ensure_consumer())
@@ -600,6 +600,13 @@ class Worker:
         """The table is read; Faust lets records flow when this returns."""
         await self._placed.wait()  # Faust reads the table while `_assigned` still asks
         self._minutes.recovered()
+        self._keys.recovered(
+            {
+                (_RAW_STREAMS[topic], partition): lane.position
+                for (topic, partition), lane in self._lanes.items()
+            }
+        )
+        self._tell_keys()
         self._ready = True
         log.info("ready: epoch %s, %d raw partitions", self._epoch, len(self._lanes))
 
@@ -619,13 +626,6 @@ class Worker:
                 WORKER_HEALTH_PARTIALS.labels(outcome).inc(number)
 
     async def _publish_regularly(self) -> None:
-        self._keys.recovered(
-            {
-                (_RAW_STREAMS[topic], partition): lane.position
-                for (topic, partition), lane in self._lanes.items()
-            }
-        )
-        self._tell_keys()
         while True:
             await asyncio.sleep(PUBLISH_SECONDS)
             for partition, key, value in self._minutes.publish():
@@ -745,6 +745,8 @@ def _app(settings: Settings, partitions: int) -> Any:
         broker_commit_interval=1.0,
         stream_buffer_maxsize=settings.worker_buffer_frames,
         stream_recovery_delay=0.0,
+        # It compares with the topic's end as the broker tells it, which the embedded one tells too low.
+        recovery_consistency_check=False,
         stream_wait_empty=False,
         # Faust's warnings about slow processing; the watchdog here judges by what the broker says.
         stream_processing_timeout=86_400.0,
@@ -758,5 +760,3 @@ def _app(settings: Settings, partitions: int) -> Any:
         reply_create_topic=False,
         autodiscover=False,
     )
-        # It compares with the topic's end as the broker tells it, which the embedded one tells too low.
-        recovery_consistency_check=False,

@@ -65,17 +65,17 @@ class Outputs(NamedTuple):
     batch: pa.RecordBatch  # what `enriched` holds
     lines: int
     crashed: int
-
     duplicates: int = 0
     claims: Sequence[Change] = ()  # records for the changelog of the keys
+
     @property
     def size(self) -> int:
         """Bytes that wait in memory until the broker has them."""
         size = len(self.enriched) + 512
         if self.rejects:
             size += 2 * sum(len(value) for _, value in self.rejects)
-        return size + sum(len(value) for _, value in self.failures)
         size += sum(len(value or b"") for _, value in self.claims)
+        return size + sum(len(value) for _, value in self.failures)
 
 
 class _Steps(NamedTuple):
@@ -84,9 +84,9 @@ class _Steps(NamedTuple):
     batch: pa.RecordBatch
     refused: list[RefusedLine]
     lines: int
-
     duplicates: int = 0
     claims: Sequence[bytes] = ()  # keys of the events that were taken, each with its digest
+
 
 class Transform:
     """The steps with their settings and lookups; one for each stream."""
@@ -130,7 +130,7 @@ class Transform:
         """The same for each of several small records, in order.
 
         The steps cost a frame some 0.4 ms before its first event; here records pay it together. Where a
-        line is refused or a step fails, each goes by itself.
+        line is refused, was here before or a step fails, each goes by itself.
         """
         if len(records) > 1 and not any(_speaks_for_lines(record) for record in records):
             judges = _judges(window, records)
@@ -144,8 +144,6 @@ class Transform:
         return [self(record, fleets, window) for record in records]
 
     def _together(self, records: Sequence[Record], fleets: Container[str] | None) -> list[_Steps] | None:
-        if any(record.headers for record in records):  # they hold for the lines of one record
-            return None
         lines = np.array([sum(map(bool, map(bytes.strip, record.value.split(b"\n")))) for record in records])
         if not lines.all():
             return None
@@ -181,12 +179,12 @@ class Transform:
         self,
         record: Record,
         fleets: Container[str] | None,
+        window: Window | None = None,
         *,
         guilty: Container[int],
         at_line: Callable[[int], None],
     ) -> Outputs:
         """The same for a record that kills the process: line by line, without the `guilty` ones.
-        window: Window | None = None,
 
         `at_line` is told each line before it is looked at, so that the next process knows what killed this.
         """
@@ -308,20 +306,20 @@ class Transform:
         self,
         record: Record,
         fleets: Container[str] | None,
+        judge: Judge | None,
         guilty: Container[int] = (),
         at_line: Callable[[int], None] = lambda _: None,
     ) -> _Steps:
         """Set the lines aside on which a step fails; take the others."""
         lines = _lines(record)
-        judge: Judge | None,
         batches: list[pa.RecordBatch] = []
+        claims: list[bytes] = []
+        duplicates = 0
         refused: list[RefusedLine] = []
         for index, line in enumerate(lines):
             if index in guilty:
                 fault = Fault(Code.CRASH, detail="the process died at this line")
                 refused.append(_unread(index, fault, line, record))
-        claims: list[bytes] = []
-        duplicates = 0
                 continue
             at_line(index)
             try:
@@ -331,13 +329,13 @@ class Transform:
                 refused.append(_unread(index, fault, line, record))
                 continue
             refused += [replace(item, index=index) for item in found.refused]
+            claims += found.claims
+            duplicates += found.duplicates
             if found.batch.num_rows:
                 batches.append(_with_index(found.batch, index))
         batch = _EMPTY[self.stream]
         if batches:
             batch = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
-            claims += found.claims
-            duplicates += found.duplicates
         return _Steps(batch, refused, len(lines), duplicates, claims)
 
     # --- what goes out
@@ -364,12 +362,12 @@ class Transform:
             batch=found.batch,
             lines=found.lines,
             crashed=sum(line.fault.code is Code.CRASH for line in found.refused),
+            duplicates=found.duplicates,
         )
 
     def _failures(self, record: Record, batch: pa.RecordBatch) -> list[tuple[bytes, bytes]]:
         if not batch.num_rows:
             return []
-            duplicates=found.duplicates,
         try:
             return failure_records(
                 self.stream, batch, epoch=self._epoch, partition=record.partition, offset=record.offset
@@ -429,11 +427,6 @@ class Transform:
         return packed < self._max_record_bytes * 3 // 4
 
 
-class _Envelope(msgspec.Struct):
-    fleet: str = ""
-    received_at: int | None = None
-    origin: str = ""
-
 def _speaks_for_lines(record: Record) -> bool:
     """Whether the record's headers hold for its lines, which then cannot be taken with those of others."""
     return any(name != keys.HEADER for name, _ in record.headers)
@@ -465,6 +458,11 @@ _REUSED = Fault(
     detail="another content came before under this Idempotency-Key or event_id",
 )
 
+
+class _Envelope(msgspec.Struct):
+    fleet: str = ""
+    received_at: int | None = None
+    origin: str = ""
 
 
 _SENDER = msgspec.json.Decoder(_Envelope)

@@ -124,7 +124,7 @@ def _decode_singly(record: _Record, lines: list[bytes]) -> Decoded:
 
 
 def _nothing() -> _Taken:
-    return _Taken([], [], [], [], [], {}, {})
+    return _Taken([], [], [], [], [], {}, {}, {})
 
 
 def _lines(value: bytes) -> list[bytes]:
