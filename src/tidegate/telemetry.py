@@ -91,6 +91,19 @@ WORKER_CRASHES = Counter("tidegate_worker_crashed_lines_total", "Lines on which 
 WORKER_LOST = Counter(
     "tidegate_worker_lost_records_total", "Records gone from the topic before they were read", ["stream"]
 )
+# Above 0: a gateway's or producer's clock is off by more than a day, or it sends what its table no longer
+# keeps; set the clock. The record's own time stands in.
+WORKER_SETTLED_TIMES = Counter(
+    "tidegate_worker_settled_times_total", "Received times that could not be", ["stream"]
+)
+# Growing: the worker is behind; compare with its share of the retention.
+WORKER_OLDEST_UNREAD = Gauge(
+    "tidegate_worker_oldest_unread_seconds", "Age of the oldest raw record not sent on yet", ["stream"]
+)
+# Above 0.5: catch up or raise `retention.ms`; from 1 on Kafka deletes what nobody has read. Alert there.
+WORKER_RETENTION_SHARE = Gauge(
+    "tidegate_worker_retention_share", "The same as a share of what the raw topic keeps", ["stream"]
+)
 # Rising often: workers come and go, or their session times out; look at restarts and at the CPU.
 WORKER_REBALANCES = Counter("tidegate_worker_rebalances_total", "Times that partitions were assigned")
 # Repeats rise after a restart, and only then.
@@ -155,6 +168,14 @@ SINK_GAPS = Gauge("tidegate_sink_gaps", "Partitions stopped at a gap", ["stream"
 SINK_TAKE_OVERS = Counter("tidegate_sink_take_overs_total", "Partitions taken over", ["stream"])
 # Growing: add sinks (up to the number of partitions) or give ClickHouse more.
 SINK_LAG = Gauge("tidegate_sink_lag_records", "Enriched records not stored yet", ["stream"])
+# Growing: ClickHouse is away or slow, or a partition stands at a gap; compare with the share below.
+SINK_OLDEST_UNSTORED = Gauge(
+    "tidegate_sink_oldest_unstored_seconds", "Age of the oldest enriched record not stored yet", ["stream"]
+)
+# Above 0.5: bring ClickHouse back or raise `retention.ms`; from 1 on Kafka deletes what is not stored.
+SINK_RETENTION_SHARE = Gauge(
+    "tidegate_sink_retention_share", "The same as a share of what the enriched topic keeps", ["stream"]
+)
 # Close to `sink_buffer_bytes`: ClickHouse is slower than what comes in; reading pauses there.
 SINK_BUFFER_BYTES = Gauge("tidegate_sink_buffer_bytes", "Bytes of frames held in memory")
 # Above 2 with no lag: ClickHouse is slow; with lag: the sink is behind.

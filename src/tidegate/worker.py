@@ -42,6 +42,7 @@ from tidegate.processing.marker import Marker, Place
 from tidegate.processing.probe import Probe
 from tidegate.processing.tally import Block
 from tidegate.processing.transform import ATTEMPTS, Outputs, Record, Transform
+from tidegate.retention import RetentionWatch
 from tidegate.settings import Settings
 from tidegate.steps.learn import unlisted
 from tidegate.telemetry import (
@@ -57,7 +58,10 @@ from tidegate.telemetry import (
     WORKER_LAG,
     WORKER_LINES,
     WORKER_LOST,
+    WORKER_OLDEST_UNREAD,
     WORKER_REBALANCES,
+    WORKER_RETENTION_SHARE,
+    WORKER_SETTLED_TIMES,
     WORKER_TRANSFORM_SECONDS,
     WORKER_UNLISTED,
     WORKER_WAIT_SECONDS,
@@ -154,12 +158,21 @@ class Worker:
                 geohash_precision=settings.worker_geohash_precision,
                 clock_skew_seconds=settings.worker_clock_skew_seconds,
                 max_record_bytes=settings.kafka_max_record_bytes,
+                keep_days=getattr(settings, f"ttl_{stream}_days"),
+                keep_rejects_days=settings.ttl_rejects_days,
             )
             for stream in STREAMS
         }
         self._emitter = Emitter(settings.kafka_bootstrap)
         name = settings.worker_listen.replace(":", "-")  # no two workers of a machine have the same
         self._marker = Marker(Path(settings.data_dir) / "worker" / f"marker-{name}", epoch)
+        self._retention = RetentionWatch(
+            settings.kafka_bootstrap,
+            _RAW_STREAMS,
+            lambda: {place: lane.position for place, lane in list(self._lanes.items())},
+            age=WORKER_OLDEST_UNREAD,
+            share=WORKER_RETENTION_SHARE,
+        )
         self._threads = ThreadPoolExecutor(1, "probe")  # the probe is used by one thread at a time
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._partitions = partitions
@@ -237,7 +250,9 @@ class Worker:
                 "epoch": self._watch_epoch,
             }.items()
         ]
+        self._retention.start()
         await self._stopped.wait()
+        self._retention.stop()
         await self._finish(STOP_SECONDS)
         for task in tasks:
             if task.get_name() != "pump":
@@ -362,6 +377,10 @@ class Worker:
             if outputs.failures:
                 WORKER_FAILURES.labels(stream).inc(len(outputs.failures))
         WORKER_FRAMES.labels(stream).inc(len(records))
+        transform = self._transforms[stream]
+        if transform.settled:
+            WORKER_SETTLED_TIMES.labels(stream).inc(transform.settled)
+            transform.settled = 0
         WORKER_TRANSFORM_SECONDS.labels(stream).inc(time.perf_counter() - begun)
 
     def _transform(self, stream: Stream, records: list[Record]) -> list[Outputs]:

@@ -1,0 +1,41 @@
+"""received: when an event came in, as far as it can be true.
+
+The gateway's clock, or a producer's, says it. Days and the time to live are counted by it: an event that
+seems older than its table keeps would be taken and then deleted, without a word. Such a time, and one that
+lies ahead, gives way to that of the record, which on topics that Tidegate made is the broker's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+HOUR = 3_600_000_000  # µs
+DAY = 24 * HOUR
+AHEAD = 25 * HOUR  # a clock that is a day off is let be
+
+Times = npt.NDArray[np.int64]
+
+
+def settle(said: pa.Array[Any], written: Times, *, keep_days: int) -> tuple[pa.Array[Any], int]:
+    """The received times `said`, those that cannot be replaced by the time their record was `written`, and
+    how many were. All in µs, of equal length; `keep_days` is what the table keeps, 0 for ever.
+    """
+    times = said.to_numpy(zero_copy_only=False)
+    wrong = times > written + AHEAD
+    if keep_days:
+        wrong |= times < written - keep_days * DAY
+    count = int(np.count_nonzero(wrong))
+    if not count:
+        return said, 0
+    return pa.array(np.where(wrong, written, times), pa.int64()), count
+
+
+def settle_one(said: int, written: int, *, keep_days: int) -> int:
+    """The same for one."""
+    if said > written + AHEAD or (keep_days and said < written - keep_days * DAY):
+        return written
+    return said
