@@ -14,7 +14,7 @@ from chaos.schedule import Fault
 from chaos.world import World
 
 THERE_SECONDS = 30.0  # for the part to be there
-MOMENT_SECONDS = 20.0  # for a moment to be reached
+MOMENT_SECONDS = 30.0  # for a moment to be reached
 DELAY_SECONDS = 0.3
 SECOND_SECONDS = 15.0  # that a second sink by mistake runs at most
 

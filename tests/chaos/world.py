@@ -198,7 +198,8 @@ class World:
         command += ["--bootstrap", bootstrap.address if bootstrap else self.broker.bootstrap]
         command += ["--books", str(self.books), "--rate", str(self._rate), "--seed", str(self._seed)]
         command += ["--partitions", str(PARTITIONS), *(["--idempotent"] if self.on_kafka else [])]
-        environment = os.environ | {"PYTHONPATH": str(TESTS)}
+        path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
+        environment = os.environ | {"PYTHONPATH": path}
         self._producer = Child("producer", command, self.folder / "producer.log", environment=environment)
         self._producer.start()
 
