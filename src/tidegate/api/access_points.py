@@ -39,7 +39,7 @@ SortColumn = Annotated[
     Literal["macaddress", "devicename", "locationid", "firstseen", "lastseen", "model"],
     BeforeValidator(choice(*SORT_COLUMNS)),
 ]
-PageRows = Annotated[int, BeforeValidator(integer), Field(ge=1, le=MOST)]
+PageRows = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(integer)]
 
 
 _EXPORTED: dict[str, pa.DataType] = {

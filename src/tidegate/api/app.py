@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.openapi.utils import get_openapi
 
 import tidegate
+from tidegate import contract_page
 from tidegate.api import (
     access_points,
     associations,
@@ -17,7 +16,9 @@ from tidegate.api import (
     client_events,
     device_logs,
     events,
+    openapi,
     problems,
+    statistics,
     status,
 )
 from tidegate.api.counting import Counting
@@ -35,6 +36,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     device_logs.router,
     events.router,
     catalogue.router,
+    statistics.router,
 )
 VENDOR_ROUTERS: tuple[APIRouter, ...] = (client_events.router, associations.router, access_points.router)
 """Those whose paths begin with /V2 or /V5: also under the vendor's base path."""
@@ -67,20 +69,8 @@ def build(settings: Settings) -> FastAPI:
         app.include_router(router, prefix=VENDOR_BASE, include_in_schema=False)
     app.include_router(status.router)
     problems.install(app)
-    app.openapi = lambda: contract(app)  # type: ignore[method-assign]
+    document = openapi.document(app, VENDOR_BASE)
+    app.openapi = lambda: document  # type: ignore[method-assign]
+    app.state.page = contract_page.render(document)
     app.add_middleware(Counting)
     return app
-
-
-def contract(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document: FastAPI's, with the one shape of refusals as a component."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            routes=app.routes,
-            summary="What a client written against the reference documents reads.",
-        )
-        document["components"]["schemas"]["Problem"] = problems.SCHEMA
-        app.openapi_schema = document
-    return app.openapi_schema

@@ -28,7 +28,7 @@ from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.parameters import Flag, Integer, bad_format, choice, epoch, moment, since, until
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Limits, Reading
-from tidegate.contracts.formats import MICROS_LIMIT
+from tidegate.contracts.formats import MICROS_LIMIT, TIME_PATTERN
 from tidegate.lookups.sites import Sites
 from tidegate.settings import Settings
 from tidegate.store import queries
@@ -70,7 +70,20 @@ def _date(value: Any) -> str:
 
 
 Date = Annotated[
-    str, BeforeValidator(_date), WithJsonSchema({"type": "string", "examples": ["2024-01-14", "1705190400"]})
+    str,
+    BeforeValidator(_date),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^[0-9]{{1,16}}$|{TIME_PATTERN}",
+            "examples": ["2024-01-14", "1705190400"],
+        }
+    ),
+]
+FileName = Annotated[
+    str,
+    InPath(description="As the first step gave it"),
+    WithJsonSchema({"type": "string", "format": "association-file"}),
 ]
 
 Micros = Annotated[int, msgspec.Meta(ge=-MICROS_LIMIT, le=MICROS_LIMIT)]
@@ -137,9 +150,7 @@ async def association_data(
     response_class=StreamingResponse,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
-async def csv_file(
-    request: Request, reader: AnyReader, name: Annotated[str, InPath(description="As the first step gave it")]
-) -> Response:
+async def csv_file(request: Request, reader: AnyReader, name: FileName) -> Response:
     """A line for each association, by client and start; the columns are named in the first line."""
     head = io.StringIO()
     csv.writer(head, lineterminator="\n").writerow(COLUMNS)
@@ -152,9 +163,7 @@ async def csv_file(
     response_class=StreamingResponse,
     responses={200: {"model": list[dict[str, str | int | None]]}},
 )
-async def json_file(
-    request: Request, reader: AnyReader, name: Annotated[str, InPath(description="As the first step gave it")]
-) -> Response:
+async def json_file(request: Request, reader: AnyReader, name: FileName) -> Response:
     """A list of objects, by client and start; the keys are the columns of the CSV."""
     return await _answer(request, reader, name, "JSONEachRow", "application/json")
 

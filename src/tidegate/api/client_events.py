@@ -14,7 +14,7 @@ import msgspec
 from fastapi import APIRouter, Query
 from fastapi import Path as InPath
 from fastapi.responses import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, create_model
 from starlette.requests import Request
 
 from tidegate.api import exports, links
@@ -34,6 +34,7 @@ from tidegate.api.parameters import (
     until,
 )
 from tidegate.api.reading import Reading
+from tidegate.contracts.forms import EVENT_TYPES
 from tidegate.store import exports as store_exports
 from tidegate.store import queries
 from tidegate.store.queries import CONNECTION_COLUMNS, INTERMEDIATE_COLUMNS, ClientEvents
@@ -110,16 +111,28 @@ KEYS = {"Success": _SUCCESS, "Failure": _FAILURE, "Intermediate": _INTERMEDIATE}
 _MILLISECONDS = frozenset({"association_timestamp", "authentication_timestamp", "network_timestamp"})
 
 
-class LocationId(BaseModel):
-    type: str | None
-    id: int | None
+def _answer(event_type: str) -> type[BaseModel]:
+    """The document of an event type as a model: its keys, as the event's own model describes them."""
+    source = EVENT_TYPES[event_type].model
+    described = {field.alias or name: field for name, field in source.model_fields.items()}
+    fields: dict[str, Any] = {}
+    for key in KEYS[event_type]:
+        field = described[key]
+        annotation: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+        fields[key] = (annotation, Field(description=field.description))
+    return create_model(f"Client{event_type}", **fields)
+
+
+ClientSuccess = _answer("Success")
+ClientFailure = _answer("Failure")
+ClientIntermediate = _answer("Intermediate")
 
 
 class ConnectionLogs(BaseModel):
     """Newest first in each section."""
 
-    successLogs: list[dict[str, Any]]
-    failureLogs: list[dict[str, Any]]
+    successLogs: list[ClientSuccess]  # type: ignore[valid-type]
+    failureLogs: list[ClientFailure]  # type: ignore[valid-type]
 
 
 class EventPage(BaseModel):
@@ -128,7 +141,7 @@ class EventPage(BaseModel):
     previousLink: str
     nextLink: str
     totalCount: int | None
-    clientEvents: list[dict[str, Any]]
+    clientEvents: list[ClientSuccess | ClientFailure | ClientIntermediate]  # type: ignore[valid-type]
 
 
 @router.get(

@@ -17,7 +17,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query
 from fastapi import Path as InPath
 from fastapi.responses import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
 from starlette.requests import Request
 
 from tidegate.api import exports, links
@@ -65,6 +65,9 @@ def read_cursor(text: str) -> Cursor:
             allowed="a cursor of `next` or `previous`",
         ) from None
     return Cursor("older" if direction == "o" else "newer", Mark(time, id))
+
+
+CursorText = Annotated[str, WithJsonSchema({"type": "string", "format": "cursor"})]
 
 
 class Parent(BaseModel):
@@ -145,7 +148,7 @@ async def device_logs(
     request: Request,
     filters: Wanted,
     format: exports.Wanted,
-    cursor: Annotated[str | None, Query(description="Of `next` or `previous`")] = None,
+    cursor: Annotated[CursorText | None, Query(description="Of `next` or `previous`")] = None,
     limit: Annotated[
         Rows | None,
         Query(description="Entries of the page; 20 unless asked otherwise, all of them in an export"),

@@ -11,9 +11,11 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from tidegate.contracts.formats import (
+    MAC_PATTERN,
     MICROS_LIMIT,
     MILLIS_LIMIT,
     SECONDS_LIMIT,
+    TIME_PATTERN,
     OutOfRange,
     micros_by_magnitude,
     parse_mac,
@@ -48,7 +50,9 @@ def _mac(value: Any) -> str:
 
 
 Mac = Annotated[
-    str, BeforeValidator(_mac), WithJsonSchema({"type": "string", "examples": ["60:36:DD:F7:E3:C4"]})
+    str,
+    BeforeValidator(_mac),
+    WithJsonSchema({"type": "string", "pattern": MAC_PATTERN, "examples": ["60:36:DD:F7:E3:C4"]}),
 ]
 """A MAC in any usual spelling; the value is its canonical form."""
 
@@ -89,7 +93,9 @@ def epoch(value: Any) -> int:
 
 
 EpochTime = Annotated[
-    int, BeforeValidator(epoch), WithJsonSchema({"type": "integer", "format": "int64", "minimum": -1})
+    int,
+    BeforeValidator(epoch),
+    WithJsonSchema({"type": "integer", "format": "int64", "minimum": -1, "maximum": MICROS_LIMIT}),
 ]
 
 FLAGS = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}
@@ -106,7 +112,19 @@ def _flag(value: Any) -> bool:
     raise bad_format(FLAG_ALLOWED)
 
 
-Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
+Flag = Annotated[
+    bool,
+    BeforeValidator(_flag),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "boolean"},
+                {"type": "integer", "description": "0 is false"},
+                {"type": "string", "enum": list(FLAGS)},
+            ]
+        }
+    ),
+]
 
 MOMENT_ALLOWED = "a date or time, e.g. 2000-01-01, 2000-01-01 00:01:00 or 2000-01-01 00:01:00+00:00"
 _LOST_PLUS = re.compile(r"(:\d{2}(?:\.\d+)?) (\d{2}:?\d{2})$")
@@ -126,7 +144,33 @@ def moment(value: Any) -> int:
 Moment = Annotated[
     int,
     BeforeValidator(moment),
-    WithJsonSchema({"type": "string", "examples": ["2000-01-01", "2000-01-01 00:01:00+00:00"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": TIME_PATTERN,
+            "examples": ["2000-01-01", "2000-01-01 00:01:00", "2000-01-01 00:01:00+00:00"],
+        }
+    ),
+]
+
+
+INSTANT_ALLOWED = "a date (2024-01-14), an ISO time or an epoch time"
+
+
+def instant(value: Any) -> int:
+    """Microseconds of a date or time as text, or of an epoch time by its magnitude."""
+    text = str(value).strip()
+    if text.isdecimal():
+        return micros_by_magnitude(max(0, epoch(text)))
+    if not text or text.startswith("-"):
+        raise bad_format(INSTANT_ALLOWED)
+    return moment(text)
+
+
+Instant = Annotated[
+    int,
+    BeforeValidator(instant),
+    WithJsonSchema({"type": "string", "examples": ["2024-01-14", "2024-01-14T10:00:00Z", "1705226400"]}),
 ]
 
 
@@ -156,10 +200,10 @@ Protocol = Annotated[
     WithJsonSchema({"type": "string", "enum": list(PROTOCOLS)}),
 ]
 
-Integer = Annotated[int, BeforeValidator(integer), Field(ge=-INT64 - 1, le=INT64)]
-Rows = Annotated[int, BeforeValidator(integer), Field(ge=1, le=MAX_ROWS)]
-PageRows = Annotated[int, BeforeValidator(integer), Field(ge=1, le=MAX_OFFSET)]
+Integer = Annotated[int, Field(ge=-INT64 - 1, le=INT64), BeforeValidator(integer)]
+Rows = Annotated[int, Field(ge=1, le=MAX_ROWS), BeforeValidator(integer)]
+PageRows = Annotated[int, Field(ge=1, le=MAX_OFFSET), BeforeValidator(integer)]
 """Rows of a page that `api_query_rows` bounds, or `api_export_rows` where it is exported."""
-Offset = Annotated[int, BeforeValidator(integer), Field(ge=0, le=MAX_OFFSET)]
+Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET), BeforeValidator(integer)]
 
 __all__ = ["Path", "Query"]

@@ -70,7 +70,16 @@ def responses() -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": "; ".join(m.title for m in MEANINGS.values() if m.status == status),
-            "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {
+                PROBLEM_JSON: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "examples": {
+                        code: {"value": Problem(code).body()}
+                        for code, meaning in MEANINGS.items()
+                        if meaning.status == status
+                    },
+                }
+            },
         }
         for status in statuses
     }
@@ -101,9 +110,9 @@ class Problem(Exception):
     def status(self) -> int:
         return MEANINGS[self.code].status
 
-    def response(self) -> Response:
+    def body(self) -> dict[str, object]:
         meaning = MEANINGS[self.code]
-        body = {
+        return {
             "type": f"/problems/{self.code}",
             "title": meaning.title,
             "status": meaning.status,
@@ -113,7 +122,9 @@ class Problem(Exception):
             "found": self.found,
             "allowed": self.allowed,
         }
-        return Response(msgspec.json.encode(body), meaning.status, self.headers, media_type=PROBLEM_JSON)
+
+    def response(self) -> Response:
+        return Response(msgspec.json.encode(self.body()), self.status, self.headers, media_type=PROBLEM_JSON)
 
 
 def unauthorized() -> Problem:

@@ -38,6 +38,12 @@ async def readyz(request: Request) -> Response:
     return Response(reason or "ok\n", 503 if reason else 200, media_type="text/plain")
 
 
+@router.get("/docs")
+def docs(request: Request) -> Response:
+    """The OpenAPI document as a page."""
+    return Response(request.app.state.page, media_type="text/html")
+
+
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
     encode, kind = choose_encoder(request.headers.get("accept", ""))

@@ -6,13 +6,14 @@ import json
 from typing import Any
 
 import tidegate
-from tidegate.contracts import forms, schemas
+from tidegate import contract
+from tidegate.contracts import examples, forms, schemas
 from tidegate.contracts.forms import Event, Form, examine
 from tidegate.contracts.position import ID_PATTERN, STREAM_LETTERS
 from tidegate.contracts.rejects import Code
 from tidegate.contracts.topics import Stream
-from tidegate.gateway import examples, replies
-from tidegate.gateway.ingest import DEVICE_CHARACTERS, PATHS
+from tidegate.gateway import replies
+from tidegate.gateway.ingest import DEVICE_CHARACTERS, KEY_BYTES, PATHS
 from tidegate.gateway.intake import ENVELOPES
 from tidegate.gateway.problems import MEANINGS, Problem
 from tidegate.settings import Settings
@@ -72,27 +73,21 @@ def document(settings: Settings) -> Schema:
             "version": tidegate.__version__,
             "description": "Takes events in and answers once they are safe in the log.\n\n"
             + _limits(settings),
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            "license": contract.LICENSE,
         },
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
         "tags": [
             {"name": "write", "description": "Events in"},
-            {"name": "state", "description": "How the gateway is"},
+            contract.TAG,
         ],
         "paths": {
             **{path: {"post": _write(stream, settings)} for path, stream in PATHS.items()},
-            **_pages(),
+            **contract.pages("Events can be taken", MEANINGS, _refusal(404, "No such code", "not_found")),
         },
         "components": {
-            "securitySchemes": {
-                "bearer": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "A token of `tidegate token create`",
-                }
-            },
-            "schemas": _schemas(),
+            "securitySchemes": contract.SECURITY_SCHEMES,
+            "schemas": contract.without_titles(_schemas()),
             "headers": _headers(),
         },
     }
@@ -119,8 +114,19 @@ def _write(stream: Stream, settings: Settings) -> Schema:
         "operationId": f"write_{stream}",
         "summary": summary,
         "description": f"{description}\n\nThe final slash may be missing. A JSON array that is cut short is "
-        "a 400 and stores nothing; in NDJSON a broken line costs only itself.",
+        "a 400 and stores nothing; in NDJSON a broken line costs only itself.\n\n"
+        f"A request that is sent again under its `Idempotency-Key` within "
+        f"{settings.idempotency_window_hours:g} hours lands once, and so does an event that carries an "
+        "`event_id` of its own (text or a whole number).",
         "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "description": "Names the request, so that a retry lands once. The retry repeats the body "
+                "byte for byte; another body under the same key is a 422",
+                "schema": {"type": "string", "maxLength": KEY_BYTES, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+            },
             {
                 "name": "X-Device-Id",
                 "in": "header",
@@ -226,7 +232,7 @@ def _created(stream: Stream) -> Schema:
                 "description": "Of a single event: where its id leads",
                 "schema": {"type": "string", "pattern": f"^/api/v1/events/{ID_PATTERN}$"},
             },
-            **_rate_headers(),
+            **_taken_headers(),
         },
         "content": {
             "application/json": {
@@ -249,7 +255,7 @@ def _mixed(stream: Stream) -> Schema:
     }
     return {
         "description": "Partly good: what has an id is in, `errors` says why the others are not",
-        "headers": _rate_headers(),
+        "headers": _taken_headers(),
         "content": {
             "application/json": {
                 "schema": {"$ref": REFS.format(model="BatchMixed")},
@@ -273,7 +279,7 @@ def _refusal(status: int, words: str, code: str) -> Schema:
             }
         },
     }
-    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS_OF.get(status, ())}
+    headers = _references(HEADERS_OF.get(status, ()))
     if status in (400, 413, 422, 429):  # what is refused before the rate was looked at has none
         headers |= _rate_headers()
     if headers:
@@ -291,7 +297,15 @@ HEADERS_OF: dict[int, tuple[str, ...]] = {
 
 
 def _rate_headers() -> Schema:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("RateLimit", "RateLimit-Policy")}
+    return _references(("RateLimit", "RateLimit-Policy"))
+
+
+def _taken_headers() -> Schema:
+    return _references(("Idempotent-Replayed",)) | _rate_headers()
+
+
+def _references(names: tuple[str, ...]) -> Schema:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _reply_name(form: Form) -> str:
@@ -375,17 +389,12 @@ def _headers() -> Schema:
             "schema": {"type": "string"},
             "example": "application/json, application/x-ndjson",
         },
-        "Allow": {"description": "The methods of this path", "schema": {"type": "string"}, "example": "POST"},
-        "Retry-After": {
-            "description": "Seconds to wait",
-            "schema": {"type": "integer", "minimum": 1},
-            "example": 1,
+        "Idempotent-Replayed": {
+            "description": "The request had been here before under its key, and is answered as it was then",
+            "schema": {"type": "string", "const": "true"},
+            "example": "true",
         },
-        "WWW-Authenticate": {
-            "description": "What to send",
-            "schema": {"type": "string", "const": "Bearer"},
-            "example": "Bearer",
-        },
+        **contract.HEADERS,
         "RateLimit": {
             "description": "For a token with a rate: what is left (r), seconds until all is back (t)",
             "schema": {"type": "string"},
@@ -396,34 +405,4 @@ def _headers() -> Schema:
             "schema": {"type": "string"},
             "example": '"events";q=5;w=1',
         },
-    }
-
-
-def _pages() -> Schema:
-    def page(summary: str, kind: str, *, may_fail: bool = False) -> Schema:
-        responses: Schema = {
-            "200": {"description": summary, "content": {kind: {"schema": {"type": "string"}}}}
-        }
-        if kind == "application/json":
-            responses["200"]["content"][kind]["schema"] = {"type": "object"}
-        if may_fail:
-            responses["503"] = {
-                "description": "Not ready; one reason a line",
-                "content": {"text/plain": {"schema": {"type": "string"}}},
-            }
-        return {"get": {"tags": ["state"], "summary": summary, "security": [], "responses": responses}}
-
-    problem = page("What a problem's code means", "text/html")
-    codes = {"type": "string", "enum": sorted(map(str, MEANINGS))}
-    problem["get"]["parameters"] = [
-        {"name": "code", "in": "path", "required": True, "schema": codes, "example": "not_json"}
-    ]
-    problem["get"]["responses"]["404"] = _refusal(404, "No such code", "not_found")
-    return {
-        "/healthz": page("The process is alive", "text/plain"),
-        "/readyz": page("Events can be taken", "text/plain", may_fail=True),
-        "/metrics": page("Metrics for Prometheus", "text/plain"),
-        "/openapi.json": page("This document", "application/json"),
-        "/docs": page("This document for people", "text/html"),
-        "/problems/{code}": problem,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ import zstandard
 from hypothesis import strategies
 from schemathesis import SerializationContext
 
-from tidegate.gateway import examples
+from tidegate.contracts import examples
 
 PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstandard.compress}
 
@@ -23,6 +24,17 @@ schemathesis.openapi.format(
         [json.dumps(event) for event in (examples.NETWORK, examples.SESSION, examples.LEGACY_INNER)]
     ),
 )
+
+
+_numbers = itertools.count()
+
+
+@schemathesis.hook
+def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+    """JSON Schema cannot say that a new request takes a new key."""
+    key = (case.headers or {}).get("Idempotency-Key")
+    if isinstance(key, str) and 0 < len(key) < 240 and key.isascii() and key.isprintable():
+        case.headers["Idempotency-Key"] = f"{key.strip() or 'key'}-{next(_numbers)}"
 
 
 @schemathesis.serializer("application/json")

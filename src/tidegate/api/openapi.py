@@ -1,0 +1,141 @@
+"""The API's OpenAPI 3.1 document: FastAPI's, completed by what FastAPI does not know of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from tidegate import contract
+from tidegate.api import answers, problems
+from tidegate.api.client_events import ClientFailure, ClientIntermediate, ClientSuccess
+from tidegate.contract import Schema
+
+REFS = "#/components/schemas/{model}"
+DESCRIPTION = """\
+What a client written against the reference documents reads: paths, parameters and bodies are theirs. A token
+belongs to a fleet and sees that fleet only; a superuser's sees all.
+
+Everything under `/V2` and `/V5` is there under `/new/webservice` too. Unknown parameters are ignored, an
+invalid value is a 422 that names its parameter, a missing required parameter a 400. Lists run from newest to
+oldest."""
+TAGS = {
+    "client events": "Connection logs and events of Wi-Fi clients",
+    "association data": "The associations of a period, as a file",
+    "access points": "Access points, as events show them and as the inventory file lists them",
+    "device logs": "Operations and configuration changes of devices",
+    "events": "A single event, by the id that its 201 gave",
+    "catalogue": "What failure codes and intermediate events mean",
+}
+
+
+def document(app: FastAPI, vendor_base: str) -> Schema:
+    """The whole contract of the application's routes."""
+    found = get_openapi(
+        title=app.title,
+        version=app.version,
+        routes=app.routes,
+        summary="What a client written against the reference documents reads.",
+        description=DESCRIPTION,
+        license_info=contract.LICENSE,
+        servers=[{"url": "/"}],
+    )
+    found["security"] = [{"bearer": []}]
+    paths = found["paths"]
+    for path, operation in operations(paths):
+        _complete(path, operation)
+        if path.startswith(("/V2/", "/V5/")):
+            paths[path]["servers"] = [{"url": "/"}, {"url": vendor_base}]
+    used = {tag for _, operation in operations(paths) for tag in operation["tags"]}
+    found["tags"] = [{"name": tag, "description": TAGS.get(tag, tag)} for tag in sorted(used)] + [
+        contract.TAG
+    ]
+    refusal = problems.responses()[404] | {"description": "No such code"}
+    paths |= contract.pages("ClickHouse answers and has the tables", problems.MEANINGS, refusal)
+    components = found["components"]
+    components["securitySchemes"] = contract.SECURITY_SCHEMES
+    components["headers"] = HEADERS
+    components["schemas"] |= {"Problem": problems.SCHEMA} | _events()
+    components["schemas"] = contract.without_titles(components["schemas"])
+    return found
+
+
+def operations(paths: Schema) -> Iterator[tuple[str, Schema]]:
+    """Path and operation of each GET."""
+    for path, item in paths.items():
+        yield path, item["get"]
+
+
+def _events() -> Schema:
+    """The schemas of client events, again: FastAPI's pass through floats, which cannot tell 2**63 - 1."""
+    models = [(model, "validation") for model in (ClientSuccess, ClientFailure, ClientIntermediate)]
+    _, generated = models_json_schema(models, ref_template=REFS)  # type: ignore[arg-type]
+    schemas: Schema = generated["$defs"]
+    return schemas
+
+
+HEADERS: Schema = {
+    **contract.HEADERS,
+    "X-Total-Count": {
+        "description": "How many match, whatever the page holds",
+        "schema": {"type": "integer", "minimum": 0},
+        "example": 130,
+    },
+    "Link": {
+        "description": 'While there are more behind the page: the next one, with `rel="next"`',
+        "schema": {"type": "string"},
+        "example": '<http://127.0.0.1:8081/V5/devices/aps?offset=100&limit=100>; rel="next"',
+    },
+    "Content-Disposition": {
+        "description": "Of a file: the name to keep it under",
+        "schema": {"type": "string"},
+        "example": 'attachment; filename="connectionlogs.csv"',
+    },
+}
+REFUSAL_HEADERS = {"401": "WWW-Authenticate", "503": "Retry-After"}
+
+
+def _complete(path: str, operation: Schema) -> None:
+    name = path.strip("/").replace("{", "").replace("}", "")
+    operation["operationId"] = "_".join(part for part in name.replace(".", "/").split("/") if part != "api")
+    operation["security"] = [{"bearer": []}]
+    operation["description"] = " ".join(operation.get("description", "").split())
+    for parameter in operation.get("parameters", ()):
+        _settle(parameter)
+    responses = operation["responses"]
+    for status, header in REFUSAL_HEADERS.items():
+        if status in responses:
+            responses[status]["headers"] = _headers(header)
+    if not operation.get("parameters"):
+        for status in ("400", "404", "422"):
+            responses.pop(status, None)
+    good = responses["200"]
+    if path.endswith("/aps"):
+        good["headers"] = _headers("X-Total-Count", "Link")
+    if path.startswith("/V2/analytics/files/") or len(good["content"]) > 1:
+        good.setdefault("headers", {}).update(_headers("Content-Disposition"))
+    example = answers.EXAMPLES.get(path)
+    if example is not None:
+        media = next(iter(good["content"].values()))
+        media["example"] = example
+
+
+def _settle(parameter: Schema) -> None:
+    """A parameter has no null: it is there, or it is not."""
+    schema = parameter["schema"]
+    choices = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        schema |= choices[0]
+    elif choices:
+        schema["anyOf"] = choices
+    schema.pop("description", None)
+    if parameter["name"] == "id":
+        schema["description"] = "An id that a 201 gave looks like `" + answers.ID + "`"
+        parameter["example"] = answers.ID
+    parameter["schema"] = contract.without_titles(schema)
+
+
+def _headers(*names: str) -> Schema:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
