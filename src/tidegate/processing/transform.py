@@ -29,6 +29,7 @@ from tidegate.processing.keys import Change, Verdict, Window
 from tidegate.steps.decode import Decoded, RefusedLine, decode_frame
 from tidegate.steps.enrich import enrich
 from tidegate.steps.failures import failure_records
+from tidegate.steps.received import Times, settle, settle_one
 
 if TYPE_CHECKING:
     from tidegate.lookups import Lookups
@@ -101,6 +102,8 @@ class Transform:
         geohash_precision: int,
         clock_skew_seconds: int,
         max_record_bytes: int,
+        keep_days: int = 0,
+        keep_rejects_days: int = 0,
     ) -> None:
         self.stream: Stream = stream
         self.lookups = lookups
@@ -109,6 +112,8 @@ class Transform:
         self._geohash_precision = geohash_precision
         self._clock_skew_seconds = clock_skew_seconds
         self._max_record_bytes = max_record_bytes
+        self._keep_days, self._keep_rejects_days = keep_days, keep_rejects_days
+        self.settled = 0  # received times that could not be, so far
 
     def __call__(
         self, record: Record, fleets: Container[str] | None, window: Window | None = None
@@ -159,7 +164,9 @@ class Transform:
             )
             if decoded.refused or decoded.keys or pc.min(decoded.columns["received_at"]).as_py() <= NOT_SAID:
                 return None
-            batch = self._enrich(decoded.columns)
+            numbers = decoded.columns["index"].to_numpy()
+            of_line = np.repeat([record.timestamp for record in records], lines)
+            batch = self._enrich(decoded.columns, of_line[numbers])
         except Exception:  # which record it was, the steps for each will tell
             return None
         # decode numbers the lines of all records through, in any order
@@ -269,7 +276,7 @@ class Transform:
             return _Steps(_EMPTY[self.stream], decoded.refused, decoded.lines)
         if decoded.keys and judge is not None:
             return self._without_repeats(decoded, record, judge)
-        batch = self._enrich(decoded.columns)
+        batch = self._enrich(decoded.columns, _written(record, decoded.columns))
         return _Steps(batch, decoded.refused, decoded.lines)
 
     def _without_repeats(self, decoded: Decoded, record: Record, judge: Judge) -> _Steps:
@@ -282,7 +289,7 @@ class Transform:
         batch = _EMPTY[self.stream]
         if len(columns["index"]):
             try:
-                batch = self._enrich(columns)
+                batch = self._enrich(columns, _written(record, columns))
             except Exception:
                 judge.take_back(judged)
                 raise
@@ -290,10 +297,13 @@ class Transform:
         refused = sorted([*decoded.refused, *reused], key=lambda line: line.index)
         return _Steps(batch, refused, decoded.lines, len(judged.duplicates), judged.claims)
 
-    def _enrich(self, columns: Mapping[str, pa.Array[Any]]) -> pa.RecordBatch:
+    def _enrich(self, columns: Mapping[str, pa.Array[Any]], written: Times) -> pa.RecordBatch:
+        """`written`: the time of each line's record, µs."""
+        received, count = settle(columns["received_at"], written, keep_days=self._keep_days)
+        self.settled += count
         return enrich(
             self.stream,
-            columns,
+            {**columns, "received_at": received},
             self.lookups,
             geohash_precision=self._geohash_precision,
             clock_skew_seconds=self._clock_skew_seconds,
@@ -387,7 +397,7 @@ class Transform:
             offset=record.offset,
             index=line.index,
             fleet=line.fleet,
-            received_at=line.received_at,
+            received_at=settle_one(line.received_at, record.timestamp, keep_days=self._keep_rejects_days),
             stage="enrich" if fault.code is Code.CRASH else "decode",
             kind=fault.kind,
             code=fault.code,
@@ -491,6 +501,10 @@ def _received_at(header: bytes | None, timestamp: int) -> int:
         return micros_by_magnitude(int(text)) if text.isdigit() else parse_time(text)
     except ValueError:
         return timestamp
+
+
+def _written(record: Record, columns: Mapping[str, pa.Array[Any]]) -> Times:
+    return np.full(len(columns["index"]), record.timestamp, np.int64)
 
 
 def _with_index(batch: pa.RecordBatch, index: int) -> pa.RecordBatch:
