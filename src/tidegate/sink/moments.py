@@ -14,17 +14,18 @@ from tidegate.errors import UsageError
 
 Moment = Literal["cut", "planned", "fenced", "inserting", "inserted"]
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
+REPLAYED: Literal["replayed"] = "replayed"  # of `tidegate replay`: some frames are acknowledged, others to come
 
 
 class Moments:
     def __init__(self, pause_at: str) -> None:
         name, _, count = pause_at.partition(":")
-        if pause_at and (name not in MOMENTS or (count and not count.isdigit())):
+        if pause_at and (name not in (*MOMENTS, REPLAYED) or (count and not count.isdigit())):
             raise UsageError(f"test_pause_at: {pause_at!r} is none of {', '.join(MOMENTS)}, with :n or not")
         self._name = name
         self._left = int(count or 1)
 
-    def reach(self, moment: Moment) -> None:
+    def reach(self, moment: Moment | Literal["replayed"]) -> None:
         if moment != self._name:
             return
         self._left -= 1

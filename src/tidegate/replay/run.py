@@ -1,0 +1,205 @@
+"""The run: wait, choose, judge, send, wait; begun anew where the broker left something open."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from clickhouse_connect.driver.client import Client
+
+from tidegate import lookups
+from tidegate.contracts.topics import Stream
+from tidegate.errors import RetryLater
+from tidegate.processing.fleets import Fleets
+from tidegate.replay.choice import Portion, Refused, chosen, portions
+from tidegate.replay.criteria import Criteria
+from tidegate.replay.judge import Frame, Judge
+from tidegate.replay.report import Report
+from tidegate.replay.send import Sender
+from tidegate.replay.settled import Settled
+from tidegate.replay.turn import Turn
+from tidegate.settings import Settings
+from tidegate.sink.moments import REPLAYED, Moments
+from tidegate.store.client import infrastructure
+from tidegate.store.migrate import ttl_days
+from tidegate.topics import read_epoch
+
+log = logging.getLogger(__name__)
+
+FRAME_LINES = 500
+FRAME_BYTES = 524_288
+FLIGHT_FRAMES = 16  # that are not acknowledged
+ATTEMPTS = 5
+
+Tell = Callable[[str], None]
+"""Hears where the run is, often; may drop what it likes."""
+
+
+def dry_run(settings: Settings, client: Client, criteria: Criteria, tell: Tell) -> Report:
+    """The verdicts on what would be chosen. Raises UsageError for a bad `where`, RetryLater."""
+    criteria.check(client, settings.clickhouse_database)
+    judge = _judge(settings)
+    report = Report(True, judge.version)
+    for _ in _judged(settings, client, criteria, judge, report, tell):
+        pass
+    return report
+
+
+def replay(settings: Settings, client: Client, criteria: Criteria, tell: Tell) -> Report:
+    """Send what passes, and see it stored.
+
+    Raises UsageError for a bad `where`, Stop where another replay runs, RetryLater where broker or
+    ClickHouse stay away: run it again, nothing comes twice.
+    """
+    criteria.check(client, settings.clickhouse_database)
+    judge = _judge(settings)
+    moments = Moments(settings.test_pause_at)
+    with Turn(settings) as turn:
+        epoch = read_epoch(settings.kafka_bootstrap)
+        settled = Settled(settings, client, epoch)
+        sender = Sender(settings, turn.hold, turn.send_seconds)
+
+        def waiting(missing: int) -> None:
+            turn.hold()
+            if missing:
+                tell(f"waiting until what is in the raw topics is stored: {missing:,} records to go")
+
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                settled.wait(waiting)  # what a run before this one has sent is in the tables then
+                partitions = settled.partitions()
+                report = Report(False, judge.version)
+                frames = _judged(settings, client, criteria, judge, report, tell)
+                for number, (place, frame) in enumerate(frames, 1):
+                    turn.hold()
+                    if frame.passing:
+                        partition = place.partition % partitions[place.stream]
+                        sender.send(place.stream, partition, frame.value, len(frame.passing), judge.headers)
+                    if number % FLIGHT_FRAMES == 0:
+                        sender.flush()
+                        moments.reach(REPLAYED)
+                sender.flush()
+                settled.wait(waiting)
+                report.sent = sender.lines
+                _count_outcomes(client, settings.clickhouse_database, epoch, sender, report)
+                return report
+            except RetryLater as error:
+                if attempt == ATTEMPTS:
+                    raise
+                log.warning("%s; beginning again with what is not stored", error)
+                time.sleep(turn.send_seconds)  # what is still on its way has come then, or will not
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _judge(settings: Settings) -> Judge:
+    return Judge(settings, lookups.load(settings.lookups_dir), Fleets(settings.tokens_path))
+
+
+class _Place(NamedTuple):
+    stream: Stream
+    partition: int  # that the line was refused in
+
+
+def _judged(
+    settings: Settings, client: Client, criteria: Criteria, judge: Judge, report: Report, tell: Tell
+) -> Iterator[tuple[_Place, Frame]]:
+    """The chosen lines in frames of one stream, partition and received day, their verdicts in `report`."""
+    for portion in portions(client, settings.clickhouse_database, criteria):
+        expired = _expired(settings, portion)
+        open_frames: dict[int, list[Refused]] = {}
+        sizes: dict[int, int] = {}
+
+        def close(
+            partition: int,
+            *,
+            stream: Stream = portion.stream,
+            waiting: dict[int, list[Refused]] = open_frames,
+            sizes: dict[int, int] = sizes,
+        ) -> tuple[_Place, Frame]:
+            frame = judge.frame(stream, waiting.pop(partition))
+            sizes.pop(partition)
+            for item in frame.passing:
+                report.passes(stream, item)
+            for item, fault in frame.failing:
+                report.refuses(stream, item, fault)
+            tell(f"{report.chosen:,} lines looked at, {report.passing:,} pass")
+            return _Place(stream, partition), frame
+
+        for item in _limited(client, settings, criteria, portion, judge.version, report.chosen):
+            if expired:
+                report.expires(portion.stream, portion.day, item)
+                continue
+            frame = open_frames.setdefault(item.partition, [])
+            size = sizes.get(item.partition, 0) + len(item.original)
+            if frame and size > FRAME_BYTES:
+                yield close(item.partition)
+                frame = open_frames.setdefault(item.partition, [])
+                size = len(item.original)
+            frame.append(item)
+            sizes[item.partition] = size
+            if len(frame) >= FRAME_LINES:
+                yield close(item.partition)
+        for partition in list(open_frames):
+            yield close(partition)
+        if criteria.limit is not None and report.chosen >= criteria.limit:
+            return
+
+
+def _limited(
+    client: Client, settings: Settings, criteria: Criteria, portion: Portion, version: str, before: int
+) -> Iterator[Refused]:
+    """The chosen rejects of a portion, as many as the criteria leave behind the `before` first."""
+    left = None if criteria.limit is None else criteria.limit - before
+    for block in chosen(client, settings.clickhouse_database, criteria, portion, version):
+        for item in block:
+            if left is not None:
+                if left == 0:
+                    return
+                left -= 1
+            yield item
+
+
+def _expired(settings: Settings, portion: Portion) -> bool:
+    """Whether rows received on that day are dropped by their table's TTL, or will be before tomorrow."""
+    _, days = ttl_days(settings)[portion.stream]
+    return bool(days) and portion.day + timedelta(days=days) <= datetime.now(UTC).date()
+
+
+def _count_outcomes(client: Client, database: str, epoch: str, sender: Sender, report: Report) -> None:
+    """What the tables have of the frames that were sent."""
+    for (stream, partition), (first, last) in sender.offsets.items():
+        where = (
+            "epoch = {epoch:String} AND partition = {partition:UInt32}"
+            " AND offset BETWEEN {first:UInt64} AND {last:UInt64} AND origin > ''"
+        )
+        parameters = {
+            "epoch": epoch,
+            "partition": partition,
+            "first": first,
+            "last": last,
+            "stream": stream,
+            "version": report.transform_version,
+        }
+        with infrastructure():
+            [[stored]] = client.query(
+                f"SELECT count() FROM {database}.{stream} WHERE {where}", parameters=parameters
+            ).result_rows
+            [[again]] = client.query(
+                f"SELECT count() FROM {database}.rejects WHERE stream = {{stream:String}} AND {where}",
+                parameters=parameters,
+            ).result_rows
+            versions = client.query(
+                f"SELECT DISTINCT transform_version FROM {database}.sink_batches"
+                " WHERE epoch = {epoch:String} AND stream = {stream:String}"
+                " AND partition = {partition:UInt32}"
+                " AND last >= {first:UInt64} AND first <= {last:UInt64}"
+                " AND transform_version != {version:String}",
+                parameters=parameters,
+            ).result_rows
+        report.stored += int(stored)
+        report.refused_again += int(again)
+        if again:
+            report.other_versions = sorted({*report.other_versions, *(str(row[0]) for row in versions)})

@@ -1,0 +1,167 @@
+"""New firmware sends `"frequency": "5GHz"`: thousands of rejects, an alias, replay, balance."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from confluent_kafka import Producer
+from conftest import require_apache_kafka
+from up_rig import Up, await_
+
+from builders import envelope, network_log
+from tidegate.contracts.topics import raw
+
+pytestmark = pytest.mark.timeout(600)
+
+PARTITIONS = 2
+FRAMES, LINES = 24, 500
+DAY = 86_400_000_000  # µs
+ALIASES = "stream,field,value,means\nconnection_logs,frequency,5GHz,5\n"
+
+
+class Fleet:
+    """A Tidegate, and what a fleet and its operator do to it."""
+
+    def __init__(self, folder: Path, broker: str) -> None:
+        self.lookups = folder / "lookups"
+        self.lookups.mkdir()
+        self.up = Up(folder, "--broker", broker, "--simulate", "0")
+
+    def send(self, partition: int, *lines: bytes) -> None:
+        producer = Producer({"bootstrap.servers": self.up.listens["kafka"]})
+        producer.produce(raw("connection_logs"), b"\n".join(lines), partition=partition)
+        assert producer.flush(60) == 0
+
+    def command(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+        own = {
+            "TIDEGATE_CLICKHOUSE_URL": f"http://{self.up.listens['clickhouse']}",
+            "TIDEGATE_KAFKA_BOOTSTRAP": self.up.listens["kafka"],
+            "TIDEGATE_DATA_DIR": str(self.up.data),
+            **settings,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "tidegate", *arguments],
+            env={**os.environ, **own},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def replay(self, *arguments: str, **settings: str) -> tuple[int, dict[str, Any]]:
+        """Exit status and report of `tidegate replay`."""
+        process = self.command("replay", "--json", *arguments, **settings)
+        said, complained = process.communicate(timeout=200)
+        assert said, complained
+        return process.returncode, json.loads(said)
+
+    def balance(self) -> None:
+        process = self.command("verify", "--json")
+        said, complained = process.communicate(timeout=200)
+        assert said, complained
+        assert json.loads(said)["findings"] == []
+        assert process.returncode == 0
+
+    def number(self, query: str) -> int:
+        return int(self.up.sql(query))
+
+    def became(self, query: str, number: int) -> None:
+        await_(lambda: self.number(query) == number, lambda: f"{self.number(query)} of {query}")
+
+    def restart_worker(self) -> None:
+        os.kill(self.up.pid("worker"), signal.SIGKILL)
+        self.up.wait_for("worker started again")
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def fleet(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    if request.param == "kafka":
+        require_apache_kafka()
+    monkeypatch.setenv("TIDEGATE_UP_PARTITIONS", str(PARTITIONS))
+    monkeypatch.setenv("TIDEGATE_LOOKUPS_DIR", str(tmp_path / "lookups"))
+    found = Fleet(tmp_path, request.param)
+    found.up.start()
+    yield found
+    found.up.end()
+
+
+def paused(process: subprocess.Popen[str]) -> bool:
+    assert process.poll() is None, process.communicate()
+    return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+
+
+def test_refused_lines_come_back_once(fleet: Fleet) -> None:
+    now = time.time_ns() // 1000
+    refused = FRAMES * LINES
+    for number in range(FRAMES):
+        received = now - DAY if number % 3 == 0 else now
+        line = envelope(network_log(frequency="5GHz"), received_at=received, device=f"ap-{number}")
+        fleet.send(number % PARTITIONS, *[line] * LINES, envelope(network_log(), received_at=received))
+    fleet.send(0, b'{"fleet": "demo", "event": {"frequency": "5G')
+    fleet.became("SELECT count() FROM tidegate.rejects", refused + 1)
+
+    status, report = fleet.replay("--dry-run", "--code", "wrong_type")
+    assert (status, report["passing"], report["refused"]) == (1, 0, refused)
+    assert report["verdicts"][0]["samples"][0]["said"].startswith("found 5GHz")
+
+    (fleet.lookups / "value_aliases.csv").write_text(ALIASES)
+    fleet.restart_worker()
+    status, report = fleet.replay("--dry-run", "--where", "path = 'frequency' -- and nothing else")
+    assert (status, report["passing"], report["sent"]) == (0, refused, 0)
+
+    # Half of it, then death.
+    first = fleet.command("replay", "--code", "wrong_type", TIDEGATE_TEST_PAUSE_AT="replayed")
+    await_(lambda: paused(first))
+    first.kill()
+    first.communicate()
+    status, report = fleet.replay("--code", "wrong_type")
+    assert status == 0, report
+    assert 0 < report["sent"] == report["stored"] < refused
+    stored = "SELECT count() FROM tidegate.connection_logs WHERE frequency = 5 AND origin != ''"
+    assert fleet.number(stored) == refused
+
+    # Again, with what still does not pass: nothing more comes.
+    status, report = fleet.replay()
+    assert (status, report["chosen"], report["refused"], report["sent"]) == (1, 1, 1, 0)
+    assert fleet.number("SELECT count() FROM tidegate.connection_logs") == refused + FRAMES
+    assert fleet.number("SELECT count() FROM tidegate.rejects") == refused + 1
+    assert fleet.number("SELECT count() FROM tidegate.rejects_open") == 1
+
+    # Each under its first id, in its first partition, on the day it came, as its sender meant it.
+    assert fleet.number("SELECT uniqExact(id) FROM tidegate.connection_logs") == refused + FRAMES
+    same = (
+        "SELECT count() FROM tidegate.connection_logs AS now INNER JOIN tidegate.rejects AS then"
+        " ON now.id = then.id WHERE now.received_at = then.received_at AND now.partition = then.partition"
+        " AND now.offset > then.offset AND startsWith(assumeNotNull(now.device_id), 'ap-')"
+    )
+    assert fleet.number(same) == refused
+    fleet.balance()
+
+
+def test_one_at_a_time_and_a_sleeper_that_wakes_sends_nothing(fleet: Fleet) -> None:
+    lines = [envelope(network_log(frequency="5GHz"), received_at=time.time_ns() // 1000)] * LINES
+    for number in range(FRAMES):
+        fleet.send(number % PARTITIONS, *lines)
+    fleet.became("SELECT count() FROM tidegate.rejects", FRAMES * LINES)
+    (fleet.lookups / "value_aliases.csv").write_text(ALIASES)
+    fleet.restart_worker()
+    first = fleet.command("replay", TIDEGATE_TEST_PAUSE_AT="replayed")
+    await_(lambda: paused(first))
+    status, report = fleet.replay()  # waits until the first one's session is over
+    assert (status, 0 < report["sent"] < FRAMES * LINES) == (0, True)
+    first.send_signal(signal.SIGCONT)
+    said, complained = first.communicate(timeout=200)
+    assert first.returncode == 0, complained
+    assert "begin" in complained
+    assert fleet.number("SELECT count() FROM tidegate.connection_logs") == FRAMES * LINES
+    assert fleet.number("SELECT count() FROM tidegate.rejects_open") == 0
+    fleet.balance()
