@@ -9,6 +9,9 @@ latency    POST → queryable at a steady rate
 memory     RSS of each role over minutes
 engine     ClickHouse alone, inserting the same events as JSONEachRow
 peers      one event a record: Faust and aiokafka with pydantic
+read       a store of a month of events: the API beside SQL, association files, verify
+history    fills that store
+asking     the questions, and the readers that ask them
 load       the HTTP load generator
 table      the result as one table
 """

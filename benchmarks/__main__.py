@@ -1,6 +1,7 @@
 """`make bench`: everything in one run, the contenders in turn, and one table.
 
-python -m benchmarks [--quick] [--repeat 3] [--minutes 10] [--only pipeline,…] [--write]
+python -m benchmarks [--quick] [--repeat 3] [--minutes 10] [--rows 100000000] [--data FOLDER]
+[--only pipeline,…] [--write]
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from pathlib import Path
 
 import click
 
-from benchmarks import engine, ingest, latency, memory, pipeline, table
+from benchmarks import engine, ingest, latency, memory, pipeline, read, table
 from benchmarks.peers import run as peers
 from benchmarks.stack import Stack
 from benchmarks.table import Findings
 from benchmarks.usage import machine
 
-PARTS = ("pipeline", "engine", "peers", "ingest", "latency", "memory")
+PARTS = ("pipeline", "keys", "engine", "peers", "ingest", "latency", "memory", "read")
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
@@ -23,28 +24,51 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 @click.option("--repeat", default=3, show_default=True, help="Repetitions; the table shows medians.")
 @click.option("--events", default=2_000_000, show_default=True, help="Events of a Kafka → ClickHouse run.")
 @click.option("--minutes", default=10.0, show_default=True, help="Length of the memory run.")
-@click.option("--quick", is_flag=True, help="One repetition of everything, about three minutes.")
+@click.option("--rows", default=read.ROWS, show_default=True, help="Events of the store that is read.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"Folder of that store, kept and used again; {read.VARIABLE} names one too.",
+)
+@click.option("--quick", is_flag=True, help="One repetition of everything, about five minutes.")
 @click.option("--only", default=",".join(PARTS), show_default=True, help="Parts to measure.")
 @click.option("--write", is_flag=True, help="Write the table into docs/performance.md.")
-def main(repeat: int, events: int, minutes: float, quick: bool, only: str, write: bool) -> None:
+def main(
+    repeat: int,
+    events: int,
+    minutes: float,
+    rows: int,
+    data: Path | None,
+    quick: bool,
+    only: str,
+    write: bool,
+) -> None:
     """Measure Tidegate beside what one would use instead."""
     wanted = set(only.split(","))
     if unknown := wanted - set(PARTS):
         raise click.UsageError(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(PARTS)}")
     if quick:
         repeat, events, minutes = 1, min(events, 500_000), min(minutes, 1.0)
+        rows = min(rows, 2_000_000)
     click.echo(machine())
     found = Findings()
-    for number in range(1, repeat + 1):
+    for number in range(1, repeat + 1 if wanted != {"read"} else 1):
         click.echo(f"repetition {number} of {repeat}")
         _repetition(found, wanted, number, events, quick)
     if "memory" in wanted:
         click.echo(f"memory, {minutes:g} minutes")
         found.memory = memory.measure(minutes=minutes, tell=lambda text: click.echo(f"  {text}"))
-    text = table.render(found)
-    click.echo("\n" + text)
+    if "read" in wanted:
+        click.echo(f"reading, {rows:,} events")
+        found.read = read.measure(rows=rows, data=data, tell=lambda text: click.echo(f"  {text}"))
+    text = table.render(found) if wanted != {"read"} else ""
+    asked = table.reading(found.read) if found.read is not None else ""
+    click.echo(f"\n{text}\n\n{asked}")
     if write:
-        table.write(PAGE, text)
+        if text:
+            table.write(PAGE, text)
+        if asked:
+            table.write(PAGE, asked, table.READ_BEGIN, table.READ_END)
         click.echo(f"\nwritten to {PAGE}")
 
 
@@ -60,6 +84,10 @@ def _repetition(found: Findings, wanted: set[str], number: int, events: int, qui
             if "peers" in wanted:
                 _add(found, table.FAUST, peers.measure(stack, "faust", events // 25, number))
                 _add(found, table.AIOKAFKA, peers.measure(stack, "aiokafka", events // 4, number))
+    if "keys" in wanted:
+        if not wanted & {"pipeline", "engine"}:
+            _add(found, table.PIPELINE, pipeline.measure(events, seed=number))
+        _add(found, table.KEYED, pipeline.measure(events, seed=number, keyed=True))
     if "ingest" in wanted:
         ladder = []
         with Stack() as stack:

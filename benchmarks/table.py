@@ -8,19 +8,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.asking import quantile
 from benchmarks.ingest import LIMIT_SECONDS, Step
 from benchmarks.latency import Latency
 from benchmarks.memory import Memory
 from benchmarks.pipeline import Result
+from benchmarks.read import Read
 from benchmarks.usage import machine
 
 PIPELINE = "Tidegate, Kafka → ClickHouse"
+KEYED = "Tidegate, Kafka → ClickHouse, a key on each batch of 500"
 FAUST = "Faust, one event a record, pydantic"
 AIOKAFKA = "aiokafka, one event a record, pydantic"
 ENGINE_ROWS = "ClickHouse alone, JSONEachRow of Tidegate's rows, with rollups"
 ENGINE_DOCUMENTS = "ClickHouse alone, JSONEachRow of the client events as sent, plain table"
 HTTP = "Tidegate, HTTP → queryable, highest sustained rate"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+READ_BEGIN, READ_END = "<!-- reading: begin -->", "<!-- reading: end -->"
 
 
 @dataclass(slots=True)
@@ -31,6 +35,7 @@ class Findings:
     ladders: list[list[Step]] = field(default_factory=list)  # the knee's steps, a ladder a repetition
     latency: list[Latency] = field(default_factory=list)
     memory: Memory | None = None
+    read: Read | None = None
 
     def add(self, name: str, result: Result) -> None:
         self.results.setdefault(name, []).append(result)
@@ -52,6 +57,51 @@ def render(found: Findings) -> str:
     if found.memory is not None:
         parts.append(_memory(found.memory))
     return "\n\n".join(part for part in parts if part)
+
+
+def reading(read: Read) -> str:
+    """Markdown: the API beside SQL, the association file, and `tidegate verify`, on one store."""
+    rows, load, file, verified = read.history.rows, read.load, read.file, read.verification
+    inflow = "nothing flowed in meanwhile"
+    if load is not None:
+        inflow = f"while {load.acked / load.seconds:,.0f} events/s flowed in over HTTP"
+    busy = ", ".join(f"{name} {cores:.2f}" for name, cores in read.cpu.items())
+    lines = [
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {machine()}; everything on the same cores.",
+        "",
+        f"{rows:,} events of {read.history.days} days, {read.disk / 1e9:.1f} GB with rollups"
+        f" ({read.disk / rows:.0f} bytes an event), in {read.parts} parts of client events."
+        f" {read.clients} readers at once, each with its next question when the last is answered,"
+        f" {inflow}. Cores busy: {busy}.",
+        "",
+        "| question | asked | API p50 | API p99 | SQL p50 | SQL p99 | the API adds at the median |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for answers in read.answers:
+        times = [
+            f"{quantile(side, part) * 1000:,.1f} ms"
+            for side in (answers.api, answers.sql)
+            for part in (0.5, 0.99)
+        ]
+        cells = [answers.name, f"{len(answers.api):,}", *times, f"{answers.added * 1000:+.1f} ms"]
+        lines.append(f"| {' | '.join(cells)} |")
+    if file is not None:
+        api, sql = (file.rows / statistics.median(times) for times in (file.api, file.sql))
+        lines += [
+            "",
+            f"Association data, a file of {file.rows:,} associations ({file.size / 1e6:.0f} MB of CSV),"
+            f" both steps: {api:,.0f} rows/s; ClickHouse writing the same CSV over HTTP: {sql:,.0f} rows/s"
+            f" ({api / sql:.2f} of it; medians of {len(file.api)}). The api process grew by"
+            f" {file.api_rss >> 20} MiB.",
+        ]
+    if verified is not None:
+        parts = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in verified.parts.items())
+        lines += [
+            "",
+            f"`tidegate verify` over all days: {verified.seconds:.2f} s ({parts}); ClickHouse grew by"
+            f" {verified.peak >> 20} MiB meanwhile.",
+        ]
+    return "\n".join(lines)
 
 
 def sustained(ladder: Sequence[Step]) -> Step | None:
@@ -140,13 +190,13 @@ def _memory(memory: Memory) -> str:
     return "\n".join(lines)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Put the result between the marks of a page; at its end where there are none."""
     page = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
-    section = f"{BEGIN}\n\n{text}\n\n{END}"
-    if BEGIN in page and END in page:
-        head, _, rest = page.partition(BEGIN)
-        page = head + section + rest.partition(END)[2]
+    section = f"{begin}\n\n{text}\n\n{end}"
+    if begin in page and end in page:
+        head, _, rest = page.partition(begin)
+        page = head + section + rest.partition(end)[2]
     else:
         page = page.rstrip() + "\n\n" + section + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
