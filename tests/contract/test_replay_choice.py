@@ -1,0 +1,132 @@
+"""Which rejects a replay chooses, on the real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import stored
+from clickhouse_connect.driver.client import Client
+from stores import settings_of
+
+import builders
+from tidegate.contracts.position import Position
+from tidegate.contracts.topics import Stream
+from tidegate.errors import UsageError
+from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.replay.choice import chosen, portions
+from tidegate.replay.criteria import Criteria
+from tidegate.store.client import connect
+from tidegate.store.migrate import migrate
+
+RECEIVED = datetime.fromtimestamp(builders.RECEIVED_AT / 1e6, UTC)
+COLUMNS = ["fleet", "id", "received_at", "stream", "epoch", "partition", "offset", "index", "kind", "code"]
+COLUMNS += ["path", "original", "original_encoding", "origin", "replayed_under"]
+
+
+def id_of(stream: Stream, offset: int) -> str:
+    return Position(stored.EPOCH, stream, 0, offset, 0).id()
+
+
+def reject(client: Client, stream: Stream, offset: int, **changed: Any) -> None:
+    values: dict[str, Any] = {
+        "fleet": "demo",
+        "id": id_of(stream, offset),
+        "received_at": RECEIVED,
+        "stream": stream,
+        "epoch": stored.EPOCH,
+        "partition": 0,
+        "offset": offset,
+        "index": 0,
+        "kind": "value",
+        "code": "wrong_type",
+        "path": "channel",
+        "original": "{}",
+        "original_encoding": "utf8",
+        "origin": "",
+        "replayed_under": "",
+    }
+    client.insert("rejects", [list((values | changed).values())], column_names=COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def client(clickhouse: ClickHouseServer) -> Iterator[Client]:
+    """1 is open, 2 came again and is stored, 3 came again under 1.a and was refused; 4 to 6 differ."""
+    settings = settings_of(clickhouse)
+    with connect(settings, database="") as admin:
+        migrate(admin, settings)
+        with connect(settings) as connected:
+            for offset in (1, 2, 3):
+                reject(connected, "client_events", offset)
+            stored.store(
+                connected, "client_events", builders.success(), offset=12, origin=id_of("client_events", 2)
+            )
+            reject(connected, "client_events", 13, origin=id_of("client_events", 3), replayed_under="1.a")
+            reject(connected, "client_events", 4, fleet="other", kind="required", code="missing_field")
+            reject(connected, "device_logs", 5)
+            reject(connected, "client_events", 6, received_at=RECEIVED - timedelta(days=1))
+            yield connected
+        admin.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
+
+
+def offsets(client: Client, version: str = "1.b", **criteria: Any) -> list[int]:
+    wanted = Criteria(**criteria)
+    database = client.database or ""
+    wanted.check(client, database)
+    found = [
+        int(row.id.split("-")[2])
+        for portion in portions(client, database, wanted)
+        for block in chosen(client, database, wanted, portion, version)
+        for row in block
+    ]
+    return sorted(found)
+
+
+DAY = 86_400_000_000
+
+
+@pytest.mark.parametrize(
+    ("criteria", "expected"),
+    [
+        ({}, [1, 3, 4, 5, 6]),
+        ({"version": "1.a"}, [1, 4, 5, 6]),
+        ({"version": "1.a", "again": True}, [1, 3, 4, 5, 6]),
+        ({"kinds": ["required"]}, [4]),
+        ({"codes": ["wrong_type"], "streams": ["device_logs"]}, [5]),
+        ({"fleets": ["other"]}, [4]),
+        ({"since": builders.RECEIVED_AT}, [1, 3, 4, 5]),
+        ({"until": builders.RECEIVED_AT}, [6]),
+        ({"since": builders.RECEIVED_AT - DAY, "until": builders.RECEIVED_AT - DAY + 1}, [6]),
+        ({"where": "offset < 4 -- a comment"}, [1, 3]),
+        ({"where": "path = 'channel' OR 1"}, [1, 3, 4, 5, 6]),
+        ({"where": "id IN (SELECT id FROM rejects WHERE offset = 4)"}, [4]),
+    ],
+)
+def test_open_rejects_are_chosen_once(client: Client, criteria: dict[str, Any], expected: list[int]) -> None:
+    assert offsets(client, **criteria) == expected
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "nonsense = 1",
+        "offset <",
+        "1) OR (1",
+        "1) UNION ALL SELECT * FROM rejects WHERE (1",
+        "1 /*",
+        "1; DROP TABLE rejects",
+        "SELECT 1; SELECT 1",
+        "offset = 'x'",
+    ],
+)
+def test_a_condition_that_is_none_is_wrong_usage(client: Client, where: str) -> None:
+    with pytest.raises(UsageError, match="--where"):
+        offsets(client, where=where)
+    assert offsets(client) == [1, 3, 4, 5, 6]
+
+
+def test_the_view_of_what_is_open(client: Client) -> None:
+    rows = client.query("SELECT offset FROM rejects_open ORDER BY offset").result_rows
+    assert [row[0] for row in rows] == [1, 3, 4, 5, 6]
