@@ -1,4 +1,4 @@
-"""docs/api-conformance.md: every row names tests that there are, and everything that the documents, the models
+"""docs/api-conformance.md: every row names tests that there are, and all that the documents, the models
 and the samples name has its row."""
 
 from __future__ import annotations
