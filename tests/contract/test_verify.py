@@ -15,8 +15,9 @@ from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.store.client import connect
 from tidegate.store.migrate import migrate
+from tidegate.verify.books import SINCE, UNTIL, read
 from tidegate.verify.command import verify
-from tidegate.verify.report import Report
+from tidegate.verify.report import PLAIN_WIDTH, Report, show
 
 FRAMES = 4
 EVENTS = 5  # of each frame
@@ -114,3 +115,37 @@ def test_a_gap_that_an_operator_accepted_stays_on_record_and_balances(
     report = check(client, settings)
     assert report.balanced
     assert report.accepted_gaps == 1
+
+
+def test_the_newest_batch_may_be_under_way(client: Client, settings: Settings) -> None:
+    """Planned and not stored yet: balanced without it, until the sink has committed behind it."""
+    plan(client, FRAMES, FRAMES + 1)
+    report = check(client, settings)
+    assert report.balanced
+    (books,) = report.books
+    assert (books.last, books.stored) == (FRAMES - 1, FRAMES * EVENTS)
+
+    def read_with(position: int | None) -> tuple[bool, str]:
+        found, findings, _ = read(client, settings.clickhouse_database, SINCE, UNTIL, committed=lambda row: position)
+        return found[0].balanced, findings[0].what if findings else ""
+
+    assert read_with(FRAMES)[0]
+    balanced, what = read_with(FRAMES + 2)
+    assert not balanced and f"raw offsets {FRAMES} to {FRAMES + 1}: the ledger has 10 accepted" in what
+    # Damage before it is found all the same.
+    client.command(
+        f"ALTER TABLE {client.database}.client_events DELETE WHERE offset = 0 AND index = 0"
+        " SETTINGS mutations_sync = 2"
+    )
+    assert not check(client, settings).balanced
+
+
+def test_what_is_printed_is_never_cut_off(client: Client, settings: Settings) -> None:
+    report = check(client, settings)
+    for width in (PLAIN_WIDTH, 120, 80, 40):
+        said: list[str] = []
+        show(report, said.append, width=width)
+        text = "\n".join(said)
+        assert EPOCH in text and "client_events" in text and "…" not in text
+        if width < PLAIN_WIDTH:
+            assert all(len(line) <= width for line in text.splitlines())

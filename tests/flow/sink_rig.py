@@ -107,9 +107,8 @@ class SinkRig:
         self.settings = settings_of(
             clickhouse,
             kafka_bootstrap=bootstrap,
-            kafka_partitions=PARTITIONS,
             kafka_session_timeout_ms=3000,
-            **{"sink_group": f"sink-{free_port()}", **changed},
+            **{"kafka_partitions": PARTITIONS, "sink_group": f"sink-{free_port()}", **changed},
         )
         first: Client = connect(self.settings, database="")
         migrate(first, self.settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
@@ -14,6 +14,8 @@ from tidegate.contracts.topics import Stream
 
 SINCE = date(1970, 1, 1)
 UNTIL = date(2299, 12, 31)
+UNDER_WAY_SECONDS = 60  # that the newest batch may take, where Kafka does not say how far the sink is
+LOOKS, PAUSE_SECONDS = 20, 0.3  # at rollups that differ, while an insert may be under way
 WORST = 20  # batches of a partition that are told one by one
 
 
@@ -42,6 +44,10 @@ class Books(NamedTuple):
         )
 
 
+Committed = Callable[[Books], int | None]
+"""The enriched offset that the sink has committed of a partition; None where nobody says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that does not balance, and the SQL that shows it."""
@@ -50,14 +56,19 @@ class Finding:
     sql: str
 
 
-def read(client: Client, database: str, since: date, until: date) -> tuple[list[Books], list[Finding], int]:
+def read(
+    client: Client, database: str, since: date, until: date, *, committed: Committed = lambda row: None
+) -> tuple[list[Books], list[Finding], int]:
     """The books of the received days `since` to `until` (inclusive), what does not balance, and how many
     gaps an operator has accepted.
 
-    A sink that is at work has batches planned and not yet inserted: what differs is read again until it
-    stands still.
+    A sink plans a partition's next batch only when the one before is stored. So the newest one may be under
+    way, and is left out where it is; all before it must be there, whatever happens meanwhile.
     """
-    books = _settled(client, database, since, until)
+    books = [
+        row if row.balanced else _without_newest(client, database, row, since, until, committed)
+        for row in _books(client, database, since, until)
+    ]
     findings = [finding for row in books if not row.balanced for finding in _dig(client, database, row)]
     gaps = client.query(
         f"SELECT stream, epoch, partition, after, next, is_accepted FROM {database}.verify_gaps"
@@ -67,20 +78,44 @@ def read(client: Client, database: str, since: date, until: date) -> tuple[list[
     return books, findings, sum(bool(gap[5]) for gap in gaps)
 
 
-def _settled(client: Client, database: str, since: date, until: date, *, patience: int = 10) -> list[Books]:
-    """The books of every partition; those that differ are asked again, as an insert may be under way."""
-    found = _books(client, database, since, until)
-    for _ in range(patience):
-        if all(row.balanced for row in found):
-            break
-        time.sleep(1.0)
-        again = _books(client, database, since, until)
-        still = {row[:3]: row for row in again}
-        moved = any(still.get(row[:3]) != row for row in found if not row.balanced)
-        found = again
-        if not moved:
-            break
-    return found
+def _without_newest(
+    client: Client, database: str, row: Books, since: date, until: date, committed: Committed
+) -> Books:
+    """The books up to the newest batch if that is under way and all before it balances; else as they were.
+
+    It is not under way any more once the sink has committed the offset behind it: ClickHouse had answered.
+    """
+    place = {"stream": row.stream, "epoch": row.epoch, "partition": row.partition}
+    where = "stream = {stream:String} AND epoch = {epoch:String} AND partition = {partition:UInt32}"
+    newest = client.query(
+        "SELECT first, enriched_last, dateDiff('second', planned_at, now64(6)) AS age"
+        f" FROM {database}.verify_batches WHERE {where} ORDER BY generation DESC, first DESC LIMIT 1",
+        parameters=place,
+    ).result_rows
+    if not newest:
+        return row
+    first, enriched_last, age = newest[0]
+    position = committed(row)
+    if position > enriched_last if position is not None else age > UNDER_WAY_SECONDS:
+        return row
+    period = place | {"first": first, "since": since.isoformat(), "until": until.isoformat()}
+    [ledger] = client.query(
+        "SELECT sum(frames), sum(lines), sum(accepted), sum(rejected), sum(duplicates), min(first), max(last)"
+        f" FROM {database}.verify_batches WHERE {where} AND first < {{first:UInt64}} AND (empty(days)"
+        " OR (arrayMin(days) >= {since:Date} AND arrayMax(days) <= {until:Date}))",
+        parameters=period,
+    ).result_rows
+    rows = []
+    for table, own in ((row.stream, ""), ("rejects", "stream = {stream:String} AND ")):
+        [(count,)] = client.query(
+            f"SELECT count() FROM {database}.{table} WHERE {own}epoch = {{epoch:String}}"
+            " AND partition = {partition:UInt32} AND offset < {first:UInt64}"
+            " AND toDate(received_at) BETWEEN {since:Date} AND {until:Date}",
+            parameters=period,
+        ).result_rows
+        rows.append(count)
+    before = Books(row.stream, row.epoch, row.partition, *ledger, *rows)
+    return before if before.balanced else row
 
 
 def _books(client: Client, database: str, since: date, until: date) -> list[Books]:
@@ -139,26 +174,36 @@ def _gap(database: str, stream: str, epoch: str, partition: int, after: int, nex
 
 
 def _rollups(client: Client, database: str, since: date, until: date) -> Iterator[Finding]:
-    """Received days on which a rollup has not the events of its base table."""
+    """Received days on which a rollup has not the events of its base table.
+
+    An insert writes the base first and the rollups behind it, so while events flow a rollup is behind by
+    what is under way, by another number at each look. What is wrong is behind at every look.
+    """
     query = (
         "SELECT stream, received_day, base, minutes, hours, days"
         f" FROM {database}.verify_rollups(since = %(since)s, until = %(until)s)"
         " WHERE NOT balanced ORDER BY stream, received_day"
     )
     parameters = {"since": since.isoformat(), "until": until.isoformat()}
-    rows = client.query(query, parameters=parameters).result_rows
-    for _ in range(5):  # an insert writes base and rollups one after another
-        if not rows:
-            return
-        time.sleep(1.0)
-        again = client.query(query, parameters=parameters).result_rows
-        if again == rows:
+    found: dict[
+        tuple[str, str, str], tuple[int, int]
+    ] = {}  # stream, level, day: events there, events of base
+    for look in range(LOOKS):
+        rows = client.query(query, parameters=parameters).result_rows
+        seen = {
+            (stream, level, str(day)): (events, base)
+            for stream, day, base, *counts in rows
+            for level, events in zip(("1m", "1h", "1d"), counts, strict=True)
+            if events != base
+        }
+        still = {key for key in seen if not look or key in found}
+        stands = bool(look) and all(found[key] == seen[key] for key in still)
+        found = {key: seen[key] for key in still}
+        if not found or (stands and look > 2):
             break
-        rows = again
-    for stream, day, *counts in rows:
-        for level, events in zip(("1m", "1h", "1d"), counts[1:], strict=True):
-            if events != counts[0]:
-                yield Finding(
-                    f"{stream}_{level} has {events} events of {day}, {stream} has {counts[0]}",
-                    f"SELECT sum(events) FROM {database}.{stream}_{level} WHERE received_day = '{day}'",
-                )
+        time.sleep(PAUSE_SECONDS)
+    for (stream, level, day), (events, base) in found.items():
+        yield Finding(
+            f"{stream}_{level} has {events} events of {day}, {stream} has {base}",
+            f"SELECT sum(events) FROM {database}.{stream}_{level} WHERE received_day = '{day}'",
+        )

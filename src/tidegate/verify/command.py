@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from datetime import date, datetime
+from functools import partial
 
 import click
 from clickhouse_connect.driver.client import Client
-from rich.console import Console
 
 from tidegate.errors import RetryLater
 from tidegate.settings import Settings, load
@@ -16,8 +16,9 @@ from tidegate.store.client import connect, infrastructure
 from tidegate.telemetry import configure_logging
 from tidegate.topics import read_epoch
 from tidegate.verify.books import SINCE, UNTIL, Books, read
-from tidegate.verify.in_flight import InFlight, in_flight
-from tidegate.verify.report import Report, show
+from tidegate.verify.in_flight import InFlight, committed, in_flight
+from tidegate.verify.report import Report, show, show_findings, width_of
+from tidegate.verify.watch import away, line
 
 
 def verify(
@@ -28,10 +29,35 @@ def verify(
     Raises RetryLater while ClickHouse is away. `kafka` asks for what is in flight as well.
     """
     begun = time.monotonic()
+    ask = partial(_committed, settings, _epoch(settings)) if kafka else _unknown
     with infrastructure():
-        books, findings, accepted_gaps = read(client, settings.clickhouse_database, since, until)
+        books, findings, accepted_gaps = read(
+            client, settings.clickhouse_database, since, until, committed=ask
+        )
     flying = _in_flight(settings, books) if kafka else []
     return Report(since, until, books, flying, accepted_gaps, findings, time.monotonic() - begun)
+
+
+def _unknown(row: Books) -> int | None:
+    return None
+
+
+def _epoch(settings: Settings) -> str:
+    try:
+        return read_epoch(settings.kafka_bootstrap, timeout_seconds=2.0)
+    except RetryLater:
+        return ""
+
+
+def _committed(settings: Settings, epoch: str, row: Books) -> int | None:
+    """How far the sink is with a partition; None where Kafka is away or in another epoch."""
+    if row.epoch != epoch:
+        return None
+    try:
+        place = (row.stream, row.partition)
+        return committed(settings.kafka_bootstrap, settings.sink_group, [place])[place]
+    except RetryLater:
+        return None
 
 
 def _in_flight(settings: Settings, books: list[Books]) -> list[InFlight]:
@@ -50,7 +76,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 @click.option("--since", type=_DAY, help="First received day, YYYY-MM-DD  [default: all that is there]")
 @click.option("--until", type=_DAY, help="Last received day, inclusive  [default: all that is there]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
-@click.option("--watch", is_flag=True, help="Again and again until interrupted.")
+@click.option("--watch", is_flag=True, help="A line a look, until interrupted.")
 @click.option(
     "--every", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds, for --watch."
 )
@@ -62,22 +88,30 @@ def command(
     configure_logging("verify", "critical")
     loaded = load()
     client = connect(loaded)
-    console = Console()
     status = 0
     try:
         while True:
-            report = verify(
-                client,
-                loaded,
-                since=since.date() if since else SINCE,
-                until=until.date() if until else UNTIL,
-                kafka=kafka,
-            )
-            if as_json:
-                click.echo(report.as_json().decode())
+            try:
+                report = verify(
+                    client,
+                    loaded,
+                    since=since.date() if since else SINCE,
+                    until=until.date() if until else UNTIL,
+                    kafka=kafka,
+                )
+            except RetryLater as error:
+                if not watch:
+                    raise
+                click.echo(away(error, datetime.now()), err=as_json)
             else:
-                show(report, console)
-            status = 0 if report.balanced else 1
+                status = 0 if report.balanced else 1
+                if as_json:
+                    click.echo(report.as_json().decode())
+                elif watch:
+                    click.echo(line(report, datetime.now()))
+                    show_findings(report, click.echo)
+                else:
+                    show(report, click.echo, width=width_of(sys.stdout))
             if not watch:
                 break
             time.sleep(every)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from tidegate.contracts.topics import STREAMS, Stream, raw
+from tidegate.contracts.topics import STREAMS, Stream, enriched, raw
 from tidegate.errors import RetryLater
 from tidegate.log_ends import log_ends
 
@@ -65,3 +65,22 @@ def _age(consumer: Consumer, place: TopicPartition) -> float | None:
     if message is None or message.error() is not None:
         return None
     return float(max(0.0, time.time() - message.timestamp()[1] / 1000))
+
+
+def committed(
+    bootstrap: str, group: str, places: Iterable[tuple[Stream, int]]
+) -> dict[tuple[Stream, int], int]:
+    """How far the sink's group has committed the enriched topics; -1 where it has not.
+
+    Raises RetryLater while the broker is away.
+    """
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
+    streams = {enriched(stream): stream for stream in STREAMS}
+    wanted = [TopicPartition(enriched(stream), partition) for stream, partition in places]
+    try:
+        found = consumer.committed(wanted, timeout=SECONDS)
+        return {(streams[place.topic], place.partition): place.offset for place in found}
+    except KafkaException as error:
+        raise RetryLater(f"Kafka at {bootstrap} is away: {error.args[0].str()}") from error
+    finally:
+        consumer.close()

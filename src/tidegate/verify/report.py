@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from typing import TextIO
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from tidegate.verify.books import SINCE, Books, Finding
 from tidegate.verify.in_flight import InFlight
@@ -44,21 +46,48 @@ class Report:
         return msgspec.json.format(msgspec.json.encode(answer), indent=2)
 
 
-def show(report: Report, console: Console) -> None:
-    """The report for people: a row a stream and epoch."""
-    table = Table(title=f"Received {report.since} to {report.until}" if report.since != SINCE else None)
-    for name in (
-        "stream",
-        "epoch",
-        "partitions",
-        "frames",
-        "lines",
-        "stored",
-        "rejected",
-        "duplicates",
-        "books",
-    ):
-        table.add_column(name, justify="left" if name in ("stream", "epoch", "books") else "right")
+PLAIN_WIDTH = 1000  # into a pipe or a file: nothing is cut off and nothing wrapped
+COLUMNS = ("stream", "epoch", "partitions", "frames", "lines", "stored", "rejected", "duplicates", "books")
+TEXTS = ("stream", "epoch", "books")
+NARROW = 100  # columns of a terminal that the table does not fit
+
+
+def width_of(file: TextIO) -> int:
+    """Columns to write for: those of the terminal, or no limit where `file` is none."""
+    return shutil.get_terminal_size().columns if file.isatty() else PLAIN_WIDTH
+
+
+def show(report: Report, say: Callable[[str], None], *, width: int = PLAIN_WIDTH) -> None:
+    """The report for people: a row a stream and epoch, or where that is too wide, a paragraph."""
+    if report.since != SINCE:
+        say(f"Received {report.since} to {report.until}")
+    rows = [list(COLUMNS), *_rows(report)]
+    if width >= NARROW:
+        for text in _table(rows):
+            say(text)
+    else:
+        for row in rows[1:]:
+            say(f"{row[0]}: {row[-1]}\n  epoch {row[1]}")
+            words = [f"{value} {name}" for name, value in zip(COLUMNS[2:-1], row[2:-1], strict=True)]
+            say(textwrap.fill(", ".join(words), width, initial_indent="  ", subsequent_indent="  "))
+    if report.in_flight:
+        frames = sum(item.frames for item in report.in_flight)
+        oldest = max((item.oldest_age or 0.0 for item in report.in_flight), default=0.0)
+        say(f"in flight: {frames:,} frames" + (f", the oldest {oldest:.1f} s old" if frames else ""))
+    if report.accepted_gaps:
+        say(f"gaps that an operator accepted: {report.accepted_gaps}")
+    show_findings(report, say)
+    verdict = "balanced" if report.balanced else f"NOT BALANCED: {len(report.findings)} findings"
+    say(f"{verdict} ({report.seconds:.1f} s)")
+
+
+def show_findings(report: Report, say: Callable[[str], None]) -> None:
+    """What does not balance, each with the SQL that shows it."""
+    for finding in report.findings[:TOLD]:
+        say(f"{finding.what}\n  {finding.sql};")
+
+
+def _rows(report: Report) -> Iterator[list[str]]:
     groups: dict[tuple[str, str], list[Books]] = {}
     for row in report.books:
         groups.setdefault((row.stream, row.epoch), []).append(row)
@@ -68,17 +97,15 @@ def show(report: Report, console: Console) -> None:
             for name in ("frames", "lines", "stored", "rejects_stored", "duplicates")
         ]
         state = "balanced" if all(row.balanced for row in rows) else "NOT BALANCED"
-        table.add_row(stream, epoch, str(len(rows)), *(f"{total:,}" for total in totals), state)
-    console.print(table)
-    if report.in_flight:
-        frames = sum(item.frames for item in report.in_flight)
-        oldest = max((item.oldest_age or 0.0 for item in report.in_flight), default=0.0)
-        console.print(
-            f"in flight: {frames:,} frames" + (f", the oldest {oldest:.1f} s old" if frames else "")
-        )
-    if report.accepted_gaps:
-        console.print(f"gaps that an operator accepted: {report.accepted_gaps}")
-    for finding in report.findings[:TOLD]:
-        console.print(f"[bold]{finding.what}[/bold]\n  {finding.sql};", soft_wrap=True)
-    verdict = "balanced" if report.balanced else f"NOT BALANCED: {len(report.findings)} findings"
-    console.print(f"{verdict} ({report.seconds:.1f} s)")
+        yield [stream, epoch, str(len(rows)), *(f"{total:,}" for total in totals), state]
+
+
+def _table(rows: list[list[str]]) -> Iterator[str]:
+    """Columns as wide as their widest cell: texts to the left, numbers to the right."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
+    for row in rows:
+        cells = [
+            cell.ljust(width) if name in TEXTS else cell.rjust(width)
+            for name, cell, width in zip(COLUMNS, row, widths, strict=True)
+        ]
+        yield "  ".join(cells).rstrip()
