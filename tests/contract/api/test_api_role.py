@@ -21,6 +21,7 @@ from clickhouse_connect.driver.client import Client
 import builders
 from ports import free_port
 from tidegate.api.problems import MEANINGS
+from tidegate.contracts.topics import STREAMS
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.store.client import connect
@@ -55,6 +56,13 @@ def test_the_contract_names_every_call_and_its_refusals(api: Call) -> None:
         "/V5/devices/aps",
         "/api/v1/catalogue/failures",
         "/api/v1/catalogue/intermediate_events",
+        *(
+            f"/api/v1/stats/{stream}/{call}"
+            for stream in STREAMS
+            for call in ("outcomes", "failures", "blast_radius", "top", "distinct")
+        ),
+        "/api/v1/stats/client_events/latency",
+        "/api/v1/stats/connection_logs/latency",
     }
     for path in contract["paths"].values():
         assert path["get"]["security"]
