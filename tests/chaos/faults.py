@@ -62,14 +62,16 @@ class Faults:
 
     def _kill(self, fault: Fault) -> str:
         with self._part(fault) as part:
-            part.child.kill()
+            self._kill_part(part)
             return f"{part.name} killed"
 
     def _term(self, fault: Fault) -> str:
         with self._part(fault) as part:
-            begun = time.monotonic()
+            begun, starts = time.monotonic(), part.starts
             status = part.child.stop(30.0)
-            return f"{part.name} ended with {status} in {time.monotonic() - begun:.1f} s"
+            seconds = time.monotonic() - begun
+            self._again(part, starts)
+            return f"{part.name} ended with {status} in {seconds:.1f} s"
 
     def _freeze(self, fault: Fault) -> str:
         with self._part(fault) as part:
@@ -90,14 +92,13 @@ class Faults:
                 part.once_prelude = (SENT if moment == "sent" else PRODUCED).format(
                     count=count * 5 if moment == "sent" else count
                 )
-            starts = part.starts
-            part.child.kill()
-            reached = self._until(lambda: part.starts > starts and part.stopped, MOMENT_SECONDS)
+            self._kill_part(part)
+            reached = self._until(lambda: part.stopped, MOMENT_SECONDS)
             if reached and then == "freeze":
                 self._wait(fault.seconds)
                 part.signal(signal.SIGCONT)
             else:
-                part.child.kill()
+                self._kill_part(part)
             return (
                 f"{part.name} {then} at {moment} {count}"
                 if reached
@@ -182,6 +183,15 @@ class Faults:
     def _meant(self, fault: Fault) -> Part:
         of_role: list[Part] = [part for part in self._world.roles(fault.target) if part.wanted]
         return self._world.part(fault.target) or of_role[fault.draw % len(of_role)]
+
+    def _kill_part(self, part: Part) -> None:
+        starts = part.starts
+        part.child.kill()
+        self._again(part, starts)
+
+    def _again(self, part: Part, starts: int) -> None:
+        """Wait until it was started once more: a fault that meets what is dead already is none."""
+        self._until(lambda: part.starts > starts or not part.wanted, THERE_SECONDS)
 
     def _there(self, part: Part) -> bool:
         """Whether it runs; False when it was taken away meanwhile."""
