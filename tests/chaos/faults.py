@@ -89,9 +89,7 @@ class Faults:
             if part.role == "sink":
                 part.once = {"test_pause_at": f"{moment}:{count}"}
             else:
-                part.once_prelude = (SENT if moment == "sent" else PRODUCED).format(
-                    count=count * 5 if moment == "sent" else count
-                )
+                part.once_prelude = (SENT if moment == "sent" else PRODUCED).format(count=count)
             self._kill_part(part)
             reached = self._until(lambda: part.stopped, MOMENT_SECONDS)
             if reached and then == "freeze":

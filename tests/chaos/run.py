@@ -16,7 +16,7 @@ from chaos.sabotage import NOTHING, Sabotage
 from chaos.schedule import Fault, draw
 from chaos.world import World
 
-AT_ONCE = 4  # faults at the same time, at most
+AT_ONCE = 5  # faults at the same time, at most
 SETTLE_SECONDS = 120.0  # without any progress, before frames count as stuck
 BEGIN_SECONDS = 3.0  # of load before the first fault
 Tell = Callable[[str], None]
@@ -38,6 +38,7 @@ class Run:
     faults: Counter[str] = field(default_factory=Counter)
     damage: list[str] = field(default_factory=list)
     result: Balance | None = None
+    _telling: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> list[str]:
         """The damage found; empty: everything accepted is there once, and the books agree."""
@@ -85,7 +86,8 @@ class Run:
         finally:
             slots.release()
         self.faults[fault.kind] += 1
-        self.tell(f"{at:7.1f} s  {fault.number:4}  {fault}: {came}")
+        with self._telling:
+            self.tell(f"{at:7.1f} s  {fault.number:4}  {fault}: {came}")
 
     def _settle(self, world: World, last: bool) -> None:
         """Wait until what was sent is stored, then balance. The load goes on in between."""
