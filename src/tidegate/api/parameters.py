@@ -119,7 +119,7 @@ Flag = Annotated[
         {
             "anyOf": [
                 {"type": "boolean"},
-                {"type": "integer", "description": "0 is false"},
+                {"type": "integer", "minimum": -INT64 - 1, "maximum": INT64, "description": "0 is false"},
                 {"type": "string", "enum": list(FLAGS)},
             ]
         }
