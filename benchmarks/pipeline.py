@@ -8,6 +8,7 @@ that of each process over the same time.
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,19 +52,26 @@ def measure(
     frame: int = workload.FRAME_EVENTS,
     seed: int = 1,
     workers: int = 1,
+    keyed: bool = False,
     **settings: Any,
 ) -> Result:
     """One run on engines of its own. Keyword arguments are settings, e.g. sink_batch_rows=200_000."""
     with Stack(workers=workers, **settings) as stack:
-        return measure_on(stack, events, frame=frame, seed=seed)
+        return measure_on(stack, events, frame=frame, seed=seed, keyed=keyed)
 
 
-def measure_on(stack: Stack, events: int, *, frame: int = workload.FRAME_EVENTS, seed: int = 1) -> Result:
-    """One run on a fresh stack; worker and sink are stopped again behind it."""
-    loaded = workload.preload(
-        stack.settings.kafka_bootstrap,
-        workload.frames(events, stack.settings.kafka_partitions, size=frame, seed=seed),
-    )
+def measure_on(
+    stack: Stack,
+    events: int,
+    *,
+    frame: int = workload.FRAME_EVENTS,
+    seed: int = 1,
+    keyed: bool = False,
+) -> Result:
+    """One run on a fresh stack; worker and sink are stopped again behind it. `keyed`: each frame is a
+    request under an Idempotency-Key."""
+    frames = workload.frames(events, stack.settings.kafka_partitions, size=frame, seed=seed)
+    loaded = workload.preload(stack.settings.kafka_bootstrap, workload.keyed(frames) if keyed else frames)
     stack.start("worker", "sink")
     while stack.metrics("worker").get("tidegate_worker_frames_total", 0.0) == 0.0:
         stack.check()
@@ -101,13 +109,15 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--frame", default=workload.FRAME_EVENTS, show_default=True, help="Events in a raw frame.")
 @click.option("--repeat", default=1, show_default=True)
 @click.option("--workers", default=1, show_default=True, help="Worker processes, and partitions.")
+@click.option("--keys", is_flag=True, help="Each run also with a key on each frame, in turn.")
 @click.option("--set", "pairs", multiple=True, help="A setting, e.g. --set sink_batch_rows=200000.")
-def main(events: int, frame: int, repeat: int, workers: int, pairs: tuple[str, ...]) -> None:
+def main(events: int, frame: int, repeat: int, workers: int, keys: bool, pairs: tuple[str, ...]) -> None:
     """Measure Kafka → ClickHouse alone, for tuning."""
     click.echo(machine())
-    for seed in range(1, repeat + 1):
-        result = measure(events, frame=frame, seed=seed, workers=workers, **_settings(pairs))
-        click.echo(result.describe())
+    ways = [False, True] if keys else [False]
+    for seed, keyed in itertools.product(range(1, repeat + 1), ways):
+        result = measure(events, frame=frame, seed=seed, workers=workers, keyed=keyed, **_settings(pairs))
+        click.echo(("with keys: " if keyed else "") + result.describe())
         click.echo("RSS MiB: " + ", ".join(f"{name} {size >> 20}" for name, size in result.rss.items()))
 
 

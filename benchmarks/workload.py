@@ -10,7 +10,7 @@ from zlib import crc32
 from confluent_kafka import KafkaError, Message, Producer
 
 from benchmarks.stack import FLEET
-from tidegate.contracts import topics
+from tidegate.contracts import keys, topics
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.simulate.incidents import parse
 from tidegate.simulate.simulation import Event, Plan, Simulation
@@ -24,6 +24,7 @@ class Frame(NamedTuple):
     partition: int
     value: bytes
     events: int
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def simulation(seed: int = 1, streams: tuple[Stream, ...] = STREAMS) -> Simulation:
@@ -73,6 +74,15 @@ def frames(
             yield Frame(*place, b"\n".join(lines), len(lines))
 
 
+def keyed(source: Iterator[Frame]) -> Iterator[Frame]:
+    """The frames, each as one request under a key of its own."""
+    for number, frame in enumerate(source):
+        piece = keys.Piece(
+            keys.request_key(FLEET, b"%d" % number), keys.digest(b"%d" % number), 0, frame.events
+        )
+        yield frame._replace(headers=((keys.HEADER, keys.write_pieces([piece])),))
+
+
 class Preloaded(NamedTuple):
     events: int
     records: int
@@ -103,7 +113,11 @@ def preload(bootstrap: str, source: Iterator[Frame]) -> Preloaded:
         while True:
             try:
                 producer.produce(
-                    topics.raw(frame.stream), frame.value, partition=frame.partition, on_delivery=delivered
+                    topics.raw(frame.stream),
+                    frame.value,
+                    partition=frame.partition,
+                    headers=list(frame.headers),
+                    on_delivery=delivered,
                 )
                 break
             except BufferError:
