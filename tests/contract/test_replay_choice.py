@@ -66,6 +66,7 @@ def client(clickhouse: ClickHouseServer) -> Iterator[Client]:
             reject(connected, "client_events", 13, origin=id_of("client_events", 3), replayed_under="1.a")
             reject(connected, "client_events", 4, fleet="other", kind="required", code="missing_field")
             reject(connected, "device_logs", 5)
+            reject(connected, "client_events", 7, kind="key", code="key_reused")
             reject(connected, "client_events", 6, received_at=RECEIVED - timedelta(days=1))
             yield connected
         admin.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
@@ -94,6 +95,7 @@ DAY = 86_400_000_000
         ({"version": "1.a"}, [1, 4, 5, 6]),
         ({"version": "1.a", "again": True}, [1, 3, 4, 5, 6]),
         ({"kinds": ["required"]}, [4]),
+        ({"kinds": ["key"]}, [7]),
         ({"codes": ["wrong_type"], "streams": ["device_logs"]}, [5]),
         ({"fleets": ["other"]}, [4]),
         ({"since": builders.RECEIVED_AT}, [1, 3, 4, 5]),
@@ -129,4 +131,4 @@ def test_a_condition_that_is_none_is_wrong_usage(client: Client, where: str) -> 
 
 def test_the_view_of_what_is_open(client: Client) -> None:
     rows = client.query("SELECT offset FROM rejects_open ORDER BY offset").result_rows
-    assert [row[0] for row in rows] == [1, 3, 4, 5, 6]
+    assert [row[0] for row in rows] == [1, 3, 4, 5, 6, 7]

@@ -9,6 +9,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from tidegate.contracts.rejects import Kind
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.errors import UsageError
 from tidegate.store.client import infrastructure
@@ -38,6 +39,8 @@ class Criteria:
         for column, values in (("kind", self.kinds), ("code", self.codes), ("fleet", self.fleets)):
             if values:
                 found.append(f"{column} IN {{{column}s:Array(String)}}")
+        if not self.kinds and not self.codes:
+            found.append(f"kind != '{Kind.KEY}'")  # refused on purpose, and not for what they say
         if self.since is not None:
             found.append("received_at >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')")
         if self.until is not None:

@@ -33,7 +33,7 @@ class Group:
 
 @dataclass(slots=True)
 class Report:
-    """`sent` to `refused_again` stay 0 in a dry run."""
+    """`sent` to `duplicates` stay 0 in a dry run."""
 
     dry_run: bool
     transform_version: str
@@ -44,13 +44,14 @@ class Report:
     sent: int = 0
     stored: int = 0  # of those sent
     refused_again: int = 0  # of those sent: by workers of another version, or by a race
+    duplicates: int = 0  # of those sent: dropped, as their event_id came since
     other_versions: list[str] = field(default_factory=list)  # of the workers that refused them
     groups: dict[Verdict, Group] = field(default_factory=dict)
 
     @property
     def status(self) -> int:
         """0: every chosen line passes, and is stored unless this is a dry run; 1: some do not."""
-        return int(bool(self.refused or self.expired or self.refused_again or self.stored < self.sent))
+        return int(bool(self.refused or self.expired or self.refused_again))
 
     def passes(self, stream: Stream, item: Refused) -> None:
         self.passing += 1
@@ -85,6 +86,7 @@ class Report:
             "sent",
             "stored",
             "refused_again",
+            "duplicates",
             "other_versions",
         )
         answer: dict[str, Any] = {name: getattr(self, name) for name in names}
@@ -128,6 +130,8 @@ def summary(report: Report) -> str:
     if report.dry_run:
         return text + ". Nothing was sent."
     text += f"\nsent {report.sent:,}: {report.stored:,} stored, {report.refused_again:,} refused again"
+    if report.duplicates:
+        text += f", {report.duplicates:,} dropped: their event_id came since"
     if report.other_versions:
         text += (
             f"\nThe workers that refused them have transform_version {', '.join(report.other_versions)}, this"

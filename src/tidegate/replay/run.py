@@ -201,5 +201,6 @@ def _count_outcomes(client: Client, database: str, epoch: str, sender: Sender, r
             ).result_rows
         report.stored += int(stored)
         report.refused_again += int(again)
+        report.duplicates = max(0, report.sent - report.stored - report.refused_again)
         if again:
             report.other_versions = sorted({*report.other_versions, *(str(row[0]) for row in versions)})
