@@ -28,6 +28,7 @@ TAGS = {
     "device logs": "Operations and configuration changes of devices",
     "events": "A single event, by the id that its 201 gave",
     "catalogue": "What failure codes and intermediate events mean",
+    "statistics": "Counts, rates and quantiles by dimension and window, out of the rollups",
 }
 
 
