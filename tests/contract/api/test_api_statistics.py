@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +15,7 @@ import stored
 from clickhouse_connect.driver.client import Client
 
 import builders
+from tidegate.api.statistics import CALLS
 from tidegate.api.statistics_questions import text_of
 from tidegate.tokens import READERS, Role
 
@@ -375,6 +378,36 @@ def test_distinct(api: Call, store: Client) -> None:
         row[0]: row[1:] for row in expected
     }
     assert list(ask(api, "client_events/distinct")["rows"][0]["distinct"]) == ["clients"]
+
+
+# The examples of docs/api.md
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "api.md"
+EXAMPLES = re.findall(
+    r"""```sh\ncurl [^`]*?"http://127.0.0.1:8081(/api/v1/stats/[^"]+)"\n```\n\n```sql\n(.*?)```""",
+    PAGE.read_text("utf-8"),
+    re.DOTALL,
+)
+
+
+@pytest.mark.parametrize(("path", "sql"), EXAMPLES, ids=[path.split("?")[0] for path, _ in EXAMPLES])
+def test_an_example_of_the_page_gives_what_its_sql_gives(
+    api: Call, store: Client, path: str, sql: str
+) -> None:
+    answer = api(path).json()
+    result = store.query(sql.replace("tidegate.", ""))
+    assert len(answer["rows"]) == len(result.result_rows) > 1
+    for row, expected in zip(answer["rows"], result.result_rows, strict=True):
+        latencies = {name: list(values.values()) for name, values in row.get("latency", {}).items()}
+        found = {**row.get("touched", {}), **row.get("distinct", {}), **latencies, **row, **row["group"]}
+        for name, value in zip(result.column_names, expected, strict=True):
+            assert found[name] == (
+                pytest.approx(value, nan_ok=True) if isinstance(value, float) else value
+            ), name
+
+
+def test_every_call_has_its_example() -> None:
+    assert {path.split("?")[0].rsplit("/", 1)[1] for path, _ in EXAMPLES} == set(CALLS)
 
 
 # Filters, limits, refusals
