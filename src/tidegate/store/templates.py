@@ -87,16 +87,23 @@ def places(settings: Settings) -> dict[str, str]:
 
 
 def _rollup_counts(database: str) -> str:
-    """A row a stream, level and received day: how many events the table has."""
+    """A row a stream, level and received day: how many events the table has.
+
+    Where a partition is a day, the day is read off the partition and not off the rows.
+    """
     parts = []
     for stream in STREAMS:
         parts.append(
             f"SELECT '{stream}' AS stream, 'base' AS level, toDate(received_at) AS received_day,"
             f" count() AS events FROM {database}.{stream} GROUP BY received_day"
         )
+        parts.append(
+            f"SELECT '{stream}', '1m', YYYYMMDDToDate(_partition_value.1) AS received_day, sum(events)"
+            f" FROM {database}.{stream}_1m GROUP BY received_day"
+        )
         parts += [
             f"SELECT '{stream}', '{level}', received_day, sum(events) FROM {database}.{stream}_{level}"
             " GROUP BY received_day"
-            for level in ("1m", "1h", "1d")
+            for level in ("1h", "1d")
         ]
     return "\nUNION ALL\n".join(parts)
