@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,10 @@ from sink_rig import SinkProcess
 from stores import settings_of
 from worker_rig import PARTITIONS, Rig, await_, chain
 
-from builders import envelope, network_log, success
+from builders import network_log, success
 from ports import free_port
 from tidegate import settings
 from tidegate.contracts.frames import read_rejects
-from tidegate.contracts.position import parse_id
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.local.broker import Broker, EmbeddedBroker
 from tidegate.local.clickhouse import ClickHouseServer
@@ -30,7 +28,7 @@ from tidegate.local.kafka import KafkaBroker
 from tidegate.store.client import connect
 from tidegate.store.migrate import migrate
 
-QUICK = {"kafka_session_timeout_ms": 2000}  # the embedded broker forms a group in half of it
+QUICK: dict[str, Any] = {"kafka_session_timeout_ms": 2000}  # the embedded broker forms a group in half of it
 
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])

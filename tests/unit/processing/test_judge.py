@@ -15,6 +15,7 @@ from tidegate.contracts.rejects import Code
 from tidegate.processing import transform as module
 from tidegate.processing.keys import Keys, Window
 from tidegate.processing.transform import Outputs, Record, Transform
+from tidegate.steps.decode import decode_frame
 from tidegate.steps.enrich import enrich as enrich_rightly
 
 EPOCH = "01K9ZQ4T3M8W5X0R2B7C6D1E9F"
@@ -55,8 +56,9 @@ def taken(outputs: Outputs) -> list[tuple[int, str]]:
     """Index and SSID of the rows, after a check of the arithmetic."""
     head = read_headers(outputs.headers)  # it refuses what does not add up
     assert head.duplicates == outputs.duplicates
-    names = outputs.batch.column("ssid").to_pylist()
-    return sorted(zip(outputs.batch.column("index").to_pylist(), names, strict=True))
+    names = [str(name) for name in outputs.batch.column("ssid").to_pylist()]
+    indexes = [int(index or 0) for index in outputs.batch.column("index").to_pylist()]
+    return sorted(zip(indexes, names, strict=True))
 
 
 def refused(outputs: Outputs) -> list[tuple[int, Code]]:
@@ -91,7 +93,8 @@ def test_small_records_together_come_to_the_same_as_each_alone() -> None:
     rng = Random(3)
     records = []
     for offset in range(40):
-        pieces, lines = [], []
+        pieces: list[keys.Piece] = []
+        lines: list[bytes] = []
         for _ in range(rng.randrange(1, 5)):
             name, count = f"k{rng.randrange(25)}", rng.randrange(1, 3)
             if rng.random() < 0.8:
@@ -111,8 +114,12 @@ def test_small_records_together_come_to_the_same_as_each_alone() -> None:
 
 def test_records_with_new_keys_go_through_the_steps_together(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    decode = module.decode_frame
-    monkeypatch.setattr(module, "decode_frame", lambda *a, **k: calls.append(a) or decode(*a, **k))
+
+    def decode(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        return decode_frame(*args, **options)
+
+    monkeypatch.setattr(module, "decode_frame", decode)
     records = [record(offset, line("a"), pieces=[piece(f"k{offset}", "x", 0, 1)]) for offset in range(5)]
     outputs = transform().many(records, FLEETS, window())
     assert len(calls) == 1

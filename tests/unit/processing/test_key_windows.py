@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 
 from tidegate.contracts.keys import digest
+from tidegate.contracts.topics import Stream
 from tidegate.processing.keys import CLAIM_ENTRIES, Keys, Verdict, Window
 
 EPOCH = "01K9ZQ4T3M8W5X0R2B7C6D1E9F"
 HOUR = 3_600_000_000
-PLACE = ("client_events", 0)
+PLACE: tuple[Stream, int] = ("client_events", 0)
 
 
 def key(number: int) -> bytes:
@@ -45,10 +46,11 @@ def test_a_key_counts_behind_its_own_position_only() -> None:
 def test_a_key_is_told_from_bytes_across_two_entries() -> None:
     """A key may stand by chance where one entry ends and the next begins."""
     found = window()
-    entries = [bytes(24), bytes(8) + bytes([1]) * 16]
-    found.claim(1, entries)
-    assert found.verdict(2, bytes(8) + bytes([1]) * 8, bytes([1]) * 8) is Verdict.DUPLICATE
-    assert found.verdict(2, bytes(16), bytes(8)) is Verdict.DUPLICATE
+    one, two = entry(1), entry(2)
+    across = one[16:] + two[:8]
+    found.claim(1, [one, two, across + digest(b"c")])
+    assert found.verdict(2, across, digest(b"c")) is Verdict.DUPLICATE
+    assert look(found, 2, 2) is Verdict.DUPLICATE
 
 
 def test_the_window_is_measured_by_the_logs_clock() -> None:
