@@ -7,6 +7,7 @@ pipeline   Kafka → ClickHouse; `python -m benchmarks.pipeline` alone for tunin
 ingest     HTTP → queryable, and its knee
 latency    POST → queryable at a steady rate
 memory     RSS of each role over minutes
+outage     ClickHouse away under load: answers, catching up, memory; `python -m benchmarks.outage`
 engine     ClickHouse alone, inserting the same events as JSONEachRow
 peers      one event a record: Faust and aiokafka with pydantic
 read       a store of a month of events: the API beside SQL, association files, verify

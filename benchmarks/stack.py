@@ -16,9 +16,10 @@ from clickhouse_connect.driver.client import Client
 
 from tidegate import settings as settings_module
 from tidegate.contracts.topics import STREAMS
-from tidegate.local.broker import EmbeddedBroker
+from tidegate.local.broker import Broker, EmbeddedBroker
 from tidegate.local.child import Child, free_port
 from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.local.kafka import KafkaBroker
 from tidegate.settings import Settings
 from tidegate.store.client import connect
 from tidegate.store.migrate import migrate
@@ -33,10 +34,13 @@ _ROLES = ("gateway", "worker", "sink", "api")  # in the order in which they are 
 class Stack:
     """Use as a context manager: the engines run inside, roles when `start` is called for them."""
 
-    def __init__(self, *, workers: int = 1, store: Path | None = None, **overrides: Any) -> None:
+    def __init__(
+        self, *, workers: int = 1, store: Path | None = None, on_kafka: bool = False, **overrides: Any
+    ) -> None:
         """Keyword arguments are settings; of the worker there are as many as `workers` says.
 
-        `store` is a ClickHouse folder to keep; without it there is a new one that goes with the stack.
+        `on_kafka` runs Apache Kafka instead of the embedded broker. `store` is a ClickHouse folder to keep;
+        without it there is a new one that goes with the stack.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
         kafka, clickhouse = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
@@ -50,11 +54,16 @@ class Stack:
             **overrides,
         }
         self.settings: Settings = settings_module.load({}, overrides=values)
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")},
             **{f"TIDEGATE_{name.upper()}": str(value) for name, value in values.items()},
         }
-        self.broker = EmbeddedBroker(kafka, self.folder / "broker.log")
+        log = self.folder / "broker.log"
+        self.broker: Broker = (
+            KafkaBroker(kafka, self.folder / "kafka", log, jars=settings_module.load().kafka_jars)
+            if on_kafka
+            else EmbeddedBroker(kafka, log)
+        )
         self.clickhouse = ClickHouseServer(
             clickhouse, store or self.folder / "clickhouse", self.folder / "clickhouse.log"
         )
@@ -97,7 +106,7 @@ class Stack:
         for role in roles:
             for number, listen in enumerate(self._listens[role]):
                 name = f"{role}-{number + 1}" if number else role
-                environment = {**self._environment, f"TIDEGATE_{role.upper()}_LISTEN": listen}
+                environment = {**self.environment, f"TIDEGATE_{role.upper()}_LISTEN": listen}
                 child = Child(
                     name,
                     [sys.executable, "-m", "tidegate", role],

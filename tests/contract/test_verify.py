@@ -126,7 +126,9 @@ def test_the_newest_batch_may_be_under_way(client: Client, settings: Settings) -
     assert (books.last, books.stored) == (FRAMES - 1, FRAMES * EVENTS)
 
     def read_with(position: int | None) -> tuple[bool, str]:
-        found, findings, _ = read(client, settings.clickhouse_database, SINCE, UNTIL, committed=lambda row: position)
+        found, findings, _ = read(
+            client, settings.clickhouse_database, SINCE, UNTIL, committed=lambda row: position
+        )
         return found[0].balanced, findings[0].what if findings else ""
 
     assert read_with(FRAMES)[0]

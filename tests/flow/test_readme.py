@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -81,3 +85,69 @@ def test_the_two_commands_exist(repository: Path) -> None:
         target = line.partition("#")[0].split()
         done = subprocess.run([*target, "-n"], cwd=repository, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+LOOK = re.compile(
+    r"\d\d:\d\d:\d\d  balanced  ([\d,]+) lines = ([\d,]+) stored \+ ([\d,]+) rejected \+ ([\d,]+) duplicates,"
+    r" ([\d,]+ frames in flight(, the oldest \d+ s)?|in flight unknown)"  # Kafka may be slow to answer
+)
+
+
+def adds_up(line: str) -> bool:
+    """Whether a line of `verify --watch` looks as in the README, and its sum is right."""
+    look = LOOK.fullmatch(line)
+    if look is None:
+        return False
+    lines, *parts = (int(number.replace(",", "")) for number in look.groups()[:4])
+    return lines == sum(parts)
+
+
+def test_verify_stays_balanced_while_a_shell_loop_kills_worker_and_sink(
+    repository: Path, up: Up, tmp_path: Path
+) -> None:
+    need("pkill")
+    section = (repository / "README.md").read_text(encoding="utf-8").partition("## Kill it\n")[2]
+    command, *looks = section.partition("$ .venv/bin/tidegate ")[2].partition("\n```")[0].splitlines()
+    assert command == "verify --watch" and looks and all(map(adds_up, looks)), looks
+
+    python = [sys.executable, "-m", "tidegate"]
+    addresses = {
+        "TIDEGATE_CLICKHOUSE_URL": f"http://{up.listens['clickhouse']}",
+        "TIDEGATE_KAFKA_BOOTSTRAP": up.listens["kafka"],
+    }
+    load = [*python, "simulate", "--rate", "2000", "--batch", "100", "--invalid", "0.01"]
+    load += ["--http", f"http://{up.listens['gateway']}", "--token", up.tokens()["ingest"]]
+    loop = block(repository, "Kill it").replace("tidegate-data/", f"{up.data}/")
+    said, told = tmp_path / "verify.log", tmp_path / "others.log"
+    with said.open("wb") as output, told.open("wb") as other, ExitStack() as stack:
+        started = []
+        for command_line, sink in (
+            (load, other),
+            ([*python, *command.split()], output),
+            (["bash", "-uc", loop], other),
+        ):
+            process = subprocess.Popen(
+                command_line,
+                stdout=sink,
+                stderr=other,
+                env={**os.environ, **addresses},
+                start_new_session=True,
+            )
+            stack.callback(end, process)
+            started.append(process)
+
+        def enough() -> bool:
+            """Both were killed and came back, and events went through before and behind it."""
+            restarts = [up.said().count(f"{role} started again") for role in ("worker", "sink")]
+            flowed = {look[1] for look in map(LOOK.fullmatch, said.read_text().splitlines()) if look}
+            return min(restarts) >= 1 and len(flowed) >= 4
+
+        await_(enough, lambda: said.read_text() + told.read_text())
+        assert [process.poll() for process in started] == [None, None, None], told.read_text()
+    found = said.read_text().splitlines()
+    assert [look for look in found if not adds_up(look)] == []
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait(60)

@@ -81,27 +81,28 @@ def read(
 def _without_newest(
     client: Client, database: str, row: Books, since: date, until: date, committed: Committed
 ) -> Books:
-    """The books up to the newest batch if that is under way and all before it balances; else as they were.
+    """The books up to the newest batch, and with it if it must be there by now.
 
-    It is not under way any more once the sink has committed the offset behind it: ClickHouse had answered.
+    It must once the sink has committed the offset behind it: ClickHouse had answered then. What is planned
+    behind it meanwhile is no part of it.
     """
     place = {"stream": row.stream, "epoch": row.epoch, "partition": row.partition}
     where = "stream = {stream:String} AND epoch = {epoch:String} AND partition = {partition:UInt32}"
     newest = client.query(
-        "SELECT first, enriched_last, dateDiff('second', planned_at, now64(6)) AS age"
+        "SELECT first, last, enriched_last, dateDiff('second', planned_at, now64(6)) AS age"
         f" FROM {database}.verify_batches WHERE {where} ORDER BY generation DESC, first DESC LIMIT 1",
         parameters=place,
     ).result_rows
     if not newest:
         return row
-    first, enriched_last, age = newest[0]
+    first, last, enriched_last, age = newest[0]
     position = committed(row)
-    if position > enriched_last if position is not None else age > UNDER_WAY_SECONDS:
-        return row
-    period = place | {"first": first, "since": since.isoformat(), "until": until.isoformat()}
+    there = position > enriched_last if position is not None else age > UNDER_WAY_SECONDS
+    end = last + 1 if there else first
+    period = place | {"end": end, "since": since.isoformat(), "until": until.isoformat()}
     [ledger] = client.query(
         "SELECT sum(frames), sum(lines), sum(accepted), sum(rejected), sum(duplicates), min(first), max(last)"
-        f" FROM {database}.verify_batches WHERE {where} AND first < {{first:UInt64}} AND (empty(days)"
+        f" FROM {database}.verify_batches WHERE {where} AND first < {{end:UInt64}} AND (empty(days)"
         " OR (arrayMin(days) >= {since:Date} AND arrayMax(days) <= {until:Date}))",
         parameters=period,
     ).result_rows
@@ -109,13 +110,13 @@ def _without_newest(
     for table, own in ((row.stream, ""), ("rejects", "stream = {stream:String} AND ")):
         [(count,)] = client.query(
             f"SELECT count() FROM {database}.{table} WHERE {own}epoch = {{epoch:String}}"
-            " AND partition = {partition:UInt32} AND offset < {first:UInt64}"
+            " AND partition = {partition:UInt32} AND offset < {end:UInt64}"
             " AND toDate(received_at) BETWEEN {since:Date} AND {until:Date}",
             parameters=period,
         ).result_rows
         rows.append(count)
-    before = Books(row.stream, row.epoch, row.partition, *ledger, *rows)
-    return before if before.balanced else row
+    found = Books(row.stream, row.epoch, row.partition, *ledger, *rows)
+    return found if found.frames else found._replace(first=end, last=end - 1)
 
 
 def _books(client: Client, database: str, since: date, until: date) -> list[Books]:

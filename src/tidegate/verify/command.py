@@ -35,7 +35,8 @@ def verify(
             client, settings.clickhouse_database, since, until, committed=ask
         )
     flying = _in_flight(settings, books) if kafka else []
-    return Report(since, until, books, flying, accepted_gaps, findings, time.monotonic() - begun)
+    seconds = time.monotonic() - begun
+    return Report(since, until, books, flying or [], flying is None, accepted_gaps, findings, seconds)
 
 
 def _unknown(row: Books) -> int | None:
@@ -44,7 +45,7 @@ def _unknown(row: Books) -> int | None:
 
 def _epoch(settings: Settings) -> str:
     try:
-        return read_epoch(settings.kafka_bootstrap, timeout_seconds=2.0)
+        return read_epoch(settings.kafka_bootstrap, timeout_seconds=5.0)
     except RetryLater:
         return ""
 
@@ -60,13 +61,13 @@ def _committed(settings: Settings, epoch: str, row: Books) -> int | None:
         return None
 
 
-def _in_flight(settings: Settings, books: list[Books]) -> list[InFlight]:
+def _in_flight(settings: Settings, books: list[Books]) -> list[InFlight] | None:
     try:
-        epoch = read_epoch(settings.kafka_bootstrap, timeout_seconds=2.0)
+        epoch = read_epoch(settings.kafka_bootstrap, timeout_seconds=5.0)
         stored = {(row.stream, row.partition): row.last for row in books if row.epoch == epoch}
         return in_flight(settings.kafka_bootstrap, stored)
     except RetryLater:
-        return []
+        return None
 
 
 _DAY = click.DateTime(formats=["%Y-%m-%d"])

@@ -23,6 +23,7 @@ class Report:
     until: date
     books: list[Books]
     in_flight: list[InFlight] = field(default_factory=list)  # empty where Kafka was not asked or is away
+    kafka_is_away: bool = False  # what is in flight is unknown
     accepted_gaps: int = 0
     findings: list[Finding] = field(default_factory=list)
     seconds: float = 0.0
@@ -40,6 +41,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "partitions": books,
             "in_flight": [item._asdict() for item in self.in_flight],
+            "kafka_is_away": self.kafka_is_away,
             "accepted_gaps": self.accepted_gaps,
             "findings": [asdict(finding) for finding in self.findings],
         }
@@ -74,6 +76,8 @@ def show(report: Report, say: Callable[[str], None], *, width: int = PLAIN_WIDTH
         frames = sum(item.frames for item in report.in_flight)
         oldest = max((item.oldest_age or 0.0 for item in report.in_flight), default=0.0)
         say(f"in flight: {frames:,} frames" + (f", the oldest {oldest:.1f} s old" if frames else ""))
+    if report.kafka_is_away:
+        say("in flight: unknown, Kafka does not answer")
     if report.accepted_gaps:
         say(f"gaps that an operator accepted: {report.accepted_gaps}")
     show_findings(report, say)

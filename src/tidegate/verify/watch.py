@@ -19,6 +19,8 @@ def line(report: Report, now: datetime) -> str:
     frames = sum(item.frames for item in report.in_flight)
     oldest = max((item.oldest_age or 0.0 for item in report.in_flight), default=0.0)
     flying = f", {frames:,} frames in flight" if report.in_flight else ""
+    if report.kafka_is_away:
+        flying = ", in flight unknown"
     if frames:
         flying += f", the oldest {oldest:.0f} s"
     verdict, sign = ("balanced", "=") if report.balanced else ("NOT BALANCED", "≠")

@@ -14,7 +14,6 @@ import logging
 import os
 import select
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +30,7 @@ from tidegate.local.clickhouse.errors import (
     from_engine,
     refusal,
 )
+from tidegate.local.clickhouse.scratch import Scratch
 from tidegate.local.clickhouse.statement import Insert, cut_query, tokens
 
 log = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ class Engine:
         path.mkdir(parents=True, exist_ok=True)
         self._path = str(path)
         self._anchor = Connection(self._path)  # the engine lives as long as one connection does
-        self._scratch = tempfile.TemporaryDirectory(prefix="tidegate-clickhouse-")
+        self._scratch = Scratch()
         self._names = itertools.count()
         self._slots = threading.BoundedSemaphore(MAX_STATEMENTS)
         self._workers = ThreadPoolExecutor(MAX_STATEMENTS, thread_name_prefix="query")
@@ -169,7 +169,7 @@ class Engine:
         for session in self._sessions.values():
             session.connection.close()
         self._anchor.close()
-        self._scratch.cleanup()
+        self._scratch.close()
 
     @contextmanager
     def connection(
@@ -206,7 +206,7 @@ class Engine:
         except ValueError as error:
             raise refusal("SYNTAX_ERROR", f"Syntax error: {error}") from error
         format = format or default_format
-        path = os.path.join(self._scratch.name, f"result-{next(self._names)}")
+        path = os.path.join(self._scratch.path, f"result-{next(self._names)}")
         into = f"{head}\nINTO OUTFILE '{path}' TRUNCATE FORMAT {format}{tail}"
         return Reading(
             self._workers, path, format, lambda: self._run_into(connection, into, sql, path, format)
