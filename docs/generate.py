@@ -1,6 +1,7 @@
 """Write the generated parts of the reference pages anew from the code; `--check` says where they differ.
 
 A part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; what is around it is written by hand.
+The contracts for machines are generated whole: the OpenAPI documents, the AsyncAPI document, JSON Schemas.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -15,11 +17,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import asyncapi
 import click
 
 from tidegate import cli, settings, telemetry
+from tidegate.api.app import build
 from tidegate.contracts import failures, frames, rejects
-from tidegate.gateway import problems
+from tidegate.gateway import openapi, problems
 from tidegate.processing import health
 
 DOCS = Path(__file__).resolve().parent
@@ -97,15 +101,23 @@ def fields_part(module: ModuleType, class_: type) -> Callable[[], str]:
     """A table of a record's fields, with the comment behind each."""
 
     def part() -> str:
-        source = inspect.getsource(class_).splitlines()
-        rows = []
-        for line in source:
-            if field := re.match(r" {4}(\w+): ([^=#]+?)(?: = [^#]+?)?(?:  # (.+))?$", line):
-                rows.append([f"`{field[1]}`", _json_type(field[2].strip()), field[3] or PLAIN[field[1]]])
+        rows = [[f"`{name}`", _json_type(type_), words] for name, type_, words in _fields(class_)]
         assert rows, (module, class_)
         return table(["field", "type", "what it is"], rows)
 
     return part
+
+
+def _fields(class_: type) -> Iterator[tuple[str, str, str]]:
+    """Name, annotation and comment of each field of a record."""
+    for line in inspect.getsource(class_).splitlines():
+        if field := re.match(r" {4}(\w+): ([^=#]+?)(?: = [^#]+?)?(?:  # (.+))?$", line):
+            yield field[1], field[2].strip(), field[3] or PLAIN[field[1]]
+
+
+def described(class_: type) -> dict[str, str]:
+    """The fields of a record with what each means."""
+    return {name: words for name, _, words in _fields(class_)}
 
 
 def _json_type(annotation: str) -> str:
@@ -128,6 +140,7 @@ PLAIN = {
     "clock_skew": "whether the device's clock is far off",
     "code": "why, fine",
     "counts": "rows of ssid, stage, outcome, events",
+    "created_at": "when the topics were created",
     "detail": "the same for people",
     "duplicates": "lines that repeat an earlier event",
     "epoch": "life of the topics",
@@ -227,15 +240,44 @@ def rewritten(text: str) -> str:
     return PART.sub(lambda match: f"{match[1]}\n{PARTS[match[2]]()}\n{match[3]}", text)
 
 
+def contracts() -> dict[Path, str]:
+    """The contracts for machines, by file."""
+    defaults = settings.Settings()
+    migration = DOCS.parent / "src/tidegate/store/migrations/0002_books.sql"
+    columns = asyncapi.alert_columns(migration.read_text(encoding="utf-8"))
+    schemas = asyncapi.components(described, columns)
+    documents: dict[str, Any] = {
+        "openapi-gateway.json": openapi.document(defaults),
+        "openapi-api.json": build(defaults).openapi(),
+        "asyncapi.json": asyncapi.document(schemas, defaults),
+    }
+    for name in schemas:
+        documents[f"schemas/{name}.json"] = asyncapi.standing_alone(name, schemas)
+    return {
+        DOCS / name: json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        for name, document in documents.items()
+    }
+
+
+def wanted_files() -> Iterator[tuple[Path, str]]:
+    """Every file that is generated, wholly or in part, and its text as it should be; empty: no file."""
+    for path in sorted(DOCS.rglob("*.md")):
+        yield path, rewritten(path.read_text(encoding="utf-8"))
+    written = contracts()
+    yield from written.items()
+    for path in sorted((DOCS / "schemas").glob("*.json")):
+        if path not in written:
+            yield path, ""
+
+
 def main(arguments: list[str]) -> int:
     check = arguments == ["--check"]
     if arguments and not check:
         print("usage: python docs/generate.py [--check]", file=sys.stderr)
         return 2
     stale = 0
-    for path in sorted(DOCS.rglob("*.md")):
-        text = path.read_text(encoding="utf-8")
-        wanted = rewritten(text)
+    for path, wanted in wanted_files():
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
         if wanted == text:
             continue
         stale += 1
@@ -244,7 +286,11 @@ def main(arguments: list[str]) -> int:
             sys.stdout.writelines(
                 difflib.unified_diff(text.splitlines(True), wanted.splitlines(True), *names)
             )
+        elif not wanted:
+            path.unlink()
+            print(f"removed {path.relative_to(DOCS.parent)}")
         else:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(wanted, encoding="utf-8")
             print(f"wrote {path.relative_to(DOCS.parent)}")
     if check and stale:

@@ -69,10 +69,15 @@ def render(document: Document) -> str:
 
 
 def _operations(document: Document) -> Iterator[tuple[str, str, Document]]:
+    """Path, method and operation, its answers in full."""
     for path, item in document["paths"].items():
         for method in METHODS:
             if method in item:
-                yield path, method, item[method]
+                answers = {
+                    status: _resolved(document, answer)
+                    for status, answer in item[method]["responses"].items()
+                }
+                yield path, method, item[method] | {"responses": answers}
 
 
 def _contents(document: Document) -> Iterator[str]:

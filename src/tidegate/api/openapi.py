@@ -56,6 +56,7 @@ def document(app: FastAPI, vendor_base: str) -> Schema:
     refusal = problems.responses()[404] | {"description": "No such code"}
     paths |= contract.pages("ClickHouse answers and has the tables", problems.MEANINGS, refusal)
     components = found["components"]
+    components["responses"] = _refusals()
     components["securitySchemes"] = contract.SECURITY_SCHEMES
     components["headers"] = HEADERS
     components["schemas"] |= {"Problem": problems.SCHEMA} | _events()
@@ -106,9 +107,9 @@ def _complete(path: str, operation: Schema) -> None:
     for parameter in operation.get("parameters", ()):
         _settle(parameter)
     responses = operation["responses"]
-    for status, header in REFUSAL_HEADERS.items():
-        if status in responses:
-            responses[status]["headers"] = _headers(header)
+    for status in responses:
+        if status >= "4":
+            responses[status] = {"$ref": f"#/components/responses/{status}"}
     if not operation.get("parameters"):
         for status in ("400", "404", "422"):
             responses.pop(status, None)
@@ -121,6 +122,14 @@ def _complete(path: str, operation: Schema) -> None:
     if example is not None:
         media = next(iter(good["content"].values()))
         media["example"] = example
+
+
+def _refusals() -> Schema:
+    """The refusals, which all calls share, by status."""
+    found: Schema = {str(status): answer for status, answer in problems.responses().items()}
+    for status, header in REFUSAL_HEADERS.items():
+        found[status]["headers"] = _headers(header)
+    return found
 
 
 def _settle(parameter: Schema) -> None:

@@ -89,6 +89,7 @@ def document(settings: Settings) -> Schema:
             "securitySchemes": contract.SECURITY_SCHEMES,
             "schemas": contract.without_titles(_schemas()),
             "headers": _headers(),
+            "responses": _refusals(),
         },
     }
 
@@ -153,7 +154,8 @@ def _write(stream: Stream, settings: Settings) -> Schema:
                 "application/x-ndjson": ndjson,
             },
         },
-        "responses": {"201": _created(stream), "207": _mixed(stream), **_refusals()},
+        "responses": {"201": _created(stream), "207": _mixed(stream)}
+        | {str(status): {"$ref": f"#/components/responses/{status}"} for status in STATUSES},
     }
 
 
