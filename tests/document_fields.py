@@ -50,10 +50,10 @@ def one_of(*good: str, required: bool = False) -> Field:
 
 
 def whole(low: int, high: int) -> Field:
-    """An integer from `low` to `high`."""
+    """An integer from `low` to `high`, also written with a point: JSON knows one kind of number."""
     middle = min(max(11, low), high)
-    bad = _wrong("11", "", 1.5, 11.0, True, [11], {"a": 11})
-    return Field((low, middle, high), (*bad, (low - 1, RANGE), (high + 1, RANGE)))
+    bad = _wrong("11", "", 1.5, True, [11], {"a": 11})
+    return Field((low, middle, high, 4.0), (*bad, (low - 1, RANGE), (high + 1, RANGE)), echoed=int)
 
 
 def number(*good: float, low: float | None = None, high: float | None = None) -> Field:

@@ -185,17 +185,24 @@ def token() -> None:
 @click.option("--fleet", required=True, help="The fleet whose events it writes or reads.")
 @click.option("--role", required=True, help="ingest, viewer, operator, administrator or superuser.")
 @click.option("--rate", type=click.FloatRange(min=0), default=0, help="Most events per second; 0: as set.")
-def token_create(name: str, fleet: str, role: str, rate: float) -> None:
+@click.option(
+    "--rate-bytes", type=click.FloatRange(min=0), default=0, help="Most bytes per second; 0: as set."
+)
+def token_create(name: str, fleet: str, role: str, rate: float, rate_bytes: float) -> None:
     """Add a token and print it. Only its hash is kept: it is not shown again."""
-    click.echo(_tokens().create(name, fleet=fleet, role=role, rate_events_per_second=rate))
+    made = _tokens().create(
+        name, fleet=fleet, role=role, rate_events_per_second=rate, rate_bytes_per_second=rate_bytes
+    )
+    click.echo(made)
 
 
 @token.command("list")
 def token_list() -> None:
-    """Show every token's name, fleet, role and rate."""
+    """Show every token's name, fleet, role, rates of events and bytes, and when it was made."""
     for row in _tokens().list():
-        rate = f"{row.rate_events_per_second:g}/s" if row.rate_events_per_second else "-"
-        click.echo(f"{row.name:24} {row.fleet:16} {row.role:14} {rate:>10}  {row.created_at}")
+        rates = (row.rate_events_per_second, row.rate_bytes_per_second)
+        events, bytes_ = (f"{rate:,.15g}/s" if rate else "-" for rate in rates)
+        click.echo(f"{row.name:24} {row.fleet:16} {row.role:14} {events:>10} {bytes_:>16}  {row.created_at}")
 
 
 @token.command("revoke")

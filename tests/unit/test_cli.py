@@ -46,6 +46,10 @@ def test_tokens(tidegate: Any, tmp_path: Path) -> None:
     content = (tmp_path / "tidegate-data" / "tokens.json").read_text()
     assert token not in content and json.loads(content)["tokens"][0]["fleet"] == "acme"
     assert "acme" in tidegate("token", "list").output
+    assert "50/s" in tidegate("token", "list").output
+    limited = ("token", "create", "lte", "--fleet", "acme", "--role", "ingest", "--rate-bytes", "1000000")
+    assert tidegate(*limited).exit_code == 0
+    assert "1,000,000/s" in tidegate("token", "list").output
     assert token not in tidegate("token", "list").output
     assert tidegate("token", "create", "gw", "--fleet", "acme", "--role", "ingest").exit_code == 2
     assert tidegate("token", "create", "x", "--fleet", "acme", "--role", "king").exit_code == 2

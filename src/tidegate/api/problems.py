@@ -145,7 +145,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> Response:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "internal")
-        return Problem(code, headers=error.headers).response()
+        detail = "no such path: `/openapi.json` lists what is here" if code == "not_found" else ""
+        return Problem(code, detail, headers=error.headers).response()
 
     @app.exception_handler(Exception)
     async def crashed(request: Request, error: Exception) -> Response:
@@ -159,7 +160,7 @@ def _of_validation(error: RequestValidationError) -> Problem:
     path = str(first["loc"][1]) if len(first["loc"]) > 1 else str(first["loc"][0])
     kind = first["type"]
     if kind == "missing":
-        return Problem("missing_parameter", f"{path} is required", path=path)
+        return Problem("missing_parameter", f"{path} is required", path=path, allowed="a value")
     context = first.get("ctx", {})
     allowed = str(context.get("allowed") or context.get("expected") or "")
     if kind == "out_of_range" or kind.startswith(("greater_than", "less_than")):

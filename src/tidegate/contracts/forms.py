@@ -8,15 +8,16 @@ fast path may refuse too much (an unknown field, a repeated key) and never too l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 from pydantic import BaseModel, ValidationError
 
 from tidegate.contracts import models
 from tidegate.contracts.derive import Derived, derive, wire_names
+from tidegate.contracts.formats import Format
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS, Stream
 
@@ -258,7 +259,7 @@ def _judge(form: Form, found: dict[str, Any], line: bytes) -> Event | Fault:
     try:
         form.model.model_validate(found)
     except ValidationError as error:
-        return _fault(error)
+        return _fault(error, form.model)
     known = {key: value for key, value in found.items() if key in form.wire_set}
     # Not `strict` of the line itself: there, a key given twice is checked twice; plain JSON keeps the last.
     try:
@@ -301,7 +302,7 @@ _CODES: dict[str, Code] = {
 }
 
 
-def _fault(error: ValidationError) -> Fault:
+def _fault(error: ValidationError, model: type[BaseModel]) -> Fault:
     """The first thing the model says, in our words: code, path, what was found, what is allowed.
 
     What is missing comes before what is wrong: the first answers 400, the second 422. null in a required
@@ -314,8 +315,9 @@ def _fault(error: ValidationError) -> Fault:
     found = problem.get("input")
     detail = problem["msg"]
     if _missing(problem):
+        allowed = _expected(model, path.split("."))
         return Fault(
-            Code.MISSING_FIELD, path, "null" if found is None else "", "a value", f"{path} is required"
+            Code.MISSING_FIELD, path, "null" if found is None else "", allowed, f"{path} is required"
         )
     code = _CODES.get(problem["type"], Code.WRONG_TYPE)
     context = problem.get("ctx", {})
@@ -327,6 +329,29 @@ def _fault(error: ValidationError) -> Fault:
         Code.BAD_FORMAT: str(context.get("reason", "at least one character")),
     }.get(code, detail.removeprefix("Input should be "))
     return Fault(code, path, _short(found), allowed, detail)
+
+
+def _expected(model: type[BaseModel], path: Sequence[str]) -> str:
+    """What a required field may have."""
+    field = next(field for name, field in model.model_fields.items() if path[0] == (field.alias or name))
+    inner = next(
+        (one for one in _flat(field.annotation) if isinstance(one, type) and issubclass(one, BaseModel)), None
+    )
+    if inner is not None:
+        return "an object" if len(path) == 1 else _expected(inner, path[1:])
+    for constraint in field.metadata:
+        if isinstance(constraint, Format):
+            return constraint.allowed
+    if get_origin(field.annotation) is Literal:
+        *values, last = map(repr, get_args(field.annotation))
+        return f"{', '.join(values)} or {last}" if values else last
+    return "a string" if field.annotation is str else "an integer" if field.annotation is int else "a value"
+
+
+def _flat(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _flat(argument)
 
 
 def _missing(problem: Any) -> bool:

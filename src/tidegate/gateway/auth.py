@@ -5,6 +5,8 @@ from __future__ import annotations
 from tidegate.gateway.problems import UNAUTHORIZED, Problem
 from tidegate.tokens import WRITERS, Token, TokenFile
 
+WRITE = ", ".join(sorted(WRITERS))
+
 
 def authorize(tokens: TokenFile, header: bytes | None) -> Token | Problem:
     """The token behind an ``Authorization`` header, or a 401 or 403."""
@@ -14,7 +16,7 @@ def authorize(tokens: TokenFile, header: bytes | None) -> Token | Problem:
     if token is None:
         return UNAUTHORIZED
     if token.role not in WRITERS:
-        return Problem(403, "forbidden", f"role {token.role} reads only: ingest, administrator write")
+        return Problem(403, "forbidden", f"role {token.role} may not write: {WRITE} may")
     if not token.fleet:
         return Problem(403, "forbidden", "the token names no fleet to write for")
     return token

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import stored
 from clickhouse_connect.driver.client import Client
-from document_fields import FIELDS, at, event_with, same
+from document_fields import FIELDS, Field, at, event_with, same
 
 import builders
 from tidegate.contracts.position import Position
@@ -95,7 +95,7 @@ def rows(store: Client) -> None:
         stored.plan(store, "device_logs", offset_of(path))
 
 
-def answered(path: str, value: Any, *, timestamp_unit: int) -> Any:
+def answered(field: Field, path: str, value: Any, *, timestamp_unit: int) -> Any:
     """What the answer shows for what was sent; `timestamp_unit` in microseconds."""
     if value is None:
         return FROM_THE_CATALOGUE.get(path)
@@ -109,7 +109,7 @@ def answered(path: str, value: Any, *, timestamp_unit: int) -> Any:
         return SECONDS[value]
     if path in ("old_value", "new_value"):
         return str(value).lower() if isinstance(value, bool) else str(value)
-    return value
+    return field.echoed(value)
 
 
 def expect(events: list[dict[str, Any]], form: str, path: str, *, timestamp_unit: int) -> None:
@@ -118,7 +118,7 @@ def expect(events: list[dict[str, Any]], form: str, path: str, *, timestamp_unit
         values = tuple(sorted(values, key=micros, reverse=True))
     assert len(events) == len(values)
     for event, value in zip(events, values, strict=True):
-        expected = answered(path, value, timestamp_unit=timestamp_unit)
+        expected = answered(FIELDS[form][path], path, value, timestamp_unit=timestamp_unit)
         if path.startswith("parent") and "." not in path:
             expected = {"id": value["id"], "name": None}
         found = at(event, path)
@@ -182,12 +182,13 @@ def test_a_key_of_the_device_log_list(api: Call, path: str) -> None:
 @pytest.mark.parametrize("path", ENTRY)
 def test_a_key_of_the_device_log_detail(api: Call, path: str) -> None:
     sample = builders.sample("inventory_device_log.detail")
-    values = FIELDS["device_log"][path].values
+    field = FIELDS["device_log"][path]
+    values = field.values
     for index in {0, len(values) - 2, len(values) - 1} - {-1}:
         id = Position(stored.EPOCH, "device_logs", 0, offset_of(path), index).id()
         found = api(f"/api/v1/inventory_device_log/{id}/").json()
         assert (list(found), list(found["parent"])) == (list(sample), list(sample["parent"]))
         assert found["id"] == id
         value = values[index]
-        expected = value if path == "parent" else answered(path, value, timestamp_unit=1)
+        expected = value if path == "parent" else answered(field, path, value, timestamp_unit=1)
         assert same(at(found, path), expected), (value, found)
