@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=1000.0, help="events per second")
     parser.add_argument("--folder", type=Path, help="for data and logs; kept  [default: kept on damage only]")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is ended and unmounted
     first = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     sabotage = SABOTAGES[options.sabotage] if options.sabotage else NOTHING
     faults, damaged = 0, []

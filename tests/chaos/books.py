@@ -39,6 +39,7 @@ class Acked(msgspec.Struct, tag="acked", frozen=True):
     ids: list[str | None] = []
     partition: int = -1
     offset: int = -1
+    attempts: int = 1  # with more than one, an earlier one may be what is stored, under its own id
 
 
 Entry = Sent | Acked
@@ -84,7 +85,9 @@ def read(path: Path, epoch: str) -> dict[int, Event]:
         sent = batches[entry.batch]
         for index in range(len(sent.sums)):
             event = events[entry.batch * SPACING + index]
-            if entry.partition >= 0:
+            if entry.attempts > 1:
+                event.refused = bool(entry.ids) and entry.ids[index] is None
+            elif entry.partition >= 0:
                 event.id = Position(epoch, sent.stream, entry.partition, entry.offset, index).id()
             else:
                 event.id = entry.ids[index] or ""

@@ -33,7 +33,7 @@ class Disk:
         """What is on it goes, but for a copy in `keep`."""
         if self.is_mounted:
             if keep is not None:
-                shutil.copytree(self.path, keep, dirs_exist_ok=True)
+                shutil.copytree(self.path, keep, symlinks=True, dirs_exist_ok=True)
             subprocess.run(["umount", "-l", str(self.path)], capture_output=True)
             self.is_mounted = False
 

@@ -31,17 +31,24 @@ class Made(NamedTuple):
     text: str
 
 
-def make(stream: Stream, number: int, now: int, random: Random, *, bad: bool) -> Made:
+def make(stream: Stream, number: int, now: int, random: Random, *, bad: bool, with_id: bool = False) -> Made:
     """Event `number`, at `now` (µs) by our clock. A bad one is well-formed and has an invalid value."""
+    event, text = _event(stream, number, now, random, bad)
+    if with_id:
+        event["event_id"] = f"chaos-{number}"
+    return Made(json.dumps(event | {FIELD: number}).encode(), text)
+
+
+def _event(stream: Stream, number: int, now: int, random: Random, bad: bool) -> tuple[dict[str, Any], str]:
     at = now + random.choice(CLOCKS) - random.randrange(60_000_000)
     if stream == "client_events":
-        return _client_event(number, at, random, bad)
+        return _client_event(at, random, bad)
     if stream == "connection_logs":
-        return _connection_log(number, random, bad)
+        return _connection_log(random, bad)
     return _device_log(number, at, random, bad)
 
 
-def _client_event(number: int, at: int, random: Random, bad: bool) -> Made:
+def _client_event(at: int, random: Random, bad: bool) -> tuple[dict[str, Any], str]:
     mac = f"02:00:00:00:{random.randrange(4):02x}:{random.randrange(256):02x}"
     channel = random.choice((1, 6, 11, 36, 149))
     latency, code = random.randrange(5000), -1
@@ -57,10 +64,10 @@ def _client_event(number: int, at: int, random: Random, bad: bool) -> Made:
         latency, code = -1, random.choice((7, 8, 901))
         del event["dhcpLatency"]
         event |= {"eventType": "Failure", "failureCode": code, "failure": "Incorrect PSK"}
-    return _made(event, number, f"{mac}|{channel}|{at}|{latency}|{code}")
+    return event, f"{mac}|{channel}|{at}|{latency}|{code}"
 
 
-def _connection_log(number: int, random: Random, bad: bool) -> Made:
+def _connection_log(random: Random, bad: bool) -> tuple[dict[str, Any], str]:
     name, read, written = f"net-{random.randrange(5)}", random.randrange(1 << 30), random.randrange(1 << 20)
     event = {
         "network_type": "zz" if bad else "wi",
@@ -69,10 +76,10 @@ def _connection_log(number: int, random: Random, bad: bool) -> Made:
         "inbytes": read,
         "outbytes": written,
     }
-    return _made(event, number, f"{name}|{read}|{written}")
+    return event, f"{name}|{read}|{written}"
 
 
-def _device_log(number: int, at: int, random: Random, bad: bool) -> Made:
+def _device_log(number: int, at: int, random: Random, bad: bool) -> tuple[dict[str, Any], str]:
     device, old, new = f"device-{random.randrange(200)}", str(number), str(random.randrange(1 << 30))
     moment = datetime.fromtimestamp(at / 1_000_000, UTC).replace(microsecond=at % 1_000_000)
     event = {
@@ -82,8 +89,4 @@ def _device_log(number: int, at: int, random: Random, bad: bool) -> Made:
         "old_value": old,
         "new_value": new,
     }
-    return _made(event, number, f"{device}|{old}|{new}|{round(moment.timestamp() * 1_000_000)}")
-
-
-def _made(event: dict[str, Any], number: int, text: str) -> Made:
-    return Made(json.dumps(event | {FIELD: number}).encode(), text)
+    return event, f"{device}|{old}|{new}|{round(moment.timestamp() * 1_000_000)}"

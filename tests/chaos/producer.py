@@ -67,7 +67,14 @@ class Batch:
         self.at = time.time_ns() // 1000
         self.bad = [index for index in range(size) if random.random() < BAD]
         self.events: list[Made] = [
-            make(self.stream, self.number * SPACING + index, self.at, random, bad=index in self.bad)
+            make(
+                self.stream,
+                self.number * SPACING + index,
+                self.at,
+                random,
+                bad=index in self.bad,
+                with_id=way == "kafka" and fleet.options.keys,
+            )
             for index in range(size)
         ]
         self._books, self._way = fleet.books, way
@@ -92,7 +99,7 @@ def over_http(fleet: Fleet, seed: int) -> None:
         batch = Batch(fleet, "http", size, random)
         lines = [event.body for event in batch.events]
         batch.enter(lines, [])
-        while True:
+        for attempt in itertools.count(1):
             try:
                 if connection is None:
                     connection = http.client.HTTPConnection(host, int(port), timeout=ANSWER_SECONDS)
@@ -102,10 +109,9 @@ def over_http(fleet: Fleet, seed: int) -> None:
                     connection.close()
                 connection, status, answer = None, 0, None
             if status in (201, 207, 422):
-                if answer is not None and "ids" in answer:
-                    fleet.books.put(Acked(batch.number, time.time_ns() // 1000, ids=answer["ids"]))
-                elif status == 422:  # none of them is good
-                    fleet.books.put(Acked(batch.number, time.time_ns() // 1000, ids=[None] * size))
+                # A 422 without ids: none of them is good.
+                ids = answer["ids"] if answer is not None and "ids" in answer else [None] * size
+                fleet.books.put(Acked(batch.number, time.time_ns() // 1000, ids=ids, attempts=attempt))
                 break
             if status and status < 500 and status not in (408, 429):
                 sys.exit(f"the gateway answered {status}: {answer}")
@@ -136,7 +142,7 @@ def _post(fleet: Fleet, connection: http.client.HTTPConnection, batch: Batch, bo
 
 def into_kafka(fleet: Fleet, seed: int) -> None:
     random = Random(seed)
-    producer = _producer(fleet.options)
+    topics = Records(fleet)
     for size in fleet.paced(fleet.options.rate * 0.4, random, KAFKA_BATCH):
         batch = Batch(fleet, "kafka", size, random)
         # Most came just now; a frame may hold lines of the day before, from a producer that was cut off.
@@ -147,27 +153,60 @@ def into_kafka(fleet: Fleet, seed: int) -> None:
             for at, event in zip(received, batch.events, strict=True)
         ]
         batch.enter(lines, received)
+        topics.send(batch, random.randrange(fleet.options.partitions), b"\n".join(lines))
+    topics.flush(30)
 
-        def delivered(error: KafkaError | None, message: Message, batch: Batch = batch) -> None:
-            if error is None:
-                at, partition, offset = time.time_ns() // 1000, message.partition(), message.offset()
-                assert partition is not None and offset is not None
-                fleet.books.put(Acked(batch.number, at, partition=partition, offset=offset))
+
+class Records:
+    """Writes batches as records. One that was not acknowledged is written again where its events have an
+    `event_id` (`--keys`), into the same partition; else it is given up, and may be there or not.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._producer = _producer(fleet.options)
+        self._open: dict[int, tuple[Batch, int, bytes, int]] = {}  # batch, partition, value, attempts
+        self._failed: list[int] = []
+
+    def send(self, batch: Batch, partition: int, value: bytes, attempts: int = 1) -> None:
+        self._open[batch.number] = (batch, partition, value, attempts)
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self._failed.append(batch.number)
+                return
+            at, offset = time.time_ns() // 1000, message.offset()
+            assert offset is not None
+            self._open.pop(batch.number, None)
+            self._fleet.books.put(
+                Acked(batch.number, at, partition=partition, offset=offset, attempts=attempts)
+            )
 
         try:
-            partition = random.randrange(fleet.options.partitions)
-            producer.produce(raw(batch.stream), b"\n".join(lines), partition=partition, on_delivery=delivered)
+            self._producer.produce(raw(batch.stream), value, partition=partition, on_delivery=delivered)
+            self._producer.poll(0)
         except (BufferError, KafkaException):
-            # Full, or dead for good after an error: begin again; what it held may be there or not.
-            producer.flush(5)
-            producer = _producer(fleet.options)
-        producer.poll(0)
-    producer.flush(30)
+            # Full, or dead for good after an error: begin again. What it held may be there or not.
+            self._producer.flush(5)
+            self._producer = _producer(self._fleet.options)
+            self._failed = list(self._open)
+        self._send_again()
+
+    def flush(self, seconds: float) -> None:
+        self._producer.flush(seconds)
+
+    def _send_again(self) -> None:
+        failed, self._failed = self._failed, []
+        for number in failed:
+            batch, partition, value, attempts = self._open.pop(number)
+            if self._fleet.options.keys:
+                self.send(batch, partition, value, attempts + 1)
 
 
 def _producer(options: argparse.Namespace) -> Producer:
+    # An idempotent producer that gives a record up takes a new epoch, and sends what was under way once more.
     own: dict[str, Any] = (
-        {"enable.idempotence": True, "message.timeout.ms": 60_000}
+        {"enable.idempotence": True, "message.timeout.ms": 0}
         if options.idempotent
         # A broker without idempotence may take twice what is sent twice.
         else {"message.send.max.retries": 0, "message.timeout.ms": 20_000}

@@ -16,7 +16,7 @@ from chaos.sabotage import NOTHING, Sabotage
 from chaos.schedule import Fault, draw
 from chaos.world import World
 
-AT_ONCE = 5  # faults at the same time, at most
+AT_ONCE = 4  # faults at the same time, at most
 SETTLE_SECONDS = 120.0  # without any progress, before frames count as stuck
 BEGIN_SECONDS = 3.0  # of load before the first fault
 Tell = Callable[[str], None]
