@@ -7,7 +7,7 @@ microseconds in client events; the other times are milliseconds in both.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -19,6 +19,8 @@ from starlette.requests import Request
 
 from tidegate.api import exports, links
 from tidegate.api.access import AnyReader
+from tidegate.api.newest import ROWS as NEWEST_ROWS
+from tidegate.api.newest import newest
 from tidegate.api.parameters import (
     EpochTime,
     EventType,
@@ -184,7 +186,10 @@ async def connection_logs(
         rows = store_exports.client_events(wanted, limit=limit, bound=bound)
         return await exports.export(request, format, rows, "connectionlogs")
     sections: dict[str, list[dict[str, Any]]] = {"successLogs": [], "failureLogs": []}
-    for values in await reading.rows(queries.connection_attempts(wanted, limit=limit or LOGS)):
+    found = await newest(
+        reading, wanted, lambda part, rows: queries.connection_attempts(part, limit=rows), limit or LOGS
+    )
+    for values in found:
         row = dict(zip(_CONNECTION_NAMES, values, strict=True))
         section = "successLogs" if row["event_type"] == "Success" else "failureLogs"
         sections[section].append(document(row, timestamp_unit=1_000_000))
@@ -235,7 +240,7 @@ async def client_events(
         bound = request.app.state.settings.api_export_rows
         export = store_exports.client_events(wanted, offset=offset, limit=limit, bound=bound)
         return await exports.export(request, format, export, "clientevents")
-    page = reading.rows(queries.client_events(wanted, offset=offset, limit=limit))
+    page = _page(reading, wanted, offset, limit)
     total: int | None = None
     if totalcountrequired:
         rows, [[total]] = await asyncio.gather(page, reading.rows(queries.client_events_count(wanted)))
@@ -251,6 +256,15 @@ async def client_events(
         ],
     }
     return Response(_encode(answer), media_type="application/json")
+
+
+async def _page(reading: Reading, wanted: ClientEvents, offset: int, limit: int) -> Sequence[Sequence[Any]]:
+    if offset + limit > NEWEST_ROWS:
+        return await reading.rows(queries.client_events(wanted, offset=offset, limit=limit))
+    found = await newest(
+        reading, wanted, lambda part, rows: queries.client_events(part, offset=0, limit=rows), offset + limit
+    )
+    return found[offset:]
 
 
 def document(row: Row, *, timestamp_unit: Literal[1, 1_000_000]) -> dict[str, Any]:

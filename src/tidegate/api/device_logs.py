@@ -23,6 +23,7 @@ from starlette.requests import Request
 from tidegate.api import exports, links
 from tidegate.api.access import AnyReader
 from tidegate.api.identity import position_of
+from tidegate.api.newest import newest
 from tidegate.api.parameters import Flag, Moment, Rows
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
@@ -166,7 +167,7 @@ async def device_logs(
     limit = limit or PAGE
     # One row more than the page tells whether there is a page behind it.
     page, [[count]] = await asyncio.gather(
-        reading.rows(queries.device_logs(filters, limit=limit + 1, older=older, newer=newer)),
+        _page(reading, filters, limit + 1, older, newer),
         reading.rows(queries.device_logs_count(filters)),
     )
     more = len(page) > limit
@@ -217,6 +218,20 @@ async def _at_position(reading: Reading, filters: DeviceLogs, id: str) -> Sequen
         for values in await reading.rows(queries.replayed_device_log(filters, position, received_at)):
             return values
     return None
+
+
+async def _page(
+    reading: Reading, filters: DeviceLogs, limit: int, older: Mark | None, newer: Mark | None
+) -> list[Sequence[Any]]:
+    if newer is not None:  # these come oldest first
+        return await reading.rows(queries.device_logs(filters, limit=limit, newer=newer))
+    return await newest(
+        reading,
+        filters,
+        lambda part, rows: queries.device_logs(part, limit=rows, older=older),
+        limit,
+        before=older.time if older else None,
+    )
 
 
 def entry(row: Row) -> dict[str, Any]:
