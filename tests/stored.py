@@ -80,11 +80,22 @@ def store(client: Client, stream: Stream, *events: Any, token: str | None = None
     insert(client, stream, rows, token=token or f"{stream}:{position}:{len(events)}")
 
 
-def plan(client: Client, stream: Stream, offset: int, *, partition: int = 0, rejected: int = 0) -> None:
+def plan(
+    client: Client,
+    stream: Stream,
+    offset: int,
+    *,
+    partition: int = 0,
+    rejected: int = 0,
+    lines: int = 1,
+    duplicates: int = 0,
+) -> None:
     """The ledger's row of a batch of one frame."""
     day = date.fromtimestamp(builders.RECEIVED_AT // 1_000_000)
     client.insert(
         "sink_batches",
-        [[EPOCH, stream, partition, offset, offset, rejected, [day]]],
-        column_names=["epoch", "stream", "partition", "first", "last", "rejected", "days"],
+        [[EPOCH, stream, partition, offset, offset, lines, rejected, duplicates, [day]]],
+        column_names=[
+            *("epoch", "stream", "partition", "first", "last", "lines", "rejected", "duplicates", "days")
+        ],
     )

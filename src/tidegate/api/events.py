@@ -1,4 +1,5 @@
-"""Where a single event is now, by the id that its 201 gave: stored, rejected with why, or on its way."""
+"""Where a single event is now, by the id that its 201 gave: stored, rejected with why, a duplicate, or on
+its way."""
 
 from __future__ import annotations
 
@@ -33,11 +34,12 @@ class Refusal(BaseModel):
 
 
 class EventState(BaseModel):
-    """`pending`: the sink has not come to this place of the log yet."""
+    """`pending`: the sink has not come to this place of the log yet. `duplicate`: the line repeats an earlier
+    one under its Idempotency-Key or event_id, and was dropped."""
 
     id: str
     stream: str
-    status: Literal["stored", "rejected", "pending"]
+    status: Literal["stored", "rejected", "duplicate", "pending"]
     received_at: str | None = None
     event_time: str | None = None
     outcome: str | None = None
@@ -66,7 +68,10 @@ async def event(
         return _stored(position, rows[0])
     rejected = await reading.rows(queries.reject_at(reader.fleet, position))
     if not rejected:
-        raise Problem("not_found")
+        [[dropped]] = await reading.rows(queries.is_duplicate(position, days))
+        if not dropped:
+            raise Problem("not_found")
+        return EventState(id=position.id(), stream=position.stream, status="duplicate")
     [(received_at, *why)] = rejected
     replayed = await reading.rows(queries.replayed(reader.fleet, position, received_at))
     return _stored(position, replayed[0]) if replayed else _rejected(position, received_at, why)

@@ -367,6 +367,23 @@ def reject_at(fleet: str | None, position: Position) -> Query:
     return Query("reject_at", sql, where.parameters)
 
 
+def is_duplicate(position: Position, days: Sequence[date]) -> Query:
+    """Whether a line at a position was dropped as a duplicate, as far as the books tell: no fleet has it as a
+    row or a reject, and its batch counts duplicates."""
+    row, reject = Where(), Where()
+    _at(row, position, days)
+    _at(reject, position, None)
+    reject.add("stream = {stream:String}", stream=position.stream)
+    sql = (
+        "SELECT max(duplicates) > 0 AND max(lines) > {line:UInt32}"
+        f" AND NOT (SELECT count() > 0 FROM {position.stream} {row})"
+        f" AND NOT (SELECT count() > 0 FROM rejects {reject})"
+        " FROM sink_batches WHERE epoch = {epoch:String} AND stream = {stream:String}"
+        " AND partition = {partition:UInt32} AND first <= {offset:UInt64} AND last >= {offset:UInt64}"
+    )
+    return Query("is_duplicate", sql, row.parameters | reject.parameters)
+
+
 def tables_present(names: Sequence[Stream]) -> Query:
     """How many of the tables are there: for /readyz."""
     return Query(

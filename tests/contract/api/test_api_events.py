@@ -72,6 +72,15 @@ def events(store: Client) -> None:
         stored.plan(store, stream, 9, partition=1)
 
 
+@pytest.mark.parametrize("stream", get_args(Stream))
+def test_a_line_that_was_dropped_is_a_duplicate(api: Call, store: Client, stream: Stream) -> None:
+    stored.store(store, stream, EVENTS[stream], partition=2, offset=3, fleet="other")
+    stored.plan(store, stream, 3, partition=2, lines=3, duplicates=2)
+    answers = [api(PATH + id_of(stream, 3, index, partition=2)) for index in range(4)]
+    assert [answer.status_code for answer in answers] == [404, 200, 200, 404]
+    assert {answer.json()["status"] for answer in answers[1:3]} == {"duplicate"}
+
+
 @pytest.mark.parametrize("stream", ["connection_logs", "client_events"])
 def test_a_stored_event(api: Call, stream: Stream) -> None:
     answer = api(PATH + id_of(stream, 1))
