@@ -81,8 +81,8 @@ def find(folder: Path) -> History | None:
         return None
 
 
-def prepare(folder: Path, rows: int) -> tuple[Simulation, int, int]:
-    """The simulation of the day, its number of events, and how often each day holds it.
+def prepare(folder: Path, rows: int) -> tuple[Simulation, int]:
+    """The simulation of the day that is repeated, and its number of events.
 
     Writes the lookups of its sites. Raises RuntimeError where the disk is too small.
     """
@@ -90,8 +90,7 @@ def prepare(folder: Path, rows: int) -> tuple[Simulation, int, int]:
     free = shutil.disk_usage(folder).free
     if rows * ROW_BYTES > free * 0.8:
         raise RuntimeError(f"{rows:,} rows need some {rows * ROW_BYTES >> 30} GiB, {free >> 30} are free")
-    cohorts = max(1, round(rows / DAYS / DAY_ROWS))
-    count = rows // (DAYS * cohorts)
+    count = rows // (DAYS * _cohorts(rows))
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     start = today - timedelta(days=DAYS)
     plan = Plan(
@@ -102,13 +101,64 @@ def prepare(folder: Path, rows: int) -> tuple[Simulation, int, int]:
     )
     simulation = Simulation(plan)
     write_lookups(lookups_folder(folder), FLEET, simulation.sites)
-    return simulation, count, cohorts
+    return simulation, count
 
 
 def fill(client: Client, folder: Path, rows: int, tell: Callable[[str], None] = lambda text: None) -> History:
-    """Fill the migrated database of `client` with some `rows` events that end yesterday."""
+    """Fill the migrated database of `client` with some `rows` events that end yesterday.
+
+    A folder whose filling broke off is filled on, with the same `rows`.
+    """
     begin = time.monotonic()
-    simulation, count, cohorts = prepare(folder, rows)
+    start, count, cohorts = _staged(client, folder, rows)
+    tell(f"a day of {count:,} events staged in {time.monotonic() - begin:.0f} s")
+    frames = {
+        (stream, partition): (int(last) + 1, int(total))
+        for stream in STREAMS
+        for partition, last, total in client.query(
+            f"SELECT partition, max(offset), count() FROM {STAGING}.{stream} GROUP BY partition"
+        ).result_rows
+    }
+    booked = {
+        (stream, partition): int(last)
+        for stream, partition, last in client.query(
+            "SELECT stream, partition, max(last) FROM sink_batches WHERE epoch = {epoch:String}"
+            " GROUP BY stream, partition",
+            parameters={"epoch": EPOCH},
+        ).result_rows
+    }
+    for number in range(DAYS * cohorts):
+        day, cohort = divmod(number, cohorts)
+        for (stream, partition), (size, total) in frames.items():
+            first = number * size
+            if booked.get((stream, partition), -1) >= first:
+                if booked[stream, partition] >= first + size or _stored(client, stream, partition, first):
+                    continue
+            else:
+                _book(client, stream, partition, first, size, total, start + day * MICROS_A_DAY)
+            client.command(_copy(client, stream, partition, first, start, day, cohort, cohorts))
+        tell(f"{(number + 1) * count:,} events, {time.monotonic() - begin:.0f} s")
+    client.command(f"DROP DATABASE {STAGING} SYNC")
+    merge_days(client, tell)
+    stored = sum(int(client.query(f"SELECT count() FROM {s}").result_rows[0][0]) for s in STREAMS)
+    first_day = datetime.fromtimestamp(start / 1e6, UTC).date().isoformat()
+    history = History(stored, DAYS, first_day, cohorts, time.monotonic() - begin)
+    (folder / "history.json").write_bytes(msgspec.json.encode(history))
+    return history
+
+
+def _staged(client: Client, folder: Path, rows: int) -> tuple[int, int, int]:
+    """The day that is repeated, staged: its beginning (µs), its events, and how often each day holds it."""
+    begun = client.query(
+        "SELECT toUnixTimestamp64Micro(min(first_seen)) FROM epochs WHERE epoch = {epoch:String}"
+        " HAVING count() > 0",
+        parameters={"epoch": EPOCH},
+    ).result_rows
+    if begun:
+        tables = " UNION ALL ".join(f"SELECT count() AS rows FROM {STAGING}.{stream}" for stream in STREAMS)
+        [(count,)] = client.query(f"SELECT sum(rows) FROM ({tables})").result_rows
+        return int(begun[0][0]), int(count), _cohorts(rows)
+    simulation, count = prepare(folder, rows)
     start = simulation.now
     client.command(f"DROP DATABASE IF EXISTS {STAGING}")
     client.command(f"CREATE DATABASE {STAGING}")
@@ -118,30 +168,22 @@ def fill(client: Client, folder: Path, rows: int, tell: Callable[[str], None] = 
             " ENGINE = MergeTree ORDER BY (partition, offset, index)"
         )
     _stage(client, simulation, count, load(str(lookups_folder(folder))))
-    tell(f"a day of {count:,} events staged in {time.monotonic() - begin:.0f} s")
-    frames = {
-        (stream, partition): (int(last) + 1, int(total))
-        for stream in STREAMS
-        for partition, last, total in client.query(
-            f"SELECT partition, max(offset), count() FROM {STAGING}.{stream} GROUP BY partition"
-        ).result_rows
-    }
     client.command(f"INSERT INTO epochs VALUES ('{EPOCH}', fromUnixTimestamp64Micro(toInt64({start})))")
-    for number in range(DAYS * cohorts):
-        day, cohort = divmod(number, cohorts)
-        for (stream, partition), (size, total) in frames.items():
-            first = number * size
-            received = start + day * MICROS_A_DAY
-            _book(client, stream, partition, first, size, total, received)
-            client.command(_copy(client, stream, partition, first, start, day, cohort, cohorts))
-        tell(f"{(number + 1) * count:,} events, {time.monotonic() - begin:.0f} s")
-    client.command(f"DROP DATABASE {STAGING} SYNC")
-    _settle(client, tell)
-    stored = sum(int(client.query(f"SELECT count() FROM {s}").result_rows[0][0]) for s in STREAMS)
-    first_day = datetime.fromtimestamp(start / 1e6, UTC).date().isoformat()
-    history = History(stored, DAYS, first_day, cohorts, time.monotonic() - begin)
-    (folder / "history.json").write_bytes(msgspec.json.encode(history))
-    return history
+    return start, count, _cohorts(rows)
+
+
+def _cohorts(rows: int) -> int:
+    return max(1, round(rows / DAYS / DAY_ROWS))
+
+
+def _stored(client: Client, stream: Stream, partition: int, first: int) -> bool:
+    """Whether the insert that begins at an offset arrived: an insert is there whole or not at all."""
+    [(count,)] = client.query(
+        f"SELECT count() FROM {stream} WHERE epoch = {{epoch:String}} AND partition = {{partition:UInt32}}"
+        " AND offset = {first:UInt64}",
+        parameters={"epoch": EPOCH, "partition": partition, "first": first},
+    ).result_rows
+    return bool(count)
 
 
 def _stage(client: Client, simulation: Simulation, count: int, lookups: Any) -> None:
@@ -258,9 +300,9 @@ def _copy(
     names = [
         str(name)
         for (name,) in client.query(
-            "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
+            "SELECT name FROM system.columns WHERE database = {database:String} AND table = {table:String}"
             " AND default_kind NOT IN ('MATERIALIZED', 'ALIAS') AND name != 'id' ORDER BY position",
-            parameters={"table": stream},
+            parameters={"database": STAGING, "table": stream},
         ).result_rows
     ]
     columns = ", ".join(f"`{name}`" for name in names)
@@ -272,8 +314,17 @@ def _copy(
     )
 
 
-def _settle(client: Client, tell: Callable[[str], None]) -> None:
-    """Until no merge is under way: what a month old store looks like."""
+def merge_days(client: Client, tell: Callable[[str], None] = lambda text: None) -> None:
+    """Make one part of each day that is over, as the tables' settings do an hour after its end."""
+    apart = client.query(
+        "SELECT table, partition_id, any(partition) AS day FROM system.parts WHERE active"
+        " AND database = currentDatabase() AND table IN {streams:Array(String)}"
+        " GROUP BY table, partition_id HAVING count() > 1 AND day < toString(today('UTC')) ORDER BY day",
+        parameters={"streams": list(STREAMS)},
+    ).result_rows
+    for number, (table, partition, _) in enumerate(apart, 1):
+        client.command(f"OPTIMIZE TABLE {table} PARTITION ID '{partition}' FINAL")
+        tell(f"merged {number} of {len(apart)} days of tables")
     while merges := int(client.query("SELECT count() FROM system.merges").result_rows[0][0]):
         tell(f"{merges} merges under way")
         time.sleep(5)

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import click
@@ -123,17 +124,17 @@ def measure(
     """Fill the store unless `data` has one, then measure. `rate` 0: nothing flows in meanwhile."""
     with _folder(data) as folder:
         history.lookups_folder(folder).mkdir(parents=True, exist_ok=True)
-        forever = {
+        forever: dict[str, Any] = {
             f"ttl_{name}_days": 0
             for name in ("connection_logs", "client_events", "device_logs", "rollups_1m", "rollups_1h")
         }
         filled = history.find(folder)
         if filled is None:
-            shutil.rmtree(folder / "clickhouse", ignore_errors=True)
             with Stack(store=folder / "clickhouse", **forever) as stack:
                 filled = history.fill(stack.client, folder, rows, tell)
         lookups = str(history.lookups_folder(folder))
         with Stack(store=folder / "clickhouse", lookups_dir=lookups, **forever) as stack:
+            history.merge_days(stack.client, tell)
             return _measure_on(stack, filled, rate=rate, clients=clients, seconds=seconds, tell=tell)
 
 
