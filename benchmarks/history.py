@@ -138,12 +138,12 @@ def fill(client: Client, folder: Path, rows: int, tell: Callable[[str], None] = 
                 _book(client, stream, partition, first, size, total, start + day * MICROS_A_DAY)
             client.command(_copy(client, stream, partition, first, start, day, cohort, cohorts))
         tell(f"{(number + 1) * count:,} events, {time.monotonic() - begin:.0f} s")
-    client.command(f"DROP DATABASE {STAGING} SYNC")
     merge_days(client, tell)
     stored = sum(int(client.query(f"SELECT count() FROM {s}").result_rows[0][0]) for s in STREAMS)
     first_day = datetime.fromtimestamp(start / 1e6, UTC).date().isoformat()
     history = History(stored, DAYS, first_day, cohorts, time.monotonic() - begin)
     (folder / "history.json").write_bytes(msgspec.json.encode(history))
+    client.command(f"DROP DATABASE {STAGING} SYNC")
     return history
 
 
@@ -319,7 +319,8 @@ def merge_days(client: Client, tell: Callable[[str], None] = lambda text: None) 
     apart = client.query(
         "SELECT table, partition_id, any(partition) AS day FROM system.parts WHERE active"
         " AND database = currentDatabase() AND table IN {streams:Array(String)}"
-        " GROUP BY table, partition_id HAVING count() > 1 AND day < toString(today('UTC')) ORDER BY day",
+        " GROUP BY table, partition_id HAVING count() > 1 AND day < toString(toDate(now('UTC')))"
+        " ORDER BY day",
         parameters={"streams": list(STREAMS)},
     ).result_rows
     for number, (table, partition, _) in enumerate(apart, 1):
