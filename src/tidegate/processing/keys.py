@@ -182,6 +182,7 @@ class Keys:
         self._length = round(window_seconds * 1_000_000)
         self._limit = limit
         self._windows: dict[Place, Window] = {}
+        self._ended: list[tuple[int, Change]] = []  # deletions due, of what earlier lives of the topics left
 
     def window(self, stream: Stream, partition: int) -> Window:
         place = (stream, partition)
@@ -194,10 +195,11 @@ class Keys:
     def recovered(self, positions: Mapping[Place, int]) -> None:
         """The table was read again after an assignment: take what came before each partition's position.
 
-        What lies behind it is claimed anew by the records that are processed again. Partitions of others and
-        other lives of the topics are none of ours.
+        What lies behind it is claimed anew by the records that are processed again. Partitions of others are
+        none of ours, and what an earlier life of the topics left is nobody's.
         """
         self._windows = {}
+        partitions = {b"%d" % partition: partition for _, partition in positions}
         ours = {self.window(*place).prefix: (self.window(*place), at) for place, at in positions.items()}
         claims: list[tuple[Window, Claim]] = []
         for name, value in list(self._table.items()):
@@ -206,6 +208,8 @@ class Keys:
             found = ours.get(b"%b-%b-" % (prefix, place))
             if found is None or value is None or len(value) < _TIME.size:
                 self._table.pop(name, None)
+                if prefix != self._epoch and value is not None and place[1:] in partitions:
+                    self._ended.append((partitions[place[1:]], (name, None)))
                 continue
             window, position = found
             if not rest:
@@ -219,7 +223,8 @@ class Keys:
 
     def forget(self) -> list[tuple[int, Change]]:
         """Let go of what is too old or too much; the changes to record, with their partitions."""
-        changes = [
+        changes, self._ended = self._ended, []
+        changes += [
             (partition, change)
             for (_, partition), window in self._windows.items()
             for change in window.expire()

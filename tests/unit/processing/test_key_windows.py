@@ -78,12 +78,15 @@ def test_another_process_takes_what_lies_before_its_position() -> None:
     foreign = Keys(table, "01K9ZQ4T3M8W5X0R2B7C6D1E9G", window_seconds=86_400, limit=1 << 30)
     foreign.window("client_events", 0).claim(0, [entry(7)])
     keys(table).window("client_events", 1).claim(0, [entry(8)])
+    [(name, _)] = foreign.window("client_events", 0).claim(1, [entry(9)])
     second = keys(dict(table))
     second.recovered({PLACE: 6})
     found = second.window(*PLACE)
     assert [look(found, 6, number) for number in range(10)] == [Verdict.DUPLICATE] * 6 + [Verdict.NEW] * 4
     assert found.clock == HOUR
     assert second.held().keys == 12
+    assert (0, (name, None)) in second.forget()  # an ended life's claims go from the changelog
+    assert second.forget() == []
 
 
 def test_the_oldest_go_first_and_the_age_covered_is_told_also_by_the_next_process() -> None:
