@@ -15,7 +15,7 @@ from tidegate.api.reading import Reading
 from tidegate.store.queries import ClientEvents, DeviceLogs, Query
 
 ROWS = 200  # of a page that the last days may well fill
-DAYS = 3
+DAYS = 7
 DAY_MICROS = 86_400_000_000
 
 Wanted = TypeVar("Wanted", ClientEvents, DeviceLogs)
