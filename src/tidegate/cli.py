@@ -44,6 +44,7 @@ class Commands(click.Group):
 
 class Tidegate(Commands):
     elsewhere = {
+        "fleet": "tidegate.fleet_command:command",
         "replay": "tidegate.replay.command:command",
         "simulate": "tidegate.simulate.command:simulate",
         "verify": "tidegate.verify.command:command",

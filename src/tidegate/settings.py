@@ -113,6 +113,13 @@ class Settings:
     worker_keys_bytes: int = setting(
         268_435_456, "Memory for the keys seen in the window; the oldest go first, bytes"
     )
+    worker_reject_share: float = setting(
+        0.5, "Share of a fleet's lines of a stream that may be refused before it is paused; 0: no limit"
+    )
+    worker_reject_lines: int = setting(
+        100_000, "Refused lines of a fleet's stream in a window below which it is not paused"
+    )
+    worker_reject_seconds: float = setting(300.0, "Window in which refused lines are counted, seconds")
     worker_watchdog_seconds: float = setting(
         60.0, "Exit when lag stands above zero and nothing moved for this long, seconds"
     )

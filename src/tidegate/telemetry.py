@@ -87,6 +87,11 @@ WORKER_UNLISTED = Counter(
 )
 # Above 0: a bug. The lines stand in table `rejects` as kind `crash`; the log has the traceback.
 WORKER_CRASHES = Counter("tidegate_worker_crashed_lines_total", "Lines on which a step failed", ["stream"])
+# Above 0: a flood of refused lines, which the raw topic alone keeps: `tidegate fleet paused` says whose.
+# Mend it and resume it before the topic's retention is over.
+WORKER_PAUSED = Gauge(
+    "tidegate_worker_paused_streams", "Streams of fleets that are paused for refused lines", ["stream"]
+)
 # Above 0: retention took records before they were read; the sink stops there until the gap is accepted.
 WORKER_LOST = Counter(
     "tidegate_worker_lost_records_total", "Records gone from the topic before they were read", ["stream"]

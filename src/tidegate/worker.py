@@ -38,6 +38,7 @@ from tidegate.processing.fleets import Fleets
 from tidegate.processing.health import Minutes, records
 from tidegate.processing.keys import Keys, Window
 from tidegate.processing.lane import Arrival, Lane
+from tidegate.processing.limit import Limit
 from tidegate.processing.marker import Marker, Place
 from tidegate.processing.probe import Probe
 from tidegate.processing.tally import Block
@@ -164,6 +165,9 @@ class Worker:
             for stream in STREAMS
         }
         self._emitter = Emitter(settings.kafka_bootstrap)
+        self._limit = Limit(settings, self._emitter.send_pause)
+        for transform in self._transforms.values():
+            transform.paused = self._limit.pauses
         name = settings.worker_listen.replace(":", "-")  # no two workers of a machine have the same
         self._marker = Marker(Path(settings.data_dir) / "worker" / f"marker-{name}", epoch)
         self._retention = RetentionWatch(
@@ -251,7 +255,8 @@ class Worker:
             }.items()
         ]
         self._retention.start()
-        await self._stopped.wait()
+        with self._limit.pauses:
+            await self._stopped.wait()
         self._retention.stop()
         await self._finish(STOP_SECONDS)
         for task in tasks:
@@ -368,6 +373,7 @@ class Worker:
             frame = lane.take(record.offset, outputs=count(outputs), size=outputs.size)
             self._emitter.send(stream, record.partition, frame, outputs)
             lane.tally.add(record.offset, outputs.batch)
+            self._limit.watch(stream, outputs)
             WORKER_LINES.labels(stream, "accepted").inc(outputs.batch.num_rows)
             if outputs.duplicates:
                 WORKER_LINES.labels(stream, "duplicate").inc(outputs.duplicates)
@@ -666,6 +672,7 @@ class Worker:
         while True:
             await asyncio.sleep(min(5.0, limit / 4))
             now = time.monotonic()
+            self._limit.tell()
             WORKER_IN_FLIGHT.set(sum(lane.in_flight for lane in self._lanes.values()))
             WORKER_IN_FLIGHT_BYTES.set(self._emitter.in_flight_bytes)
             try:

@@ -88,6 +88,7 @@ def fleet(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         require_apache_kafka()
     monkeypatch.setenv("TIDEGATE_UP_PARTITIONS", str(PARTITIONS))
     monkeypatch.setenv("TIDEGATE_LOOKUPS_DIR", str(tmp_path / "lookups"))
+    monkeypatch.setenv("TIDEGATE_WORKER_REJECT_LINES", "2000" if "flood" in request.node.name else "1000000")
     found = Fleet(tmp_path, request.param)
     found.up.start()
     yield found
@@ -172,4 +173,33 @@ def test_one_at_a_time_and_a_sleeper_that_wakes_sends_nothing(fleet: Fleet) -> N
     assert "begin" in complained
     assert fleet.number("SELECT count() FROM tidegate.connection_logs") == FRAMES * LINES
     assert fleet.number("SELECT count() FROM tidegate.rejects_open") == 0
+    fleet.balance()
+
+
+@pytest.mark.parametrize("fleet", ["embedded"], indirect=True)
+def test_a_flood_stays_in_the_raw_topic_until_it_is_mended(fleet: Fleet) -> None:
+    lines = [envelope(network_log(frequency="5GHz"), received_at=time.time_ns() // 1000)] * LINES
+    for number in range(12):
+        fleet.send(number % PARTITIONS, *lines)
+    fleet.became("SELECT count() FROM tidegate.rejects", 12 * LINES)
+    without = "SELECT count() FROM tidegate.rejects WHERE original_encoding = 'raw' AND original = ''"
+    before = fleet.number(without)
+    assert before > 0
+    fleet.send(0, *lines)
+    fleet.became(without, before + LINES)
+    await_(lambda: fleet.up.post(network_log()) == 503)
+    said, _ = fleet.command("fleet", "paused").communicate(timeout=60)
+    assert said.split()[:2] == ["demo", "connection_logs"]
+    status, report = fleet.replay("--dry-run")
+    assert (status, report["refused"], report["expired"]) == (1, 13 * LINES, 0)
+
+    (fleet.lookups / "value_aliases.csv").write_text(ALIASES)
+    fleet.restart_worker()
+    fleet.command("fleet", "resume", "connection_logs", "demo").communicate(timeout=60)
+    await_(lambda: fleet.up.post(network_log()) == 201)
+    status, report = fleet.replay()
+    assert (status, report["stored"]) == (0, 13 * LINES), report
+    fleet.became(
+        "SELECT count() FROM tidegate.connection_logs WHERE frequency = 5 AND origin != ''", 13 * LINES
+    )
     fleet.balance()

@@ -122,15 +122,15 @@ class Reject(msgspec.Struct, frozen=True):
     found: str
     allowed: str
     detail: str
-    original: str  # the line as it came; base64 where it is not UTF-8
-    original_encoding: Literal["utf8", "base64"]
+    original: str  # the line as it came; base64 where it is not UTF-8; empty where the raw topic alone has it
+    original_encoding: Literal["utf8", "base64", "raw"]
     id: str = ""
     device: str = ""  # header `device` of its record; the envelope in `original` may name another
     origin: str = ""  # of a replayed line: the id under which it was refused first
     replayed_under: str = ""  # of a replayed line: the transform_version by which it was to pass
 
 
-def original_text(line: bytes) -> tuple[str, Literal["utf8", "base64"]]:
+def original_text(line: bytes) -> tuple[str, Literal["utf8", "base64", "raw"]]:
     """The bytes of a line as text that JSON can carry, and how they were written."""
     try:
         return line.decode("utf-8"), "utf8"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tidegate import telemetry
@@ -40,6 +40,7 @@ PATHS: dict[str, Stream] = {
 DEVICE_CHARACTERS = 256  # of X-Device-Id: it stands in the envelope of each event
 KEY_BYTES = 255  # of Idempotency-Key
 JUDGED_AT_ONCE = 250  # events
+PAUSED_SECONDS = 60  # for a sender to wait whose stream is paused
 REPLAYED: Header = (b"idempotent-replayed", b"true")
 ROUTES: dict[str, Stream] = PATHS | {path.rstrip("/"): stream for path, stream in PATHS.items()}
 
@@ -104,8 +105,11 @@ class Ingest:
         broker: Broker,
         writer: FrameWriter,
         clock: Callable[[], int] = micros,
+        paused: Container[tuple[Stream, str]] = (),
     ) -> None:
+        """`paused` are the streams of fleets that an operator is to mend first."""
         self._settings = settings
+        self._paused = paused
         self._tokens = tokens
         self._limits = limits
         self._held = held
@@ -148,6 +152,8 @@ class Ingest:
         token = authorize(self._tokens, authorization)
         if isinstance(token, Problem):
             return replies.of_problem(token)
+        if (stream, token.fleet) in self._paused:
+            return replies.of_problem(unavailable("stream_paused", after_seconds=PAUSED_SECONDS))
         rates = self._limits.of(token)
         if rates is not None and (over := rates.over(self._limits.now())):
             return replies.of_problem(over)

@@ -54,6 +54,10 @@ MEANINGS: dict[str, Meaning] = {
     "rate_limited": Meaning("Over the token's rate", "Send again after `Retry-After` seconds."),
     "broker_away": Meaning("Broker away", "Nothing was accepted. Send again after `Retry-After` seconds."),
     "queue_full": Meaning("Queue full", "Nothing was accepted. Send again after `Retry-After` seconds."),
+    "stream_paused": Meaning(
+        "Stream paused",
+        "Too much of this fleet's stream was refused; an operator resumes it. Nothing was accepted.",
+    ),
     "outcome_unknown": Meaning(
         "Outcome unknown",
         "The broker's ack did not come in time: the events may or may not be in. "

@@ -22,6 +22,7 @@ from tidegate.gateway.frame_writer import FrameWriter
 from tidegate.gateway.ingest import Ingest
 from tidegate.gateway.limits import HeldBytes, RateLimits
 from tidegate.gateway.protocol import CorkedHttp
+from tidegate.pauses import Pauses
 from tidegate.settings import Settings, address
 from tidegate.tokens import TokenFile
 
@@ -73,6 +74,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         bytes_per_second=settings.gateway_rate_bytes_per_second,
         burst_seconds=settings.gateway_rate_burst_seconds,
     )
+    pauses = Pauses(settings.kafka_bootstrap)
     ingest = Ingest(
         settings,
         tokens=TokenFile(settings.tokens_path),
@@ -80,6 +82,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         held=held,
         broker=broker,
         writer=writer,
+        paused=pauses,
     )
 
     def not_ready() -> list[str]:
@@ -110,7 +113,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     gc.set_threshold(20_000, 20, 50)
     host, port = listener.getsockname()[:2]
     logger.info("gateway listens on http://%s:%d", f"[{host}]" if ":" in host else host, port)
-    await _Server(config).serve(sockets=[listener])
+    with pauses:
+        await _Server(config).serve(sockets=[listener])
     await writer.close(settings.gateway_drain_seconds)
     await broker.close()
     logger.info("gateway stopped")

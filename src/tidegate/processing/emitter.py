@@ -14,9 +14,20 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
-from tidegate.contracts.topics import FAILURES, HEALTH, PARTIALS, REJECTS, Stream, enriched
+from tidegate.contracts.pauses import Pause, alert, key_of
+from tidegate.contracts.topics import (
+    ALERTS,
+    CONTROL,
+    FAILURES,
+    HEALTH,
+    PARTIALS,
+    REJECTS,
+    Stream,
+    enriched,
+)
 from tidegate.processing.keys import Change
 from tidegate.processing.lane import Frame
 from tidegate.processing.transform import Outputs
@@ -111,6 +122,13 @@ class Emitter:
 
         for partition, (name, value) in changes:
             self._producer.produce(KEYS, value, name, partition=partition, on_delivery=one)
+
+    def send_pause(self, pause: Pause) -> None:
+        """Write a pause that begins, and its alert."""
+        produce = self._producer.produce
+        key = key_of(pause.stream, pause.fleet)
+        produce(CONTROL, msgspec.json.encode(pause), key, partition=0, on_delivery=self._told)
+        produce(ALERTS, alert(pause, state="firing", at=pause.since), partition=0, on_delivery=self._told)
 
     def send_health(self, partition: int, key: bytes, value: bytes) -> None:
         """Publish a minute. Nothing waits for it: the next update says the same and more."""

@@ -68,6 +68,7 @@ class Outputs(NamedTuple):
     crashed: int
     duplicates: int = 0
     claims: Sequence[Change] = ()  # records for the changelog of the keys
+    refused_fleets: Sequence[str] = ()  # of each reject
 
     @property
     def size(self) -> int:
@@ -113,6 +114,7 @@ class Transform:
         self._clock_skew_seconds = clock_skew_seconds
         self._max_record_bytes = max_record_bytes
         self._keep_days, self._keep_rejects_days = keep_days, keep_rejects_days
+        self.paused: Container[tuple[Stream, str]] = ()  # whose refused lines stay in the raw topic alone
         self.settled = 0  # received times that could not be, so far
 
     def __call__(
@@ -369,6 +371,7 @@ class Transform:
             batch=found.batch,
             lines=found.lines,
             crashed=sum(line.fault.code is Code.CRASH for line in found.refused),
+            refused_fleets=[line.fleet for line in found.refused],
             duplicates=found.duplicates,
         )
 
@@ -389,6 +392,8 @@ class Transform:
             detail = f"{detail}; only the first {cut} of {len(kept)} bytes are kept".lstrip("; ")
             kept = kept[:cut]
         original, encoding = original_text(kept)
+        if (self.stream, line.fleet) in self.paused:
+            original, encoding = "", "raw"
         position = Position(self._epoch, self.stream, record.partition, record.offset, line.index)
         return Reject(
             epoch=self._epoch,

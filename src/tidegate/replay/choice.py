@@ -30,6 +30,9 @@ COLUMNS = (
     "original",
     "original_encoding",
     "device",
+    "epoch",
+    "offset",
+    "`index`",
 )
 
 
@@ -46,6 +49,9 @@ class Refused(NamedTuple):
     original: str
     original_encoding: str
     device: str
+    epoch: str = ""
+    offset: int = 0
+    number: int = 0  # of the line in its frame
 
 
 class Portion(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any, NamedTuple
 
 import msgspec
@@ -40,7 +39,7 @@ class Report:
     chosen: int = 0
     passing: int = 0
     refused: int = 0  # by the present contract: not sent
-    expired: int = 0  # received longer ago than their table keeps: not sent
+    expired: int = 0  # older than their table keeps, or gone from the raw topic that alone had them: not sent
     sent: int = 0
     stored: int = 0  # of those sent
     refused_again: int = 0  # of those sent: by workers of another version, or by a race
@@ -62,9 +61,9 @@ class Report:
         said = ", ".join(filter(None, (fault.found and f"found {fault.found}", fault.detail)))
         self._count(Verdict(stream, str(fault.code), fault.path, item.code), item, said)
 
-    def expires(self, stream: Stream, day: date, item: Refused) -> None:
+    def expires(self, stream: Stream, item: Refused, said: str) -> None:
         self.expired += 1
-        self._count(Verdict(stream, "expired", "", item.code), item, f"received {day}")
+        self._count(Verdict(stream, "expired", "", item.code), item, said)
 
     def _count(self, verdict: Verdict, item: Refused, said: str) -> None:
         self.chosen += 1
@@ -125,7 +124,7 @@ def summary(report: Report) -> str:
     """One line, or a few."""
     kept = [f"{report.refused:,} would be refused" if report.dry_run else f"{report.refused:,} still refused"]
     if report.expired:
-        kept.append(f"{report.expired:,} older than their table keeps")
+        kept.append(f"{report.expired:,} too old")
     text = f"{report.chosen:,} lines not stored yet: {report.passing:,} pass, {', '.join(kept)}"
     if report.dry_run:
         return text + ". Nothing was sent."

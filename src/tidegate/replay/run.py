@@ -17,6 +17,7 @@ from tidegate.processing.fleets import Fleets
 from tidegate.replay.choice import Portion, Refused, chosen, portions
 from tidegate.replay.criteria import Criteria
 from tidegate.replay.judge import Frame, Judge
+from tidegate.replay.raw_log import RawLog
 from tidegate.replay.report import Report
 from tidegate.replay.send import Sender
 from tidegate.replay.settled import Settled
@@ -107,6 +108,22 @@ def _judged(
     settings: Settings, client: Client, criteria: Criteria, judge: Judge, report: Report, tell: Tell
 ) -> Iterator[tuple[_Place, Frame]]:
     """The chosen lines in frames of one stream, partition and received day, their verdicts in `report`."""
+    raw_log = RawLog(settings.kafka_bootstrap)
+    try:
+        yield from _frames(settings, client, criteria, judge, report, tell, raw_log)
+    finally:
+        raw_log.close()
+
+
+def _frames(
+    settings: Settings,
+    client: Client,
+    criteria: Criteria,
+    judge: Judge,
+    report: Report,
+    tell: Tell,
+    raw_log: RawLog,
+) -> Iterator[tuple[_Place, Frame]]:
     for portion in portions(client, settings.clickhouse_database, criteria):
         expired = _expired(settings, portion)
         open_frames: dict[int, list[Refused]] = {}
@@ -130,8 +147,13 @@ def _judged(
 
         for item in _limited(client, settings, criteria, portion, judge.version, report.chosen):
             if expired:
-                report.expires(portion.stream, portion.day, item)
+                report.expires(portion.stream, item, f"received {portion.day}")
                 continue
+            whole = raw_log.restored(portion.stream, item)
+            if whole is None:
+                report.expires(portion.stream, item, "the raw topic has it no more")
+                continue
+            item = whole
             frame = open_frames.setdefault(item.partition, [])
             size = sizes.get(item.partition, 0) + len(item.original)
             if frame and size > FRAME_BYTES:

@@ -14,7 +14,7 @@ from tidegate.errors import UsageError
 
 Moment = Literal["cut", "planned", "fenced", "inserting", "inserted"]
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
-REPLAYED: Literal["replayed"] = "replayed"  # of `tidegate replay`: some frames are acknowledged, others to come
+REPLAYED: Literal["replayed"] = "replayed"  # of `tidegate replay`: some frames are acknowledged
 
 
 class Moments:

@@ -1,0 +1,87 @@
+"""Lines by their position in the raw topics: of rejects that came while a fleet's stream was paused."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from tidegate.contracts.rejects import original_text
+from tidegate.contracts.topics import Stream, raw
+from tidegate.errors import RetryLater
+from tidegate.replay.choice import Refused
+from tidegate.topics import read_epoch
+
+SECONDS = 10.0
+FRAMES = 64  # whose lines are remembered: a frame's rejects need not stand together
+
+
+class RawLog:
+    """Connects when the first line is asked for."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._consumer: Consumer | None = None
+        self._epoch = ""
+        self._frames: dict[tuple[Stream, int, int], list[bytes]] = {}
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+
+    def restored(self, stream: Stream, refused: Refused) -> Refused | None:
+        """The reject with its line; None where the topic has it no more. Raises RetryLater."""
+        if refused.original_encoding != "raw":
+            return refused
+        if self._consumer is None:
+            self._epoch = read_epoch(self._bootstrap)
+            self._consumer = _consumer(self._bootstrap)
+        if refused.epoch != self._epoch:
+            return None
+        place = (stream, refused.partition, refused.offset)
+        if place not in self._frames:
+            while len(self._frames) >= FRAMES:
+                del self._frames[next(iter(self._frames))]
+            self._frames[place] = self._read(self._consumer, *place)
+        lines = self._frames[place]
+        if refused.number >= len(lines):
+            return None
+        original, encoding = original_text(lines[refused.number])
+        return refused._replace(original=original, original_encoding=encoding)
+
+    def _read(self, consumer: Consumer, stream: Stream, partition: int, offset: int) -> list[bytes]:
+        """The lines that count of one record; none where it is gone."""
+        try:
+            consumer.assign([TopicPartition(raw(stream), partition, offset)])
+            deadline = time.monotonic() + SECONDS
+            while time.monotonic() < deadline:
+                message = consumer.poll(0.2)
+                if message is None:
+                    continue
+                error = message.error()
+                if error is not None:
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        return []
+                    continue
+                if message.offset() != offset:
+                    return []
+                value = message.value() or b""
+                return [line for line in bytes(value).split(b"\n") if line.strip()] or [value]
+        except KafkaException as error:
+            raise RetryLater(f"Kafka does not answer: {error.args[0].str()}") from error
+        raise RetryLater(f"{raw(stream)} partition {partition}: nothing comes from offset {offset}")
+
+
+def _consumer(bootstrap: str) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "tidegate-replay-onlooker",  # joins no group, commits nothing
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "allow.auto.create.topics": False,
+            "logger": logging.getLogger("tidegate.librdkafka"),
+        }
+    )
