@@ -200,11 +200,12 @@ def _row(stream: Stream) -> Schema:
 
 
 def _alert(columns: list[tuple[str, str, str]]) -> Schema:
-    """As its table, whose columns come as name, ClickHouse's type and comment."""
-    fields = {}
+    """As its table, whose columns come as name, ClickHouse's type and comment; JSON text is JSON here."""
+    fields: Schema = {}
     for name, type_, comment in columns:
         moment = {"format": "date-time"} if type_.startswith("DateTime64") else {}
-        fields[name] = TEXT | moment | {"description": comment}
+        kind = {"type": "object"} if comment.endswith(", as JSON text") else TEXT
+        fields[name] = kind | moment | {"description": comment.removesuffix(", as JSON text")}
     fields["state"] |= {"enum": ["firing", "resolved"]}
     fields["severity"] |= {"enum": ["info", "warning", "critical"]}
     return {
@@ -280,7 +281,12 @@ def document(schemas_: dict[str, Schema], settings: Settings) -> Schema:
             "MinuteCounts",
             "One minute of one stream at one site so far; a newer document replaces the one before",
         ),
-        ("alerts", ALERTS, "Alert", "One change of an alert. No release writes it yet"),
+        (
+            "alerts",
+            ALERTS,
+            "Alert",
+            "One change of an alert's state. At least once: drop repeats by `id` and `updated_at`",
+        ),
         ("control", CONTROL, "EpochRecord", "The epoch of these topics: one record, compacted"),
     )
     keys = {"failures": SITE_KEY, "health": SITE_KEY, "control": TEXT | {"const": "epoch"}}

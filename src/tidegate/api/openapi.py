@@ -144,7 +144,12 @@ def _settle(parameter: Schema) -> None:
     if parameter["name"] == "id":
         schema["description"] = "An id that a 201 gave looks like `" + answers.ID + "`"
         parameter["example"] = answers.ID
+    if parameter["name"] in PERIOD:
+        parameter["example"] = PERIOD[parameter["name"]]
     parameter["schema"] = contract.without_titles(schema)
+
+
+PERIOD = {"startdate": "2024-01-14", "enddate": "2024-01-15", "from": "2024-01-14", "to": "2024-01-15"}
 
 
 def _headers(*names: str) -> Schema:

@@ -119,7 +119,12 @@ Flag = Annotated[
         {
             "anyOf": [
                 {"type": "boolean"},
-                {"type": "integer", "minimum": -INT64 - 1, "maximum": INT64, "description": "0 is false"},
+                {
+                    "type": "integer",
+                    "minimum": 1 - 10**20,
+                    "maximum": 10**20 - 1,
+                    "description": "0 is false",
+                },
                 {"type": "string", "enum": list(FLAGS)},
             ]
         }

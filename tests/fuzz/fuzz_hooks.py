@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
 import time
 from collections.abc import Callable
@@ -12,15 +11,12 @@ from typing import Any
 import schemathesis
 import zstandard
 from hypothesis import strategies
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError
 from schemathesis import SerializationContext
+from schemathesis.openapi.checks import RejectedPositiveData
 
 from tidegate.api import answers
-from tidegate.api.associations import File, first_moment, last_moment
+from tidegate.api.associations import File
 from tidegate.api.device_logs import Cursor
-from tidegate.api.problems import Problem
-from tidegate.api.statistics_questions import Instant, window
 from tidegate.contracts import examples
 from tidegate.contracts.formats import MICROS_LIMIT
 from tidegate.store.queries import Mark
@@ -61,55 +57,22 @@ schemathesis.openapi.format(
     ),
 )
 
-_numbers = itertools.count()
+RELATIONS = {
+    "startdate or later": "the start of a period does not lie after its end",
+    "a time after `from`": "a window is not empty, and does not lie in the future",
+}
+"""Refusals, by their `allowed`, of what JSON Schema cannot say: how values stand to each other or to now."""
 
 
 @schemathesis.hook
-def map_path_parameters(context: schemathesis.HookContext, values: dict[str, Any]) -> dict[str, Any]:
-    """JSON Schema cannot compare two dates: the earlier one is the start."""
-    if not values:
-        return values
-    start, end = values.get("startdate"), values.get("enddate")
-    try:
-        if isinstance(start, str) and isinstance(end, str) and first_moment(start) > last_moment(end):
-            return values | {"startdate": end, "enddate": start}
-    except PydanticCustomError:  # no dates: they are to be refused
-        pass
-    return values
-
-
-_INSTANT: TypeAdapter[int] = TypeAdapter(Instant)
-
-
-@schemathesis.hook
-def map_query(context: schemathesis.HookContext, values: dict[str, Any]) -> dict[str, Any]:
-    """Nor two moments with each other and with now: a window of statistics is not empty."""
-    if not values or not values.keys() & {"from", "to"}:
-        return values
-    rest = {name: value for name, value in values.items() if name not in ("from", "to")}
-    start, end = values.get("from"), values.get("to")
-    for since, until in ((start, end), (end, start), (None, end), (start, None), (None, None)):
-        moments = {name: value for name, value in (("from", since), ("to", until)) if value is not None}
-        try:
-            given = {name: _INSTANT.validate_python(value) for name, value in moments.items()}
-            window(given.get("from"), given.get("to"), time.time())
-        except ValidationError:  # no moments: they are to be refused
-            return values
-        except Problem:
-            continue
-        return rest | moments
-    return values
-
-
-@schemathesis.hook
-def before_call(
-    context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]
-) -> None:
-    """JSON Schema cannot say that a new request takes a new key."""
-    headers: dict[str, Any] = dict(case.headers or {})
-    key = headers.get("Idempotency-Key")
-    if isinstance(key, str) and 0 < len(key) < 240 and key.isascii() and key.isprintable():
-        case.headers["Idempotency-Key"] = f"{key.strip() or 'key'}-{next(_numbers)}"
+def filter_failure(
+    context: schemathesis.HookContext, failure: Any, case: schemathesis.Case[Any], response: Any
+) -> bool:
+    """Whether a failure is one: a valid request may be refused for such a relation alone."""
+    if not isinstance(failure, RejectedPositiveData) or response.status_code != 422:
+        return True
+    problem = response.json()
+    return problem["code"] != "key_reused" and problem["allowed"] not in RELATIONS
 
 
 @schemathesis.serializer("application/json")
