@@ -30,7 +30,7 @@ def lines_by_fleet(batch: pa.RecordBatch) -> dict[str, int]:
 
 
 class Flood:
-    """Counts the lines of one process in windows of `seconds`.
+    """Counts the lines of one process in windows of `seconds`, from a stream's first refused line on.
 
     The limit is passed by `least` refused lines in a window that are more than `share` of the fleet's lines.
     A share of 0 is no limit.
@@ -43,6 +43,10 @@ class Flood:
         self._until = 0.0
         self._accepted: Counter[tuple[Stream, str]] = Counter()
         self._rejected: Counter[tuple[Stream, str]] = Counter()
+
+    def is_counting(self, stream: Stream) -> bool:
+        """Whether frames without a refused line count as well."""
+        return any(place[0] == stream for place in self._rejected)
 
     def count(
         self, stream: Stream, accepted: Mapping[str, int], rejected: Iterable[str], now: float

@@ -32,6 +32,8 @@ class Limit:
 
     def watch(self, stream: Stream, outputs: Outputs) -> None:
         """Count what came of one raw record; pause the fleets whose lines pass the limit."""
+        if not outputs.refused_fleets and not self._flood.is_counting(stream):
+            return
         accepted = lines_by_fleet(outputs.batch)
         for found in self._flood.count(stream, accepted, outputs.refused_fleets, time.monotonic()):
             if (stream, found.fleet) in self.pauses:
