@@ -114,10 +114,8 @@ class Faults:
         return fault.how
 
     def _disk(self, fault: Fault) -> str:
-        part = self._world.part("clickhouse")
-        assert part is not None
         with self._only("disk"):
-            how = self._world.disk.fill(part.child.pid)
+            how = self._world.disk.fill()
             self._wait(fault.seconds)
             self._world.disk.free()
         return how

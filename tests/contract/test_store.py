@@ -290,3 +290,18 @@ def test_the_rollup_of_device_logs_counts_what_is_applied(client: Client) -> Non
         " FROM device_logs_1d GROUP BY ALL"
     ).result_rows
     assert [tuple(row) for row in rows] == [("config_change", 2, 1, 1, 1)]
+
+
+def test_every_table_refuses_inserts_before_the_disk_is_full(clickhouse: ClickHouseServer) -> None:
+    """ClickHouse answers an insert as done that found no room for its last files."""
+    settings = settings_of(clickhouse)
+    with connect(settings, database="") as client:
+        migrate(client, settings)
+        without = client.query(
+            "SELECT name FROM system.tables WHERE database = {database:String} AND engine LIKE '%MergeTree'"
+            " AND name != 'schema_migrations'"
+            " AND NOT create_table_query LIKE '%min_free_disk_bytes_to_perform_insert = 268435456%'",
+            parameters={"database": settings.clickhouse_database},
+        ).result_rows
+        client.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
+    assert without == []

@@ -1,7 +1,7 @@
 """The numbered migrations: SQL templates beside this module, and the statements that settings make of them.
 
 `${name}` places: database, on_cluster, merge_tree and aggregating_merge_tree (engines), event_settings,
-rollup_settings and dedup_settings (table settings), for each stream its
+rollup_settings, dedup_settings and room_settings (table settings), for each stream its
 `${<stream>_id}` expression, and rollup_counts, the counts that `verify` compares.
 """
 
@@ -23,6 +23,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 
 DEDUPLICATION_WINDOW = 10_000  # inserts of one table that a resend may lie behind
+FREE_BYTES = 256 << 20  # on the disk, below which inserts are refused: ClickHouse must not fill it to the end
 DEDUPLICATION_SECONDS = 7 * 86_400  # the same for Replicated tables, which also forget by age
 
 
@@ -71,6 +72,8 @@ def places(settings: Settings) -> dict[str, str]:
         )
     else:
         tree, aggregating, replacing = "MergeTree", "AggregatingMergeTree", "ReplacingMergeTree"
+    room = f"min_free_disk_bytes_to_perform_insert = {FREE_BYTES}"
+    dedup = f"{dedup}, {room}"
     return {
         "database": database,
         "on_cluster": f"ON CLUSTER '{cluster}'" if cluster else "",
@@ -78,6 +81,7 @@ def places(settings: Settings) -> dict[str, str]:
         "aggregating_merge_tree": aggregating,
         "replacing_merge_tree": replacing,
         "dedup_settings": dedup,
+        "room_settings": room,
         # TTL drops whole parts. An insert's part is one file, not two for each of sixty columns.
         "event_settings": f"{dedup}, ttl_only_drop_parts = 1, min_bytes_for_wide_part = 134217728",
         "rollup_settings": f"{dedup}, ttl_only_drop_parts = 1, min_bytes_for_wide_part = 33554432",
