@@ -238,8 +238,9 @@ def association_file(stack: Stack, filled: History, token: str, *, repeat: int =
         )
         with _growth(pid) as growth:
             (lines, size), _ = _fetch(api.netloc, named.decode(), token=token)
+        if file.api:  # the first one also reads the lookups
+            file.api_rss = max(file.api_rss, growth.peak)
         file.api.append(time.monotonic() - begin)
-        file.api_rss = max(file.api_rss, growth.peak)
         file.rows, file.size = lines - 1, size
         begin = time.monotonic()
         body = f"{text} FORMAT CSV" if isinstance(text, str) else text.decode() + " FORMAT CSV"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import date
 
 import pytest
 from clickhouse_connect.driver.client import Client
 from stored import EPOCH, store
 from stores import settings_of
 
-from builders import success
+from builders import RECEIVED_AT, success
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.store.client import connect
@@ -43,11 +44,11 @@ def client(settings: Settings) -> Iterator[Client]:
     client.close()
 
 
-def plan(client: Client, first: int, last: int, *, generation: int = 1) -> None:
+def plan(client: Client, first: int, last: int, *, generation: int = 1, day: str = "2025-11-21") -> None:
     rows = (last - first + 1) * EVENTS
     client.command(
         f"INSERT INTO {client.database}.sink_batches VALUES ('{EPOCH}', 'client_events', 0, {first}, {last},"
-        f" {first - 1}, {first}, {last}, {last - first + 1}, {rows}, {rows}, 0, 0, ['2025-11-21'], '1',"
+        f" {first - 1}, {first}, {last}, {last - first + 1}, {rows}, {rows}, 0, 0, ['{day}'], '1',"
         f" {generation}, 'test', now64(6))"
     )
 
@@ -151,3 +152,23 @@ def test_what_is_printed_is_never_cut_off(client: Client, settings: Settings) ->
         assert EPOCH in text and "client_events" in text and "…" not in text
         if width < PLAIN_WIDTH:
             assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_a_period_has_its_received_days_and_no_others(client: Client, settings: Settings) -> None:
+    tomorrow = RECEIVED_AT + 86_400_000_000
+    events = [success() for _ in range(EVENTS)]
+    store(client, "client_events", *events, offset=FRAMES, received_at=tomorrow)
+    plan(client, FRAMES, FRAMES, day="2025-11-22")
+    client.command(
+        f"INSERT INTO {client.database}.client_events_1m (fleet, bucket, received_day, events)"
+        " VALUES ('demo', '2025-11-22 00:00:00', '2025-11-22', 1)"
+    )
+    first, second = date(2025, 11, 21), date(2025, 11, 22)
+    report = verify(client, settings, until=first, kafka=False)
+    assert report.findings == []
+    assert [row.stored for row in report.books] == [FRAMES * EVENTS]
+    report = verify(client, settings, since=second, kafka=False)
+    assert [row.stored for row in report.books] == [EVENTS]
+    told = [finding.what for finding in report.findings]  # the hour and the day follow the minute
+    assert "client_events_1m has 6 events of 2025-11-22, client_events has 5" in told
+    assert not any("2025-11-21" in what for what in told)
