@@ -192,8 +192,17 @@ def require_topics(settings: Settings) -> int:
     missing = [name for name in (*PARTITIONED, CONTROL) if name not in counts]
     if missing:
         raise RetryLater(f"no topic {', '.join(missing)}: run `tidegate topics`")
-    check_partitions(counts, settings.kafka_partitions)
+    check_partitions(counts, expected_partitions(settings, counts[PARTITIONED[0]]))
     return counts[PARTITIONED[0]]
+
+
+def expected_partitions(settings: Settings, found: int) -> int:
+    """How many partitions a role insists on: `kafka_partitions`. Where that was left as it is, topics as
+    `tidegate up` makes them will do too, so that a role or a tool can be started beside it.
+    """
+    if found == settings.up_partitions and settings.kafka_partitions == Settings().kafka_partitions:
+        return found
+    return settings.kafka_partitions
 
 
 def check_partitions(counts: Mapping[str, int], wanted: int) -> None:

@@ -268,7 +268,7 @@ def test_each_setting_of_a_topic_is_told(kafka: KafkaBroker) -> None:
     assert len(found) == len(changes) + 1
 
 
-@pytest.mark.parametrize("partitions", [2, 4])
+@pytest.mark.parametrize("partitions", [1, 2, 4])  # 1: as `tidegate up` makes them
 def test_on_the_embedded_broker(
     tmp_path: Path, migrated: Client, settings: Settings, partitions: int
 ) -> None:

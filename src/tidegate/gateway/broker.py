@@ -48,8 +48,14 @@ class Broker:
     """
 
     def __init__(
-        self, bootstrap: str, *, ack_timeout_ms: int, max_record_bytes: int, least_partitions: int = 1
+        self,
+        bootstrap: str,
+        *,
+        ack_timeout_ms: int,
+        max_record_bytes: int,
+        least_partitions: Callable[[int], int] = int,
     ) -> None:
+        """`least_partitions` gives the number to insist on where so many were found."""
         self._bootstrap = bootstrap
         self._least_partitions = least_partitions
         self._ack_timeout_ms = ack_timeout_ms
@@ -174,9 +180,11 @@ class Broker:
     def _check_counts(self, counts: dict[str, int]) -> None:
         """Raise RetryLater for topics that the worker would not take from; nothing is written to them."""
         listed = ", ".join(f"{topic} has {count}" for topic, count in counts.items())
-        if min(counts.values()) < self._least_partitions:
+        fewest = min(counts.values())
+        least = self._least_partitions(fewest)
+        if fewest < least:
             raise RetryLater(
-                f"kafka_partitions is {self._least_partitions}, but {listed}: set it to what is there, or add"
+                f"kafka_partitions is {least}, but {listed}: set it to what is there, or add"
                 " partitions to all the tidegate topics alike"
             )
         if len(set(counts.values())) > 1:

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import uvicorn
 import uvloop
@@ -25,6 +26,7 @@ from tidegate.gateway.protocol import CorkedHttp
 from tidegate.pauses import Pauses
 from tidegate.settings import Settings, address
 from tidegate.tokens import TokenFile
+from tidegate.topics import expected_partitions
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         settings.kafka_bootstrap,
         ack_timeout_ms=settings.gateway_ack_timeout_ms,
         max_record_bytes=settings.kafka_max_record_bytes,
-        least_partitions=settings.kafka_partitions,
+        least_partitions=partial(expected_partitions, settings),
     )
     writer = FrameWriter(
         broker,

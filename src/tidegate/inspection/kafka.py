@@ -12,7 +12,7 @@ from tidegate.contracts.topics import CONTROL, PARTITIONED, STREAMS, enriched, r
 from tidegate.errors import RetryLater, Stop
 from tidegate.inspection.condition import Condition, missing, ok, warning, wrong
 from tidegate.settings import Settings
-from tidegate.topics import check_partitions, client
+from tidegate.topics import check_partitions, client, expected_partitions
 
 SECONDS = 5.0  # one request
 FLOW = (*(raw(stream) for stream in STREAMS), *(enriched(stream) for stream in STREAMS))
@@ -86,7 +86,7 @@ def _counts(topics: list[Topic], settings: Settings) -> Iterator[Condition]:
         yield missing(f"topics: there is no {', '.join(absent)}", "run `tidegate topics`")
         return
     try:
-        check_partitions(counts, settings.kafka_partitions)
+        check_partitions(counts, expected_partitions(settings, counts[PARTITIONED[0]]))
     except Stop as error:
         yield wrong(f"topics: {error}", "no role starts on them as they are")
         return
