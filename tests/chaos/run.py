@@ -16,7 +16,7 @@ from chaos.sabotage import NOTHING, Sabotage
 from chaos.schedule import Fault, draw
 from chaos.world import World
 
-AT_ONCE = 4  # faults at the same time, at most
+AT_ONCE = 6  # faults at the same time, at most
 SETTLE_SECONDS = 120.0  # without any progress, before frames count as stuck
 BEGIN_SECONDS = 3.0  # of load before the first fault
 Tell = Callable[[str], None]
@@ -48,7 +48,11 @@ class Run:
             self.tell(f"seed {self.seed}: {self.kills} faults on {self.broker}, logs in {self.folder}")
             time.sleep(BEGIN_SECONDS)
             schedule = draw(
-                self.seed, on_kafka=world.on_kafka, every=self.every, session=world.session_seconds
+                self.seed,
+                on_kafka=world.on_kafka,
+                every=self.every,
+                session=world.session_seconds,
+                only=self.sabotage.faults,
             )
             while not self.damage and self.faults.total() < self.kills:
                 size = min(self.round or self.kills, self.kills - self.faults.total())

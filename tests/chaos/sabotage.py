@@ -9,6 +9,7 @@ from typing import NamedTuple
 class Sabotage(NamedTuple):
     what: str
     code: Mapping[str, str]  # by role: Python that runs before it
+    faults: frozenset[tuple[str, str]] = frozenset()  # kinds and targets that it shows under; empty: all
 
     def prelude(self, role: str) -> str:
         return self.code.get(role, "")
@@ -47,10 +48,15 @@ blocks._by_day = lambda rows: [(by_day(rows)[0][0], rows)]
 
 SABOTAGES: Mapping[str, Sabotage] = {
     "resend": Sabotage("a take-over does not send the planned batch again", {"sink": RESEND}),
-    "fence": Sabotage("no fence before the insert", {"sink": FENCE}),
+    "fence": Sabotage(
+        "no fence before the insert",
+        {"sink": FENCE},
+        frozenset({("freeze", "sink"), ("moment", "sink"), ("kill", "sink")}),
+    ),
     "chain": Sabotage("frames are taken as they come, whatever their order", {"sink": CHAIN}),
     "device-time": Sabotage(
         "tables are partitioned by the device's day, and a batch is one insert all the same",
         {"migrate": DEVICE_DAYS, "sink": ONE_BLOCK},
+        frozenset({("kill", "clickhouse"), ("freeze", "clickhouse"), ("moment", "sink"), ("kill", "sink")}),
     ),
 }

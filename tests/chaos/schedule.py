@@ -60,12 +60,19 @@ def deck(on_kafka: bool) -> list[Card]:
     return cards
 
 
-def draw(seed: int, *, on_kafka: bool, every: float, session: float) -> Iterator[Fault]:
-    """Faults without end, one `every` so many seconds on average."""
+def draw(
+    seed: int,
+    *,
+    on_kafka: bool,
+    every: float,
+    session: float,
+    only: frozenset[tuple[str, str]] = frozenset(),
+) -> Iterator[Fault]:
+    """Faults without end, one `every` so many seconds on average; `only` of these kinds if any."""
     random = Random(seed)
     at, number = 0.0, 0
     while True:
-        cards = deck(on_kafka)
+        cards = [card for card in deck(on_kafka) if not only or card[:2] in only]
         random.shuffle(cards)
         for kind, target, how in cards:
             number += 1
