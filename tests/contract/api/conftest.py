@@ -48,7 +48,7 @@ def store(settings: Settings) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def api(settings: Settings, tokens: dict[str, str], store: Client) -> Iterator[Call]:
     """GET a path: `api("/V5/…", role="viewer", params={…})`; role None sends no token."""
-    with serve(settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serve(settings) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
 
         def call(path: str, *, role: str | None = "viewer", **request: Any) -> httpx.Response:
             headers = dict(request.pop("headers", {}))

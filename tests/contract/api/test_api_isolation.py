@@ -12,10 +12,11 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import exported
 import httpx
 import pytest
 import stored
@@ -24,8 +25,10 @@ from clickhouse_connect.driver.client import Client
 import builders
 from tidegate.api.associations import File
 from tidegate.api.device_logs import Cursor
+from tidegate.api.statistics import CALLS
 from tidegate.contracts.position import Position
 from tidegate.store.queries import Mark
+from tidegate.store.statistics import DIMENSIONS, METRICS, countable
 from tidegate.tokens import Role
 
 Call = Callable[..., httpx.Response]
@@ -162,6 +165,14 @@ def value(pick: random.Random) -> str:
     return pick.choice([*QUOTES, SECRET, "device-b", str(LOCATION), THEIR_MAC, str(CLOCK), "Success", "true"])
 
 
+def mostly(pick: random.Random, values: Sequence[str]) -> str:
+    """One that is taken, or a hostile one."""
+    return pick.choice(values if pick.random() < 0.8 else QUOTES)
+
+
+EXPORTED = ("client", "logs", "device", "aps")
+
+
 def attempts() -> Iterator[tuple[str, dict[str, str], Role]]:
     """Paths with their queries, headers and the role that asks; the same at each run."""
     pick = random.Random(20_251_121)
@@ -179,6 +190,7 @@ def attempts() -> Iterator[tuple[str, dict[str, str], Role]]:
         "device": ["parent__id", "variable_name", "action", "datetime__gte", "is_pending"],
         "aps": ["macaddress", "locationid", "capability", "sortcolumn"],
         "data": ["location", "format", "tohashmac"],
+        "stats": ["fleet", "site", "ssid", "ap", "stage", "outcome", "failure_code", "from", "step", "limit"],
     }
     while True:
         kind = pick.choice([*filters, "event", "entry", "file"])
@@ -198,6 +210,21 @@ def attempts() -> Iterator[tuple[str, dict[str, str], Role]]:
         elif kind == "data":
             end = quote(pick.choice(["2100-01-01", value(pick)]), safe="")
             path = f"{base}/V2/analytics/associationdata/2000-01-01/{end}"
+        elif kind == "stats":
+            stream = pick.choice([*DIMENSIONS])
+            path = f"/api/v1/stats/{stream}/{pick.choice([*CALLS])}"
+            query = {
+                "from": "2000-01-01",
+                "to": "2100-01-01",
+                "by": mostly(pick, DIMENSIONS[stream]),
+            }
+            query |= pick.choice(
+                [
+                    {"metric": mostly(pick, [*METRICS[stream]])},
+                    {"of": mostly(pick, countable(stream))},
+                    {},
+                ]
+            )
         elif kind == "event":
             found = pick.choice([*ids("client_events"), *ids("device_logs"), *QUOTES])
             path = f"/api/v1/events/{quote(found, safe='')}"
@@ -211,6 +238,8 @@ def attempts() -> Iterator[tuple[str, dict[str, str], Role]]:
             filters.get(kind, []), k=min(len(filters.get(kind, [])), pick.randrange(3))
         ):
             query[parameter] = value(pick)
+        if kind in EXPORTED and pick.random() < 0.4:
+            query["format"] = mostly(pick, exported.FORMATS)
         if pick.random() < 0.4:
             query |= pick.choice(EXTRA_PARAMETERS)
         yield f"{path}?{urlencode(query)}" if query else path, pick.choice(HEADERS), pick.choice(ROLES)
@@ -225,23 +254,44 @@ def test_the_owner_sees_what_nobody_else_may(api: Call) -> None:
     assert api(f"/api/v1/inventory_device_log/{ids('device_logs')[0]}/", role="other").status_code == 200
     uri = api("/V2/analytics/associationdata/2000-01-01/2100-01-01", role="other").text
     assert SECRET in api(uri, role="other").text
+    period = {"from": "2000-01-01", "to": "2100-01-01"}
+    for call in CALLS:
+        answer = api(f"/api/v1/stats/client_events/{call}", role="other", params={**period, "by": "ssid"})
+        assert SECRET in answer.text
+    for format in exported.FORMATS:
+        answer = api("/V5/devices/aps", role="other", params={"format": format})
+        assert SECRET in text_of(answer)
 
 
 def rows_of(body: Any) -> str:
     """The rows of an answer, without what it repeats of the question."""
-    sections = ("clientEvents", "successLogs", "failureLogs", "results")
+    sections = ("clientEvents", "successLogs", "failureLogs", "results", "rows")
     return json.dumps([body.get(section) for section in sections] if isinstance(body, dict) else body)
+
+
+def export_of(answer: httpx.Response) -> str | None:
+    """The format of an answer that is an export."""
+    formats = {media_type: format for format, media_type in exported.MEDIA_TYPES.items()}
+    return formats.get(answer.headers["content-type"])
+
+
+def text_of(answer: httpx.Response) -> str:
+    """What an answer says; exports read back, since Arrow and Parquet pack their text."""
+    format = export_of(answer)
+    return answer.text if format is None else str(exported.rows(format, answer.content))
 
 
 @pytest.mark.timeout(900)  # ten thousand requests, on a machine that may be busy
 def test_no_attempt_of_another_fleet_answers(api: Call) -> None:
     statuses: dict[int, int] = {}
+    exports = stats = 0
     for path, headers, role in itertools.islice(attempts(), ATTEMPTS):
         answer = api(path, role=role, headers=headers)
         statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
         leak = [header for header in answer.headers.values() if SECRET in header]
         # A refusal quotes what was asked, a link keeps the query: what the asker said is no leak.
-        told = answer.text if SECRET not in path else rows_of(answer.json())
+        repeats = SECRET in path and export_of(answer) is None
+        told = rows_of(answer.json()) if repeats else text_of(answer)
         assert SECRET not in told and not leak, (path, headers, role)
         assert answer.status_code < 500, (path, headers, answer.text)
         if answer.status_code != 200:
@@ -249,6 +299,15 @@ def test_no_attempt_of_another_fleet_answers(api: Call) -> None:
         if "/events/" in path:
             # Beyond what the sink has come to, an id tells of nothing but its own place in the log.
             assert answer.json()["status"] == "pending", path
+        elif (format := export_of(answer)) is not None:
+            exports += 1
+            rows = exported.rows(format, answer.content)
+            assert len(rows) <= 3 and all(row.get("fleet", "demo") == "demo" for row in rows), path
+        elif "/stats/" in path:
+            stats += 1
+            for row in answer.json()["rows"]:
+                assert row["events"] <= 3 and row["group"].get("fleet", "demo") == "demo", path
+                assert row.get("clients", 0) <= 1 and not row.get("distinct", {}).get("ssid", 0) > 2, path
         elif "/aps" in path:
             assert int(answer.headers["x-total-count"]) <= 1, path
         elif path.startswith("/api/v1/inventory_device_log/?"):
@@ -258,6 +317,7 @@ def test_no_attempt_of_another_fleet_answers(api: Call) -> None:
         assert "/files/" not in path, path
     assert statuses.keys() <= {200, 400, 403, 404, 422}, statuses
     assert min(statuses[200], statuses[404], statuses[422]) > ATTEMPTS / 20, statuses
+    assert min(exports, stats) > ATTEMPTS / 100, (exports, stats)
 
 
 @pytest.mark.parametrize(

@@ -396,7 +396,7 @@ def test_an_example_of_the_page_gives_what_its_sql_gives(
 ) -> None:
     answer = api(path).json()
     result = store.query(sql.replace("tidegate.", ""))
-    assert len(answer["rows"]) == len(result.result_rows) > 1
+    assert len(answer["rows"]) == len(result.result_rows) > 0
     for row, expected in zip(answer["rows"], result.result_rows, strict=True):
         latencies = {name: list(values.values()) for name, values in row.get("latency", {}).items()}
         found = {**row.get("touched", {}), **row.get("distinct", {}), **latencies, **row, **row["group"]}
