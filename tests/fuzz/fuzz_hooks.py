@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
+import requests
 import schemathesis
 import zstandard
 from hypothesis import strategies
@@ -72,7 +75,22 @@ def filter_failure(
     if not isinstance(failure, RejectedPositiveData) or response.status_code != 422:
         return True
     problem = response.json()
-    return problem["code"] != "key_reused" and problem["allowed"] not in RELATIONS
+    return problem["allowed"] not in RELATIONS
+
+
+_numbers = itertools.count()
+_send = requests.Session.send
+
+
+def _send_anew(self: requests.Session, request: requests.PreparedRequest, **options: Any) -> Any:
+    """Nor can it say that a new request takes a new Idempotency-Key: a valid one gets a number, on the wire."""
+    key = request.headers.get("Idempotency-Key")
+    if isinstance(key, str) and len(key) < 240 and re.fullmatch("[!-~]([ -~]*[!-~])?", key):
+        request.headers["Idempotency-Key"] = f"{key}-{next(_numbers)}"
+    return _send(self, request, **options)
+
+
+requests.Session.send = _send_anew  # type: ignore[method-assign]
 
 
 @schemathesis.serializer("application/json")
