@@ -58,8 +58,8 @@ STATUSES: dict[int, tuple[str, str]] = {
     500: ("The gateway failed; its log says why", "internal"),
     503: (
         "The broker is away or too slow. `broker_away` and `queue_full`: nothing was accepted. "
-        "`outcome_unknown`: the ack did not come in time; sending again under the same `Idempotency-Key` stores "
-        "the events once, without a key perhaps twice",
+        "`outcome_unknown`: the ack did not come in time; sending again under the same `Idempotency-Key` "
+        "stores the events once, without a key perhaps twice",
         "broker_away",
     ),
 }
