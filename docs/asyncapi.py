@@ -19,6 +19,7 @@ from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.failures import Failure
 from tidegate.contracts.formats import MICROS_LIMIT, TIME_PATTERN
 from tidegate.contracts.frames import EnrichedHeaders
+from tidegate.contracts.pauses import Pause
 from tidegate.contracts.position import ID_PATTERN
 from tidegate.contracts.rejects import Reject
 from tidegate.contracts.topics import (
@@ -73,7 +74,7 @@ def components(described: Described, alert_columns: list[tuple[str, str, str]]) 
 
 def _structs(described: Described) -> dict[str, Schema]:
     """The documents that are msgspec structs, with what their fields mean."""
-    classes = (Failure, Reject, MinuteCounts, topics.EpochRecord)
+    classes = (Failure, Reject, MinuteCounts, topics.EpochRecord, Pause)
     _, generated = msgspec.json.schema_components(classes, ref_template=REFS.replace("model", "name"))
     found: dict[str, Schema] = contract.without_titles(generated)
     for class_ in classes:
@@ -287,13 +288,19 @@ def document(schemas_: dict[str, Schema], settings: Settings) -> Schema:
             "Alert",
             "One change of an alert's state. At least once: drop repeats by `id` and `updated_at`",
         ),
-        ("control", CONTROL, "EpochRecord", "The epoch of these topics: one record, compacted"),
     )
-    keys = {"failures": SITE_KEY, "health": SITE_KEY, "control": TEXT | {"const": "epoch"}}
+    keys = {"failures": SITE_KEY, "health": SITE_KEY}
     for key, address, name, words in documents:
         messages[name] = _json_message(name, words, key=keys.get(key))
-        channel(key, address, words, [name], partitions=address != CONTROL)
+        channel(key, address, words, [name])
         operation(f"follow_{key}", "send", key, f"Tidegate appends to {address}")
+    epoch = "The epoch of these topics, written once"
+    pause = "Why a fleet's stream is paused; without a value: it is no longer"
+    messages["EpochRecord"] = _json_message("EpochRecord", epoch, key=TEXT | {"const": "epoch"})
+    messages["Pause"] = _json_message("Pause", pause, key=TEXT | {"pattern": "^pause/[a-z_]+/"})
+    words = "The epoch and the paused streams; compacted"
+    channel("control", CONTROL, words, ["EpochRecord", "Pause"], partitions=False)
+    operation("follow_control", "send", "control", f"Tidegate appends to {CONTROL}")
     messages["Reject"]["headers"] = {"$ref": REFS.format(model="RejectHeaders")}
     return {
         "asyncapi": "3.0.0",

@@ -164,6 +164,7 @@ PLAIN = {
     "ssid": "name of the network",
     "stage": "step that refused it",
     "stream": "`connection_logs`, `client_events` or `device_logs`",
+    "since": "when it was paused, ISO 8601, UTC",
     "sub_code": "failure within its class",
     "transform_version": "setting `transform_version` of the worker",
 }

@@ -16,6 +16,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import builders
 from tidegate import lookups, topics
+from tidegate.contracts import pauses
 from tidegate.contracts import topics as names
 from tidegate.contracts.forms import Event, examine
 from tidegate.contracts.frames import read_arrow
@@ -253,6 +254,15 @@ def test_minutes_are_valid(repository: Path) -> None:
     assert published and any(document["latencies"] for document in published)
     for document in published:
         holds(repository, "MinuteCounts", document, whole=True)
+
+
+def test_pauses_and_their_alerts_are_valid(repository: Path) -> None:
+    now = "2025-11-21T08:00:00+00:00"
+    pause = pauses.Pause("demo", "client_events", now, 1000, 700)
+    holds(repository, "Pause", json.loads(msgspec.json.encode(pause)), whole=True)
+    for state in ("firing", "resolved"):
+        alert = pauses.alert(pause, state=state, at=now)  # type: ignore[arg-type]
+        holds(repository, "Alert", json.loads(alert), whole=True)
 
 
 def test_the_epochs_record_is_valid(repository: Path) -> None:

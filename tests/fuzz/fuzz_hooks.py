@@ -83,7 +83,7 @@ _send = requests.Session.send
 
 
 def _send_anew(self: requests.Session, request: requests.PreparedRequest, **options: Any) -> Any:
-    """Nor can it say that a new request takes a new Idempotency-Key: a valid one gets a number, on the wire."""
+    """Nor that a new request takes a new Idempotency-Key: a valid one gets a number, on the wire."""
     key = request.headers.get("Idempotency-Key")
     if isinstance(key, str) and len(key) < 240 and re.fullmatch("[!-~]([ -~]*[!-~])?", key):
         request.headers["Idempotency-Key"] = f"{key}-{next(_numbers)}"
