@@ -261,7 +261,7 @@ def test_pauses_and_their_alerts_are_valid(repository: Path) -> None:
     pause = pauses.Pause("demo", "client_events", now, 1000, 700)
     holds(repository, "Pause", json.loads(msgspec.json.encode(pause)), whole=True)
     for state in ("firing", "resolved"):
-        alert = pauses.alert(pause, state=state, at=now)  # type: ignore[arg-type]
+        alert = pauses.alert(pause, state=state, at=now)
         holds(repository, "Alert", json.loads(alert), whole=True)
 
 
