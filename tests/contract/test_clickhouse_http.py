@@ -6,6 +6,7 @@ import gzip
 import http.client
 import io
 import json
+import secrets
 import shutil
 import signal
 import subprocess
@@ -575,3 +576,21 @@ def test_one_store_one_server_one_port(own: ClickHouseServer, tmp_path: Path) ->
         ClickHouseServer(own.url.removeprefix("http://"), tmp_path / "b", tmp_path / "b.log").start()
     with pytest.raises(RetryLater, match="(?i)lock"):
         ClickHouseServer(f"127.0.0.1:{free_port()}", tmp_path / "store", tmp_path / "c.log").start()
+
+
+def test_an_insert_that_cannot_be_written_is_an_error(clickhouse: ClickHouseServer) -> None:
+    """Whatever refuses the rows: the table itself, or one behind a materialized view."""
+    full = "SETTINGS min_free_disk_bytes_to_perform_insert = 1000000000000000"
+    database = f"full_{secrets.token_hex(4)}"
+    client = clickhouse_connect.get_client(dsn=clickhouse.url)
+    client.command(f"CREATE DATABASE {database}")
+    client.command(f"CREATE TABLE {database}.base (a UInt64) ENGINE = MergeTree ORDER BY a")
+    client.command(f"CREATE TABLE {database}.full (a UInt64) ENGINE = MergeTree ORDER BY a {full}")
+    with pytest.raises(DatabaseError, match="enough free space"):
+        client.insert(f"{database}.full", [[1]], column_names=["a"])
+    view = f"CREATE MATERIALIZED VIEW {database}.view TO {database}.full"
+    client.command(f"{view} AS SELECT a FROM {database}.base")
+    with pytest.raises(DatabaseError, match="enough free space"):
+        client.insert(f"{database}.base", [[1]], column_names=["a"])
+    client.command(f"DROP DATABASE {database}")
+    client.close()

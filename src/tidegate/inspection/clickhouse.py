@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import Error
+from clickhouse_connect.driver.exceptions import DatabaseError, Error
 
 from tidegate.errors import Stop
 from tidegate.inspection.condition import Condition, missing, ok, warning, wrong
@@ -157,7 +157,8 @@ def _insert_settings(client: Client) -> Condition:
             settings={**pinned, "insert_deduplication_token": "inspection"},
         ).result_rows
     except Error as error:
-        if error.code in CANNOT_SET or error.code is None:
+        refused_here = error.code is None and not isinstance(error, DatabaseError)  # by the driver itself
+        if error.code in CANNOT_SET or refused_here:
             text = str(error).strip().splitlines()[0][:300]
             return wrong(f"insert settings: this user may not set what the sink needs: {text}", ALLOW)
         raise

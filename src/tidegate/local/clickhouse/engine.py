@@ -31,7 +31,7 @@ from tidegate.local.clickhouse.errors import (
     refusal,
 )
 from tidegate.local.clickhouse.scratch import Scratch
-from tidegate.local.clickhouse.statement import Insert, cut_query, tokens
+from tidegate.local.clickhouse.statement import Insert, cut_query, from_infile, tokens
 
 log = logging.getLogger(__name__)
 
@@ -99,21 +99,9 @@ class Connection:
         """Run a query that writes its result into a file by itself."""
         return _statistics(self._run(sql))
 
-    def insert(self, insert: Insert, format: str, pieces: Iterator[bytes]) -> Statistics:
-        """Feed data to an INSERT; nothing is stored when the data end in an error."""
-        with _engine_errors():
-            inserter = self._chdb.send_insert(insert.sql, insert.format or format)
-        try:
-            for piece in pieces:
-                with _engine_errors():
-                    inserter.append(piece)
-        except BaseException:
-            with suppress(Exception):
-                inserter.cancel()
-            raise
-        with _engine_errors():
-            result = inserter.finish()
-        return Statistics(written_rows=result.rows_written, written_bytes=result.bytes_written)
+    def insert_file(self, insert: Insert, format: str, path: str) -> Statistics:
+        """Run an INSERT whose data are in the file at `path`."""
+        return _statistics(self._run(f"{from_infile(insert, path)} FORMAT {insert.format or format}"))
 
     def remember(self, sql: str) -> None:
         """Note what a SET or USE statement of the session changed, for `restore`."""
@@ -211,6 +199,24 @@ class Engine:
         return Reading(
             self._workers, path, format, lambda: self._run_into(connection, into, sql, path, format)
         )
+
+    def insert(
+        self, connection: Connection, insert: Insert, format: str, pieces: Iterator[bytes]
+    ) -> Statistics:
+        """Feed data to an INSERT; nothing is stored when the data end in an error.
+
+        By way of a file: chDB's own way of feeding pieces (`send_insert`) tells no error that comes behind
+        the last piece, so that what found no room on the disk, or no way into a view, was answered as done.
+        """
+        path = os.path.join(self._scratch.path, f"insert-{next(self._names)}")
+        try:
+            with open(path, "xb") as file:
+                for piece in pieces:
+                    file.write(piece)
+            return connection.insert_file(insert, format, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
 
     def kill(self, reading: Reading) -> None:
         """Cancel the query behind a reading whose client is gone."""

@@ -169,10 +169,11 @@ class Handler(BaseHTTPRequestHandler):
             for table in request.externals:
                 connection.command(f"CREATE TEMPORARY TABLE {table.name} ({table.structure})", "Null")
                 head = Insert(f"INSERT INTO {table.name}", table.format, 0)
-                connection.insert(head, table.format, iter([table.data]))
+                self.server.engine.insert(connection, head, table.format, iter([table.data]))
             if insert is not None:
                 default = interface.get("default_format") or "Values"
-                self._send_done(connection.insert(insert, default, data), b"", request)
+                statistics = self.server.engine.insert(connection, insert, default, data)
+                self._send_done(statistics, b"", request)
             elif first_word(text.encode("utf-8", "replace")) in QUERIES and connection.is_read_only(text):
                 self._read(connection, text, request)
             else:

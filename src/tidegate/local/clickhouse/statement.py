@@ -90,6 +90,18 @@ def cut_insert(text: bytes) -> Insert | None:
     return Insert(_text(text).rstrip().rstrip(";"), None, len(text))
 
 
+def from_infile(insert: Insert, path: str) -> str:
+    """The INSERT as one that takes its data from the file at `path`, without its FORMAT."""
+    text = insert.sql.encode("utf-8", "surrogateescape")
+    found = [*tokens(text)]
+    end = len(text)
+    for token, _, equals in zip(found, found[1:], found[2:], strict=False):
+        if token.word == b"SETTINGS" and token.depth == 0 and equals.text == b"=":
+            end = token.start
+            break
+    return f"{_text(text[:end])} FROM INFILE '{path}' {_text(text[end:])}"
+
+
 def cut_query(text: bytes) -> tuple[str, str | None, str]:
     """A query as (what stands before its FORMAT clause, the format's name, what stands behind it).
 
