@@ -175,7 +175,13 @@ def instant(value: Any) -> int:
 Instant = Annotated[
     int,
     BeforeValidator(instant),
-    WithJsonSchema({"type": "string", "examples": ["2024-01-14", "2024-01-14T10:00:00Z", "1705226400"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^[0-9]{{1,16}}$|{TIME_PATTERN}",
+            "examples": ["2024-01-14", "2024-01-14T10:00:00Z", "1705226400"],
+        }
+    ),
 ]
 
 

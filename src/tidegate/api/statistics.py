@@ -45,7 +45,7 @@ ORDERED = ("association", "authentication", "aaa", "dhcp", "dns", "network")
 """The stages of a connection attempt, in its order; the other stages have no place in it."""
 
 Row = Mapping[str, Any]
-Count = Annotated[int, BeforeValidator(integer), Field(ge=1, le=MAX_ROWS)]
+Count = Annotated[int, Field(ge=1, le=MAX_ROWS), BeforeValidator(integer)]
 
 
 class Asked(NamedTuple):
