@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -172,3 +172,30 @@ def test_a_period_has_its_received_days_and_no_others(client: Client, settings: 
     told = [finding.what for finding in report.findings]  # the hour and the day follow the minute
     assert "client_events_1m has 6 events of 2025-11-22, client_events has 5" in told
     assert not any("2025-11-21" in what for what in told)
+
+
+def test_a_batch_that_reaches_beyond_a_period_is_left_to_a_longer_one(
+    client: Client, settings: Settings
+) -> None:
+    for received_at in (RECEIVED_AT, RECEIVED_AT + 86_400_000_000):  # two days in one batch of two frames
+        events = [success() for _ in range(EVENTS)]
+        offset = FRAMES + (received_at > RECEIVED_AT)
+        store(client, "client_events", *events, offset=offset, received_at=received_at)
+    plan(client, FRAMES, FRAMES + 1, day="2025-11-21', '2025-11-22")
+    report = verify(client, settings, until=date(2025, 11, 21), kafka=False)
+    assert report.findings == []
+    assert [row.stored for row in report.books] == [FRAMES * EVENTS]
+    assert [row.stored for row in verify(client, settings, kafka=False).books] == [(FRAMES + 2) * EVENTS]
+    client.command(f"DELETE FROM {client.database}.client_events WHERE offset = 0 AND index = 0")
+    assert not verify(client, settings, until=date(2025, 11, 21), kafka=False).balanced
+
+
+def test_days_that_a_table_has_begun_to_let_go_are_not_compared(client: Client, settings: Settings) -> None:
+    client.command(
+        f"ALTER TABLE {client.database}.client_events_1m MODIFY TTL received_day + toIntervalDay(30)"
+    )
+    client.command(f"OPTIMIZE TABLE {client.database}.client_events_1m FINAL")
+    assert client.command(f"SELECT count() FROM {client.database}.client_events_1m") == 0
+    report = check(client, settings)
+    assert report.findings == []
+    assert (datetime.now(UTC).date() - report.since).days == 28

@@ -237,18 +237,22 @@ def ttl_days(settings: Settings) -> dict[str, tuple[str, int]]:
     return days
 
 
-def _apply_ttls(client: Client, settings: Settings) -> list[str]:
-    place = places(settings)
+def ttls_in_force(client: Client, database: str) -> dict[str, int]:
+    """For each table of the database: the days that it keeps by its TTL, 0 for ever."""
     rows = client.query(
         "SELECT name, engine_full FROM system.tables WHERE database = {database:String}",
-        parameters={"database": settings.clickhouse_database},
+        parameters={"database": database},
     ).result_rows
-    engines = {str(name): str(engine) for name, engine in rows}
+    found = {str(name): re.search(r" TTL .*?toIntervalDay\((\d+)\)", str(engine)) for name, engine in rows}
+    return {name: int(match[1]) if match else 0 for name, match in found.items()}
+
+
+def _apply_ttls(client: Client, settings: Settings) -> list[str]:
+    place = places(settings)
+    in_force = ttls_in_force(client, settings.clickhouse_database)
     changed = []
     for table, (start, days) in ttl_days(settings).items():
-        match = re.search(r" TTL .*?toIntervalDay\((\d+)\)", engines[table])
-        in_force = int(match[1]) if match else 0
-        if in_force == days:
+        if in_force[table] == days:
             continue
         what = f"MODIFY TTL {start} + toIntervalDay({days})" if days else "REMOVE TTL"
         try:

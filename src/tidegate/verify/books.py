@@ -11,6 +11,7 @@ from typing import NamedTuple
 from clickhouse_connect.driver.client import Client
 
 from tidegate.contracts.topics import Stream
+from tidegate.verify.period import Offsets, straddling
 
 SINCE = date(1970, 1, 1)
 UNTIL = date(2299, 12, 31)
@@ -65,10 +66,13 @@ def read(
     A sink plans a partition's next batch only when the one before is stored. So the newest one may be under
     way, and is left out where it is; all before it must be there, whatever happens meanwhile.
     """
-    books = [
-        row if row.balanced else _without_newest(client, database, row, since, until, committed)
-        for row in _books(client, database, since, until)
-    ]
+    apart = dict(straddling(client, database, since, until))
+    books = []
+    for row in _books(client, database, since, until):
+        beyond = apart.get((row.stream, row.epoch, row.partition))
+        if beyond is not None or not row.balanced:
+            row = _counted(client, database, row, since, until, committed, beyond or Offsets([], []))
+        books.append(row)
     findings = [finding for row in books if not row.balanced for finding in _dig(client, database, row)]
     gaps = client.query(
         f"SELECT stream, epoch, partition, after, next, is_accepted FROM {database}.verify_gaps"
@@ -78,10 +82,17 @@ def read(
     return books, findings, sum(bool(gap[5]) for gap in gaps)
 
 
-def _without_newest(
-    client: Client, database: str, row: Books, since: date, until: date, committed: Committed
+def _counted(
+    client: Client,
+    database: str,
+    row: Books,
+    since: date,
+    until: date,
+    committed: Committed,
+    beyond: Offsets,
 ) -> Books:
-    """The books up to the newest batch, and with it if it must be there by now.
+    """The books without the batches `beyond` the period, up to the newest batch, and with it if it must be
+    there by now.
 
     It must once the sink has committed the offset behind it: ClickHouse had answered then. What is planned
     behind it meanwhile is no part of it.
@@ -99,7 +110,7 @@ def _without_newest(
     position = committed(row)
     there = position > enriched_last if position is not None else age > UNDER_WAY_SECONDS
     end = last + 1 if there else first
-    period = place | {"end": end, "since": since.isoformat(), "until": until.isoformat()}
+    period = place | {"end": end, "since": since.isoformat(), "until": until.isoformat()} | beyond._asdict()
     [ledger] = client.query(
         "SELECT sum(frames), sum(lines), sum(accepted), sum(rejected), sum(duplicates), min(first), max(last)"
         f" FROM {database}.verify_batches WHERE {where} AND first < {{end:UInt64}} AND (empty(days)"
@@ -111,7 +122,9 @@ def _without_newest(
         [(count,)] = client.query(
             f"SELECT count() FROM {database}.{table} WHERE {own}epoch = {{epoch:String}}"
             " AND partition = {partition:UInt32} AND offset < {end:UInt64}"
-            " AND toDate(received_at) BETWEEN {since:Date} AND {until:Date}",
+            " AND _partition_value.1 BETWEEN {since:Date} AND {until:Date}"
+            " AND NOT arrayExists((first, last) -> offset BETWEEN first AND last,"
+            " {firsts:Array(UInt64)}, {lasts:Array(UInt64)})",
             parameters=period,
         ).result_rows
         rows.append(count)

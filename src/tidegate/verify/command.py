@@ -17,6 +17,7 @@ from tidegate.telemetry import configure_logging
 from tidegate.topics import read_epoch
 from tidegate.verify.books import SINCE, UNTIL, Books, read
 from tidegate.verify.in_flight import InFlight, committed, in_flight
+from tidegate.verify.period import kept_since
 from tidegate.verify.report import Report, show, show_findings, width_of
 from tidegate.verify.watch import away, line
 
@@ -24,13 +25,15 @@ from tidegate.verify.watch import away, line
 def verify(
     client: Client, settings: Settings, *, since: date = SINCE, until: date = UNTIL, kafka: bool = True
 ) -> Report:
-    """Compare the books with the tables for the received days `since` to `until`, both inclusive.
+    """Compare the books with the tables for the received days `since` to `until`, both inclusive: those of
+    them that no table has begun to let go.
 
     Raises RetryLater while ClickHouse is away. `kafka` asks for what is in flight as well.
     """
     begun = time.monotonic()
     ask = partial(_committed, settings, _epoch(settings)) if kafka else _unknown
     with infrastructure():
+        since = max(since, kept_since(client, settings.clickhouse_database) or SINCE)
         books, findings, accepted_gaps = read(
             client, settings.clickhouse_database, since, until, committed=ask
         )
@@ -74,7 +77,9 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
 @click.command("verify")
-@click.option("--since", type=_DAY, help="First received day, YYYY-MM-DD  [default: all that is there]")
+@click.option(
+    "--since", type=_DAY, help="First received day, YYYY-MM-DD  [default: all that every table keeps]"
+)
 @click.option("--until", type=_DAY, help="Last received day, inclusive  [default: all that is there]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 @click.option("--watch", is_flag=True, help="A line a look, until interrupted.")
