@@ -37,7 +37,8 @@ from tidegate.store.templates import Migration
 statements = Migration.statements
 def by_device_time(self, settings):
     right, wrong = 'PARTITION BY toDate(received_at)', 'PARTITION BY toDate(event_time)'
-    return [one.replace(right, wrong) for one in statements(self, settings)]
+    made = statements(self, settings)
+    return [one.replace(right, wrong) if 'event_time' in one else one for one in made]
 Migration.statements = by_device_time
 """
 ONE_BLOCK = """
