@@ -71,8 +71,9 @@ def test_the_contract_names_every_call_and_its_refusals(api: Call) -> None:
         assert path["get"]["security"]
         invalid = ("422",) if path["get"].get("parameters") else ()
         for status in ("401", "403", "503", "504", *invalid):
-            content = path["get"]["responses"][status]["content"]
-            assert list(content) == ["application/problem+json"]
+            assert path["get"]["responses"][status] == {"$ref": f"#/components/responses/{status}"}
+    for refusal in contract["components"]["responses"].values():
+        assert list(refusal["content"]) == ["application/problem+json"]
 
 
 @pytest.mark.parametrize("code", list(MEANINGS))
