@@ -350,6 +350,7 @@ def test_what_breaks_off_in_the_middle_has_no_proper_end(
     format: str,
 ) -> None:
     """The limit is hit by rows that come long after the first; nothing of the error stands in the file."""
+    caplog.set_level("WARNING")
     long_export(monkeypatch, "SELECT number, randomPrintableASCII(100) AS text FROM numbers(2000000)")
     before = API_FILES.labels("inventory_device_log", "broken")._value.get()
     got = bytearray()
