@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 import tidegate
-from tidegate import contract, topics
+from tidegate import topics
 from tidegate.contracts import examples, schemas
 from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.failures import Failure
@@ -35,6 +35,7 @@ from tidegate.contracts.topics import (
 )
 from tidegate.processing.health import MinuteCounts
 from tidegate.settings import Settings
+from tidegate.web import contract
 
 Schema = dict[str, Any]
 Described = Callable[[type], dict[str, str]]

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 import tidegate
-from tidegate import contract_page
 from tidegate.api import (
     access_points,
     associations,
@@ -27,6 +26,7 @@ from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.reading import Reading
 from tidegate.settings import Settings
 from tidegate.tokens import TokenFile
+from tidegate.web import contract_page
 
 VENDOR_BASE = "/new/webservice"
 ROUTERS: tuple[APIRouter, ...] = (

@@ -8,10 +8,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from tidegate import contract
 from tidegate.api import answers, problems
 from tidegate.api.client_events import ClientFailure, ClientIntermediate, ClientSuccess
-from tidegate.contract import Schema
+from tidegate.web import contract
+from tidegate.web.contract import Schema
 
 REFS = "#/components/schemas/{model}"
 DESCRIPTION = """\

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-
 from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import REGISTRY
@@ -15,6 +13,7 @@ from tidegate.api.problems import MEANINGS, Problem
 from tidegate.api.reading import Reading
 from tidegate.contracts.topics import STREAMS
 from tidegate.store.queries import tables_present
+from tidegate.web.problem_page import problem_page
 
 router = APIRouter(include_in_schema=False)
 
@@ -55,5 +54,4 @@ async def problem(code: str) -> Response:
     meaning = MEANINGS.get(code)
     if meaning is None:
         raise HTTPException(404)
-    text = f"<!doctype html><title>{html.escape(code)}</title><h1>{html.escape(meaning.title)}</h1>"
-    return Response(f"{text}<p>{html.escape(meaning.advice)}</p>", media_type="text/html")
+    return problem_page(code, meaning.title, meaning.advice)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,12 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 import tidegate
-from tidegate import contract_page
 from tidegate.gateway.body import Receive, Send
 from tidegate.gateway.ingest import ROUTES, Ingest
 from tidegate.gateway.openapi import document
 from tidegate.gateway.problems import MEANINGS, Problem
 from tidegate.settings import Settings
+from tidegate.web import contract_page
+from tidegate.web.problem_page import problem_page
 
 Reasons = Callable[[], list[str]]
 
@@ -76,8 +76,7 @@ def pages(settings: Settings, not_ready: Reasons, before_scrape: Callable[[], No
         meaning = MEANINGS.get(code)
         if meaning is None:
             raise HTTPException(404)
-        text = f"<!doctype html><title>{html.escape(code)}</title><h1>{html.escape(meaning.title)}</h1>"
-        return Response(f"{text}<p>{html.escape(meaning.advice)}</p>", media_type="text/html")
+        return problem_page(code, meaning.title, meaning.advice)
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import tidegate
-from tidegate import contract
 from tidegate.contracts import examples, forms, schemas
 from tidegate.contracts.forms import Event, Form, examine
 from tidegate.contracts.position import ID_PATTERN, STREAM_LETTERS
@@ -17,6 +16,7 @@ from tidegate.gateway.ingest import DEVICE_CHARACTERS, KEY_BYTES, PATHS
 from tidegate.gateway.intake import ENVELOPES
 from tidegate.gateway.problems import MEANINGS, Problem
 from tidegate.settings import Settings
+from tidegate.web import contract
 
 Schema = dict[str, Any]
 

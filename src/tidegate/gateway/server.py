@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
 import logging
-import os
-import signal
 import socket
-from collections.abc import Iterator
 from functools import partial
 
 import uvicorn
 import uvloop
 
 from tidegate import telemetry
-from tidegate.errors import UsageError
 from tidegate.gateway.app import Gateway, pages
 from tidegate.gateway.broker import Broker, State
 from tidegate.gateway.frame_writer import FrameWriter
@@ -24,9 +18,10 @@ from tidegate.gateway.ingest import Ingest
 from tidegate.gateway.limits import HeldBytes, RateLimits
 from tidegate.gateway.protocol import CorkedHttp
 from tidegate.pauses import Pauses
-from tidegate.settings import Settings, address
+from tidegate.settings import Settings
 from tidegate.tokens import TokenFile
 from tidegate.topics import expected_partitions
+from tidegate.web.server import Server, listener, url
 
 logger = logging.getLogger(__name__)
 
@@ -39,23 +34,11 @@ def run(settings: Settings) -> int:
     # The watch over the broker says what is wrong once; the client would say it at every attempt.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    listener = _listen(settings.gateway_listen)
-    uvloop.run(_serve(settings, listener))
+    uvloop.run(_serve(settings, listener(settings.gateway_listen, "gateway_listen")))
     return 0
 
 
-def _listen(listen: str) -> socket.socket:
-    host, port = address(listen, "gateway_listen")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise UsageError(
-            f"gateway_listen: cannot listen on {listen}: {os.strerror(error.errno or 0)}"
-        ) from error
-
-
-async def _serve(settings: Settings, listener: socket.socket) -> None:
+async def _serve(settings: Settings, listening: socket.socket) -> None:
     held = HeldBytes(settings.gateway_queue_bytes)
     broker = Broker(
         settings.kafka_bootstrap,
@@ -113,26 +96,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    host, port = listener.getsockname()[:2]
-    logger.info("gateway listens on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+    logger.info("gateway listens on %s", url(listening))
     with pauses:
-        await _Server(config).serve(sockets=[listener])
+        await Server(config).serve(sockets=[listening])
     await writer.close(settings.gateway_drain_seconds)
     await broker.close()
     logger.info("gateway stopped")
-
-
-class _Server(uvicorn.Server):
-    """uvicorn raises the signal again after its drain; a drained gateway ends with status 0 instead."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        yield
-
-    def _stop(self) -> None:
-        if self.should_exit:
-            self.force_exit = True
-        self.should_exit = True

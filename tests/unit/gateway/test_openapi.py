@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from tidegate import contract_page
 from tidegate.contracts.forms import Event, examine
 from tidegate.gateway.ingest import PATHS
 from tidegate.gateway.intake import Batch, Single, all_good, split
 from tidegate.gateway.openapi import document
 from tidegate.gateway.problems import MEANINGS
 from tidegate.settings import Settings
+from tidegate.web import contract_page
 
 DOCUMENT = document(Settings(gateway_max_batch_events=1234))
 
