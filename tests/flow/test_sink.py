@@ -11,6 +11,7 @@ import enriched_frames
 import pytest
 from click.testing import CliRunner
 from conftest import require_apache_kafka
+from given_up import give_up
 from sink_rig import SinkRig, await_
 
 from ports import free_port
@@ -145,6 +146,36 @@ def test_a_frozen_sink_that_wakes_up_is_refused(rig: SinkRig, moment: str) -> No
     ).result_rows
     assert all(row == (1, 1) for row in generations)
     assert "gave this member up" in zombie.child.tail(200) or "lost" in zombie.child.tail(200)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("broker", ["kafka"], indirect=True)
+def test_a_sink_that_does_not_know_of_its_end_is_refused(rig: SinkRig) -> None:
+    """Given up by the group with a batch cut that nobody has planned, while it thinks that it is a member.
+
+    (One that was frozen for longer than its session sees by its own clock that it is none.) The heir finds
+    no plan to keep to, and cuts the same frames into another batch: two tokens, which ClickHouse would
+    take both.
+    """
+    zombie = rig.sink(test_pause_at="cut:2", kafka_session_timeout_ms=120_000)  # heartbeats every 30 s
+    rig.write("client_events", 0, 3)
+    rig.await_all()
+    rig.write("client_events", 0, 3, rejected=1)
+    await_(zombie.paused)
+    rig.write("client_events", 0, 3, rejected=1)
+    [(member,)] = rig.client.query("SELECT DISTINCT member FROM sink_batches").result_rows
+    give_up(rig.settings.kafka_bootstrap, rig.settings.sink_group, member)
+    heir = rig.sink()
+    rig.await_all()
+    await_(heir.ready)
+    zombie.thaw()
+    await_(
+        lambda: (
+            "gave this member up" in zombie.child.tail(200)
+            or rig.count("client_events") > rig.expected.total()
+        )
+    )
+    rig.check()
 
 
 def test_two_sinks_share_and_take_over(rig: SinkRig) -> None:
