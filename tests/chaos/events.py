@@ -31,8 +31,20 @@ class Made(NamedTuple):
     text: str
 
 
-def make(stream: Stream, number: int, now: int, random: Random, *, bad: bool, with_id: bool = False) -> Made:
-    """Event `number`, at `now` (µs) by our clock. A bad one is well-formed and has an invalid value."""
+def make(
+    stream: Stream,
+    number: int,
+    now: int,
+    random: Random,
+    *,
+    bad: bool,
+    with_id: bool = False,
+    clock_days: int = 0,
+) -> Made:
+    """Event `number`, at `now` (µs) by our clock. A bad one is well-formed and has an invalid value. With
+    `clock_days` device clocks are anything up to so many days behind."""
+    if clock_days:
+        now -= random.randrange(clock_days) * DAY
     event, text = _event(stream, number, now, random, bad)
     if with_id:
         event["event_id"] = f"chaos-{number}"

@@ -6,7 +6,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from given_up import give_up
 
 from chaos.parts import Part, Role
 from chaos.proxy import Trouble
@@ -32,6 +34,22 @@ def stopping(self, *arguments, **named):
 Emitter.send = stopping
 """
 PRODUCED = SENT.replace("Emitter.send", "Emitter.send_partials")
+# Tells the suite as which member of its group a sink goes on.
+MEMBER = """
+from pathlib import Path
+from tidegate.sink.consumer import Sink
+from tidegate.sink.group import membership
+take_over = Sink._take_over
+def telling(self, partitions):
+    Path({path!r}).write_text(membership(self._consumer).member)
+    take_over(self, partitions)
+Sink._take_over = telling
+"""
+GROUP = "tidegate-sink"
+UNHEARD_MS = 120_000  # session of a sink whose heartbeats come too seldom to tell it anything
+OWN_CUTS = 10  # behind the batches that a take-over cuts again, which keep their token
+AWAKE_SECONDS = 3.0  # for what it had in hand
+WITHIN_MS = 200  # of an insert
 
 
 class Faults:
@@ -50,6 +68,8 @@ class Faults:
             "freeze": self._freeze,
             "term": self._term,
             "moment": self._moment,
+            "given up": self._given_up,
+            "within": self._within,
             "link": self._link,
             "disk": self._disk,
             "scale": self._scale,
@@ -102,6 +122,58 @@ class Faults:
                 if reached
                 else f"{part.name} killed before {moment}"
             )
+
+    def _given_up(self, fault: Fault) -> str:
+        """Stopped with a batch cut, a sink loses its partitions and does not hear of it: no heartbeat is
+        due. Its heirs cut the same frames into other batches; then it goes on with its own."""
+        with self._only("group"), self._part(fault) as part:
+            assert isinstance(part, Role)
+            told = self._world.folder / f"{part.name}.member"
+            told.unlink(missing_ok=True)
+            part.once = {
+                "test_pause_at": f"cut:{OWN_CUTS + fault.draw % 4}",
+                "kafka_session_timeout_ms": UNHEARD_MS,
+            }
+            part.once_prelude = MEMBER.format(path=str(told))
+            self._kill_part(part)
+            inherited = self._until(lambda: part.stopped, MOMENT_SECONDS)
+            if inherited:
+                before = self._terms()
+                give_up(self._world.broker.bootstrap, GROUP, told.read_text())
+                inherited = self._until(
+                    lambda: all(term > before.get(place, 0) for place, term in self._terms().items()),
+                    MOMENT_SECONDS,
+                )
+                part.signal(signal.SIGCONT)
+                self._wait(AWAKE_SECONDS)
+            self._kill_part(part)
+            if told.exists():
+                with suppress(RuntimeError):  # no member any more, as a rule
+                    give_up(self._world.broker.bootstrap, GROUP, told.read_text())
+            return f"{part.name} went on beside its heirs" if inherited else f"{part.name} had no heirs"
+
+    def _terms(self) -> dict[tuple[str, int], int]:
+        """The newest plan's generation, by stream and partition."""
+        rows = self._world.rows(
+            "SELECT stream, partition, max(generation) FROM sink_batches GROUP BY stream, partition"
+        )
+        return {(stream, partition): generation for stream, partition, generation in rows}
+
+    def _within(self, fault: Fault) -> str:
+        """Kill ClickHouse some milliseconds into an insert."""
+        with self._part(fault) as sink, self._only("clickhouse"):
+            assert isinstance(sink, Role)
+            server = self._world.part("clickhouse")
+            assert server is not None
+            sink.once = {"test_pause_at": f"fenced:{OWN_CUTS + fault.draw % 4}"}
+            self._kill_part(sink)
+            reached = self._until(lambda: sink.stopped, MOMENT_SECONDS)
+            seconds = fault.draw % WITHIN_MS / 1000
+            sink.signal(signal.SIGCONT)
+            self._wait(seconds)
+            self._kill_part(server)
+            when = f"{seconds * 1000:.0f} ms into an insert" if reached else "before the insert"
+            return f"clickhouse killed {when} of {sink.name}"
 
     # --- connections and disk
 

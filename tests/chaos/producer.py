@@ -74,6 +74,7 @@ class Batch:
                 random,
                 bad=index in self.bad,
                 with_id=way == "kafka" and fleet.options.keys,
+                clock_days=fleet.options.clock_days,
             )
             for index in range(size)
         ]
@@ -225,6 +226,7 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, required=True)
     parser.add_argument("--idempotent", action="store_true", help="the broker has an idempotent producer")
     parser.add_argument("--keys", action="store_true", help="retry under an Idempotency-Key")
+    parser.add_argument("--clock-days", type=int, default=0, help="device clocks are up to so far behind")
     fleet = Fleet(parser.parse_args())
     signal.signal(signal.SIGTERM, lambda *_: fleet.stopped.set())
     seed = fleet.options.seed * 100

@@ -52,7 +52,7 @@ class Run:
                 on_kafka=world.on_kafka,
                 every=self.every,
                 session=world.session_seconds,
-                only=self.sabotage.faults,
+                only=self.sabotage.cards,
             )
             while not self.damage and self.faults.total() < self.kills:
                 size = min(self.round or self.kills, self.kills - self.faults.total())

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from chaos.schedule import Card
+
 
 class Sabotage(NamedTuple):
     what: str
     code: Mapping[str, str]  # by role: Python that runs before it
-    faults: frozenset[tuple[str, str]] = frozenset()  # kinds and targets that it shows under; empty: all
+    cards: tuple[Card, ...] = ()  # faults that meet its moment; empty: all kinds
+    clock_days: int = 0  # device clocks that it shows with are up to so far behind
 
     def prelude(self, role: str) -> str:
         return self.code.get(role, "")
@@ -52,12 +55,13 @@ SABOTAGES: Mapping[str, Sabotage] = {
     "fence": Sabotage(
         "no fence before the insert",
         {"sink": FENCE},
-        frozenset({("freeze", "sink"), ("moment", "sink"), ("kill", "sink")}),
+        (("given up", "sink", ""),),
     ),
     "chain": Sabotage("frames are taken as they come, whatever their order", {"sink": CHAIN}),
     "device-time": Sabotage(
         "tables are partitioned by the device's day, and a batch is one insert all the same",
         {"migrate": DEVICE_DAYS, "sink": ONE_BLOCK},
-        frozenset({("kill", "clickhouse"), ("freeze", "clickhouse"), ("moment", "sink"), ("kill", "sink")}),
+        (("within", "sink", "kill ClickHouse"),),
+        clock_days=3650,
     ),
 }

@@ -66,13 +66,13 @@ def draw(
     on_kafka: bool,
     every: float,
     session: float,
-    only: frozenset[tuple[str, str]] = frozenset(),
+    only: tuple[Card, ...] = (),
 ) -> Iterator[Fault]:
-    """Faults without end, one `every` so many seconds on average; `only` of these kinds if any."""
+    """Faults without end, one `every` so many seconds on average; from `only` these cards if any."""
     random = Random(seed)
     at, number = 0.0, 0
     while True:
-        cards = [card for card in deck(on_kafka) if not only or card[:2] in only]
+        cards = list(only) or deck(on_kafka)
         random.shuffle(cards)
         for kind, target, how in cards:
             number += 1

@@ -198,6 +198,7 @@ class World:
         command += ["--bootstrap", bootstrap.address if bootstrap else self.broker.bootstrap]
         command += ["--books", str(self.books), "--rate", str(self._rate), "--seed", str(self._seed)]
         command += ["--partitions", str(PARTITIONS), *(["--idempotent"] if self.on_kafka else []), "--keys"]
+        command += ["--clock-days", str(self.sabotage.clock_days)]
         path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
         environment = os.environ | {"PYTHONPATH": path}
         self._producer = Child("producer", command, self.folder / "producer.log", environment=environment)
