@@ -138,12 +138,10 @@ class Faults:
             self._kill_part(part)
             inherited = self._until(lambda: part.stopped, MOMENT_SECONDS)
             if inherited:
+                self._until(lambda: bool(self._terms()), MOMENT_SECONDS)
                 before = self._terms()
                 give_up(self._world.broker.bootstrap, GROUP, told.read_text())
-                inherited = self._until(
-                    lambda: all(term > before.get(place, 0) for place, term in self._terms().items()),
-                    MOMENT_SECONDS,
-                )
+                inherited = self._until(lambda: _all_newer(self._terms(), before), MOMENT_SECONDS)
                 part.signal(signal.SIGCONT)
                 self._wait(AWAKE_SECONDS)
             self._kill_part(part)
@@ -153,10 +151,13 @@ class Faults:
             return f"{part.name} went on beside its heirs" if inherited else f"{part.name} had no heirs"
 
     def _terms(self) -> dict[tuple[str, int], int]:
-        """The newest plan's generation, by stream and partition."""
-        rows = self._world.rows(
-            "SELECT stream, partition, max(generation) FROM sink_batches GROUP BY stream, partition"
-        )
+        """The newest plan's generation, by stream and partition; empty while ClickHouse is away."""
+        try:
+            rows = self._world.rows(
+                "SELECT stream, partition, max(generation) FROM sink_batches GROUP BY stream, partition"
+            )
+        except (OSError, RuntimeError):
+            return {}
         return {(stream, partition): generation for stream, partition, generation in rows}
 
     def _within(self, fault: Fault) -> str:
@@ -277,3 +278,7 @@ class Faults:
             if time.monotonic() > deadline or self.ending.wait(0.05):
                 return False
         return True
+
+
+def _all_newer(terms: dict[tuple[str, int], int], before: dict[tuple[str, int], int]) -> bool:
+    return bool(terms) and all(term > before.get(place, 0) for place, term in terms.items())
