@@ -50,7 +50,9 @@ def main() -> int:
         if damage:
             damaged.append(seed)
             print(f"seed {seed}: DAMAGE after {run.faults.total()} faults. Again by:", flush=True)
-            print(f"  make chaos KILLS={options.kills} SEED={seed} BROKER={options.broker}", flush=True)
+            again = f"KILLS={options.kills} SEED={seed} BROKER={options.broker}"
+            again += f" SABOTAGE={options.sabotage}" if options.sabotage else ""
+            print(f"  make chaos {again}", flush=True)
         elif options.folder is None:
             shutil.rmtree(folder.parent, ignore_errors=True)
     print(f"{faults} faults in {options.runs} runs; damage with seeds: {damaged or 'none'}", flush=True)
