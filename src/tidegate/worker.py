@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import os
 import signal
 import time
 from collections import defaultdict
@@ -41,6 +42,7 @@ from tidegate.processing.lane import Arrival, Lane
 from tidegate.processing.limit import Limit
 from tidegate.processing.marker import Marker, Place
 from tidegate.processing.probe import Probe
+from tidegate.processing.pulse import Pulse
 from tidegate.processing.tally import Block
 from tidegate.processing.transform import ATTEMPTS, Outputs, Record, Transform
 from tidegate.retention import RetentionWatch
@@ -177,6 +179,7 @@ class Worker:
             age=WORKER_OLDEST_UNREAD,
             share=WORKER_RETENTION_SHARE,
         )
+        self._pulse = Pulse(settings.kafka_session_timeout_ms / 1000, _die)
         self._threads = ThreadPoolExecutor(1, "probe")  # the probe is used by one thread at a time
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._partitions = partitions
@@ -243,6 +246,7 @@ class Worker:
 
     async def work(self) -> int:
         """Run until stopped; returns the exit status."""
+        self._pulse.start()
         tasks = [
             asyncio.create_task(self._guard(name, loop()), name=name)
             for name, loop in {
@@ -272,6 +276,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pulse.stop()
         log.info("stopped")
         return self._status
 
@@ -640,6 +645,7 @@ class Worker:
     async def _merge(self, stream: Any) -> None:
         """The agent that merges partial counts into minutes; Faust acks each record behind it."""
         async for event in stream.events():
+            self._pulse.check()
             try:
                 found = self._minutes.merge(
                     event.message.partition, event.value or b"[]", time.time_ns() // 1000
@@ -720,6 +726,15 @@ class Worker:
                 continue
             if found != self._epoch:
                 self.stop(f"the topics are new: epoch {self._epoch} became {found}", 1)
+
+
+def _die(seconds: float) -> None:
+    """End at once, as by kill -9: the partitions may be another's, who has written to the tables since.
+
+    What this process would still write to a changelog stands behind that and would take it back.
+    """
+    log.error("this process stood still for %.1f s, longer than its session: a new one goes on", seconds)
+    os._exit(1)
 
 
 class _ReadOffsets(defaultdict[Any, int | None]):

@@ -222,7 +222,7 @@ class World:
     def ill(self) -> list[str]:
         """What nobody did to the parts: a sink that gave up by itself, a producer that failed."""
         found, self.trouble = self.trouble, []
-        for part in [*self.roles("sink"), *self._gone]:
+        for part in [*self.roles("sink"), *(gone for gone in self._gone if gone.role == "sink")]:
             given_up = [status for status in part.ends if status > 0 and status != part.expected]
             if given_up:
                 found.append(f"{part.name} ended by itself with {given_up}, see {part.child.log_path}")
