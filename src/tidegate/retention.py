@@ -138,7 +138,8 @@ class RetentionWatch:
                 continue
             for topic, stream in self._streams.items():
                 self._tell(topic, stream, margins.get(topic, Margin(0.0, math.inf)))
-            wait = min([RARELY, *(max(OFTEN, margin.kept / 100) for margin in margins.values())])
+            shortest = min((margin.kept for margin in margins.values()), default=0.0)  # nothing is assigned yet
+            wait = min(RARELY, max(OFTEN, shortest / 100))
         retention.close()
 
     def _tell(self, topic: str, stream: Stream, margin: Margin) -> None:

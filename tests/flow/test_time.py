@@ -135,7 +135,7 @@ def test_a_retention_that_runs_out_is_told_well_before(
     kafka: KafkaBroker, clickhouse: ClickHouseServer, tmp_path: Path
 ) -> None:
     rig = SinkRig(kafka.bootstrap, clickhouse, tmp_path, kafka_partitions=PARTITIONS)
-    entry = ConfigEntry("retention.ms", "8000", incremental_operation=AlterConfigOpType.SET)
+    entry = ConfigEntry("retention.ms", "20000", incremental_operation=AlterConfigOpType.SET)
     topic = ConfigResource(ResourceType.TOPIC, "tidegate.device_logs.enriched", incremental_configs=[entry])
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     [done] = admin.incremental_alter_configs([topic]).values()
@@ -147,7 +147,7 @@ def test_a_retention_that_runs_out_is_told_well_before(
         share = 'tidegate_sink_retention_share{stream="device_logs"}'
         rig.put("device_logs", 0, 2)  # 1 is missing: the partition stands, and what is behind it grows old
         await_(lambda: sample(sink.listen, share) >= 0.5)
-        assert 4 <= sample(sink.listen, 'tidegate_sink_oldest_unstored_seconds{stream="device_logs"}')
+        assert 10 <= sample(sink.listen, 'tidegate_sink_oldest_unstored_seconds{stream="device_logs"}')
         await_(lambda: "of what the topic keeps; beyond it is lost" in sink.child.tail())
         for offset in (1, 3):
             rig.put("device_logs", 0, offset)
