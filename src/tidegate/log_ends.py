@@ -9,31 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from tidegate.errors import RetryLater
+from tidegate.kafka.onlooker import ATTEMPT_SECONDS, onlooker
 
 Place = tuple[str, int]  # topic and partition
 
 
 def log_ends(
-    bootstrap: str, places: Iterable[Place], *, seconds: float = 5.0
+    bootstrap: str, places: Iterable[Place], *, seconds: float = ATTEMPT_SECONDS
 ) -> dict[Place, tuple[int, int]]:
     """The offset of the first record and that behind the last one, of each place.
 
     Raises RetryLater when the broker does not answer within `seconds`.
     """
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "tidegate-ends",  # required by the client; nothing is ever committed
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "allow.auto.create.topics": False,
-            "log_level": 0,
-        }
-    )
+    consumer = onlooker(bootstrap, "tidegate-ends")
     try:
         found: dict[Place, tuple[int, int]] = {}
         for topic, partition in places:
@@ -59,3 +50,23 @@ def log_ends(
         raise RetryLater(f"the broker does not answer: {error.args[0].str()}") from error
     finally:
         consumer.close()
+
+
+def topic_ends(bootstrap: str, topics: Iterable[str]) -> dict[Place, tuple[int, int]]:
+    """As `log_ends`, of all the partitions of topics. A topic that does not exist has none."""
+    counts = partition_counts(bootstrap, topics)
+    return log_ends(
+        bootstrap, [(topic, partition) for topic, count in counts.items() for partition in range(count)]
+    )
+
+
+def partition_counts(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
+    """How many partitions each topic has; one that does not exist is left out. Raises RetryLater."""
+    consumer = onlooker(bootstrap, "tidegate-ends")
+    try:
+        known = consumer.list_topics(timeout=ATTEMPT_SECONDS).topics
+    except KafkaException as error:
+        raise RetryLater(f"the broker does not answer: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+    return {topic: len(known[topic].partitions) for topic in topics if topic in known}

@@ -10,14 +10,16 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Producer, TopicPartition
 
 from tidegate.contracts.pauses import Pause, alert, key_of, read_key
 from tidegate.contracts.topics import ALERTS, CONTROL, Stream
 from tidegate.errors import RetryLater
+from tidegate.kafka.onlooker import client, onlooker
 
 log = logging.getLogger(__name__)
 
+GROUP = "tidegate-pauses"
 READ_SECONDS = 20.0
 
 Paused = dict[tuple[Stream, str], Pause]
@@ -60,7 +62,7 @@ class Pauses:
         self._paused = {**self._paused, (pause.stream, pause.fleet): pause}
 
     def _follow(self) -> None:
-        consumer = _consumer(self._bootstrap)
+        consumer = onlooker(self._bootstrap, GROUP)
         try:
             consumer.assign([TopicPartition(CONTROL, 0, OFFSET_BEGINNING)])
             while not self._stopping.is_set():
@@ -76,7 +78,7 @@ class Pauses:
 
 def read(bootstrap: str) -> Paused:
     """The pauses in force now. Raises RetryLater while the broker is away."""
-    consumer = _consumer(bootstrap)
+    consumer = onlooker(bootstrap, GROUP)
     found: Paused = {}
     try:
         consumer.assign([TopicPartition(CONTROL, 0, OFFSET_BEGINNING)])
@@ -103,9 +105,7 @@ def resume(bootstrap: str, pause: Pause) -> None:
 
 def _write(bootstrap: str, topic: str, key: bytes | None, value: bytes | None) -> None:
     errors: list[KafkaError | None] = []
-    producer = Producer(
-        {"bootstrap.servers": bootstrap, "acks": "all", "message.timeout.ms": 10_000, "log_level": 0}
-    )
+    producer = Producer(client(bootstrap) | {"acks": "all", "message.timeout.ms": 10_000})
     producer.produce(
         topic, key=key, value=value, partition=0, on_delivery=lambda error, _: errors.append(error)
     )
@@ -126,18 +126,3 @@ def _with(paused: Paused, key: bytes | str | None, value: bytes | str | None) ->
     except msgspec.DecodeError as error:
         log.error("a record of %s cannot be read: %s", CONTROL, error)
         return paused
-
-
-def _consumer(bootstrap: str) -> Consumer:
-    return Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "tidegate-pauses",  # joins no group, commits nothing
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "allow.auto.create.topics": False,
-            "reconnect.backoff.max.ms": 2_000,
-            "logger": logging.getLogger("tidegate.librdkafka"),
-        }
-    )

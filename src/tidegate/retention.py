@@ -13,17 +13,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from prometheus_client import Gauge
 
 from tidegate.contracts.topics import Stream
 from tidegate.errors import RetryLater
-from tidegate.topics import client
+from tidegate.kafka.onlooker import ATTEMPT_SECONDS, client, first_record, onlooker
 
 log = logging.getLogger(__name__)
 
-SECONDS = 5.0  # one request to the broker
 WARNING_SHARE, ALERT_SHARE = 0.5, 0.8  # of the retention
 RARELY, OFTEN = 30.0, 1.0  # seconds between two looks: a hundredth of the retention, within these
 
@@ -47,17 +46,8 @@ class Retention:
 
     def __init__(self, bootstrap: str) -> None:
         self._admin = AdminClient(client(bootstrap))
-        self._consumer = Consumer(
-            client(bootstrap)
-            | {
-                "group.id": "tidegate-retention",  # required by the client; nothing is ever committed
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",  # the position is gone already
-                "allow.auto.create.topics": False,
-                "fetch.message.max.bytes": 65_536,
-                "queued.max.messages.kbytes": 1024,
-            }
-        )
+        small = {"fetch.message.max.bytes": 65_536, "queued.max.messages.kbytes": 1024}
+        self._consumer = onlooker(bootstrap, "tidegate-retention", **small)
 
     def close(self) -> None:
         self._consumer.close()
@@ -76,23 +66,17 @@ class Retention:
             raise RetryLater(f"Kafka does not answer as it should: {error.args[0].str()}") from error
 
     def _age(self, topic: str, partition: int, position: int) -> float:
-        _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=SECONDS)
+        _, end = self._consumer.get_watermark_offsets(
+            TopicPartition(topic, partition), timeout=ATTEMPT_SECONDS
+        )
         if position >= end:
             return 0.0
-        self._consumer.assign([TopicPartition(topic, partition, position)])
-        try:
-            deadline = time.monotonic() + SECONDS
-            while time.monotonic() < deadline:
-                message = self._consumer.poll(0.2)
-                if message is not None and message.error() is None:
-                    return float(max(0.0, time.time() - message.timestamp()[1] / 1000))
-        finally:
-            self._consumer.unassign()
-        raise RetryLater(f"no record of {topic} partition {partition} from {position} on came")
+        record = first_record(self._consumer, topic, partition, position)
+        return 0.0 if record is None else float(max(0.0, time.time() - record.timestamp()[1] / 1000))
 
     def _kept(self, topic: str) -> float:
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        [found] = self._admin.describe_configs([resource], request_timeout=SECONDS).values()
+        [found] = self._admin.describe_configs([resource], request_timeout=ATTEMPT_SECONDS).values()
         entry = found.result().get("retention.ms")
         text = entry.value if entry is not None and entry.value is not None else "-1"
         return int(text) / 1000 if int(text) >= 0 else math.inf
@@ -138,7 +122,9 @@ class RetentionWatch:
                 continue
             for topic, stream in self._streams.items():
                 self._tell(topic, stream, margins.get(topic, Margin(0.0, math.inf)))
-            shortest = min((margin.kept for margin in margins.values()), default=0.0)  # nothing is assigned yet
+            shortest = min(
+                (margin.kept for margin in margins.values()), default=0.0
+            )  # nothing is assigned yet
             wait = min(RARELY, max(OFTEN, shortest / 100))
         retention.close()
 

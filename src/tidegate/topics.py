@@ -19,12 +19,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from tidegate.contracts.topics import CONTROL, EPOCH_KEY, PARTITIONED
 from tidegate.errors import RetryLater, Stop
+from tidegate.kafka.onlooker import ATTEMPT_SECONDS, client, onlooker
 from tidegate.settings import Settings
 
 log = logging.getLogger(__name__)
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-ATTEMPT_SECONDS = 5.0  # one request to the broker
 VISIBLE_SECONDS = 15.0  # from a topic's creation to its place in the metadata
 MINTER_SECONDS = 10.0  # how long the creator of the control topic gets to write its epoch
 
@@ -112,16 +112,6 @@ def run(settings: Settings) -> int:
         ", ".join(topics.created) or "nothing",
     )
     return 0
-
-
-def client(bootstrap: str) -> dict[str, object]:
-    """What every short-lived Kafka client here begins with."""
-    # librdkafka prints to standard error by itself; what matters comes back as errors.
-    return {
-        "bootstrap.servers": bootstrap,
-        "log_level": 0,
-        "socket.connection.setup.timeout.ms": int(ATTEMPT_SECONDS * 1000),
-    }
 
 
 def _partition_counts(admin: AdminClient) -> dict[str, int]:
@@ -233,16 +223,7 @@ def _first_epoch(bootstrap: str) -> str | None:
 
 
 def _epoch_records(bootstrap: str) -> list[str]:
-    consumer = Consumer(
-        client(bootstrap)
-        | {
-            "group.id": "tidegate-epoch",  # required by the client; nothing is ever committed
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "allow.auto.create.topics": False,
-        }
-    )
+    consumer = onlooker(bootstrap, "tidegate-epoch")
     try:
         if consumer.list_topics(CONTROL, timeout=ATTEMPT_SECONDS).topics[CONTROL].error is not None:
             return []

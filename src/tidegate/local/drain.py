@@ -8,11 +8,9 @@ import urllib.parse
 import urllib.request
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException
-
 from tidegate.contracts.topics import STREAMS, Stream, raw
 from tidegate.errors import RetryLater
-from tidegate.log_ends import log_ends
+from tidegate.log_ends import topic_ends
 
 Ends = dict[tuple[Stream, int], int]  # the offset behind the last record of each raw partition
 
@@ -78,13 +76,5 @@ class Ledger:
 def raw_ends(bootstrap: str) -> Ends:
     """Where the raw topics end now, partitions without a record left out. Raises RetryLater."""
     streams = {raw(stream): stream for stream in STREAMS}
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "tidegate-drain", "log_level": 0})
-    try:
-        known = consumer.list_topics(timeout=5).topics
-        places = [(topic, partition) for topic in streams for partition in known[topic].partitions]
-    except (KafkaException, KeyError) as error:
-        raise RetryLater(f"the broker does not answer: {error}") from error
-    finally:
-        consumer.close()
-    ends = log_ends(bootstrap, places)
+    ends = topic_ends(bootstrap, streams)
     return {(streams[topic], partition): end for (topic, partition), (_, end) in ends.items() if end > 0}

@@ -2,58 +2,38 @@
 
 from __future__ import annotations
 
-import logging
-import time
-
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from tidegate.errors import RetryLater
-
-SECONDS = 5.0
+from tidegate.kafka.onlooker import ATTEMPT_SECONDS, first_record, onlooker
 
 
 class Probe:
     """A consumer without a group of its own that assigns itself what it looks at. One thread at a time."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": "tidegate-worker-probe",  # required by the client; nothing is ever committed
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "allow.auto.create.topics": False,
-                "logger": logging.getLogger("tidegate.librdkafka"),
-            }
-        )
+        self._consumer = onlooker(bootstrap, "tidegate-worker-probe")
 
     def end(self, topic: str, partition: int) -> int:
         """The offset that the next record will have. Raises RetryLater when the broker does not say."""
         try:
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=SECONDS)
+            place = TopicPartition(topic, partition)
+            _, end = self._consumer.get_watermark_offsets(place, timeout=ATTEMPT_SECONDS)
         except KafkaException as error:
             raise RetryLater(f"{topic} partition {partition}: {error.args[0].str()}") from error
         return int(end)
 
     def first(self, topic: str, partition: int, offset: int) -> int:
         """The offset of the first record at or behind `offset`. Raises RetryLater if none comes."""
-        try:
-            self._consumer.assign([TopicPartition(topic, partition, offset)])
-            deadline = time.monotonic() + SECONDS
-            while time.monotonic() < deadline:
-                message = self._consumer.poll(0.1)
-                if message is not None and message.error() is None:
-                    return int(message.offset() or 0)
-        except KafkaException as error:
-            raise RetryLater(f"{topic} partition {partition}: {error.args[0].str()}") from error
-        finally:
-            self._consumer.unassign()
-        raise RetryLater(f"{topic} partition {partition}: no record at or behind {offset}")
+        record = first_record(self._consumer, topic, partition, offset)
+        if record is None:
+            raise RetryLater(f"{topic} partition {partition}: no record at or behind {offset}")
+        return int(record.offset() or 0)
 
     def partitions(self, topic: str) -> int:
         """How many the topic has, 0 if there is no such topic. Raises RetryLater when nobody answers."""
         try:
-            found = self._consumer.list_topics(topic, timeout=SECONDS).topics[topic]
+            found = self._consumer.list_topics(topic, timeout=ATTEMPT_SECONDS).topics[topic]
         except KafkaException as error:
             raise RetryLater(f"Kafka does not answer: {error.args[0].str()}") from error
         return 0 if found.error is not None else len(found.partitions)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import time
-
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer
 
 from tidegate.contracts.rejects import original_text
 from tidegate.contracts.topics import Stream, raw
-from tidegate.errors import RetryLater
+from tidegate.kafka.onlooker import first_record, onlooker
 from tidegate.replay.choice import Refused
 from tidegate.topics import read_epoch
 
@@ -36,7 +33,7 @@ class RawLog:
             return refused
         if self._consumer is None:
             self._epoch = read_epoch(self._bootstrap)
-            self._consumer = _consumer(self._bootstrap)
+            self._consumer = onlooker(self._bootstrap, "tidegate-replay-onlooker")
         if refused.epoch != self._epoch:
             return None
         place = (stream, refused.partition, refused.offset)
@@ -52,36 +49,8 @@ class RawLog:
 
     def _read(self, consumer: Consumer, stream: Stream, partition: int, offset: int) -> list[bytes]:
         """The lines that count of one record; none where it is gone."""
-        try:
-            consumer.assign([TopicPartition(raw(stream), partition, offset)])
-            deadline = time.monotonic() + SECONDS
-            while time.monotonic() < deadline:
-                message = consumer.poll(0.2)
-                if message is None:
-                    continue
-                error = message.error()
-                if error is not None:
-                    if error.code() == KafkaError._PARTITION_EOF:
-                        return []
-                    continue
-                if message.offset() != offset:
-                    return []
-                value = message.value() or b""
-                return [line for line in bytes(value).split(b"\n") if line.strip()] or [value]
-        except KafkaException as error:
-            raise RetryLater(f"Kafka does not answer: {error.args[0].str()}") from error
-        raise RetryLater(f"{raw(stream)} partition {partition}: nothing comes from offset {offset}")
-
-
-def _consumer(bootstrap: str) -> Consumer:
-    return Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "tidegate-replay-onlooker",  # joins no group, commits nothing
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "allow.auto.create.topics": False,
-            "logger": logging.getLogger("tidegate.librdkafka"),
-        }
-    )
+        record = first_record(consumer, raw(stream), partition, offset, seconds=SECONDS)
+        if record is None or record.offset() != offset:
+            return []
+        value = bytes(record.value() or b"")
+        return [line for line in value.split(b"\n") if line.strip()] or [value]

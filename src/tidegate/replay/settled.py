@@ -6,17 +6,16 @@ import time
 from collections.abc import Callable
 
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tidegate.contracts.topics import STREAMS, Stream, raw
 from tidegate.errors import RetryLater
-from tidegate.log_ends import log_ends
+from tidegate.kafka.onlooker import first_record, onlooker
+from tidegate.log_ends import partition_counts, topic_ends
 from tidegate.settings import Settings
 from tidegate.sink.ledger import Ledger, Place
 
 POLL_SECONDS = 0.5
 STILL_ROUNDS = 10  # without a move, before it is looked whether there is a record at all
-BROKER_SECONDS = 5.0
 
 
 class Settled:
@@ -29,16 +28,10 @@ class Settled:
 
     def partitions(self) -> dict[Stream, int]:
         """How many partitions each raw topic has."""
-        consumer = _consumer(self._bootstrap)
-        try:
-            topics = consumer.list_topics(timeout=BROKER_SECONDS).topics
-        except KafkaException as error:
-            raise RetryLater(f"Kafka at {self._bootstrap} is away: {error.args[0].str()}") from error
-        finally:
-            consumer.close()
-        if missing := [raw(stream) for stream in STREAMS if raw(stream) not in topics]:
+        counts = partition_counts(self._bootstrap, map(raw, STREAMS))
+        if missing := [raw(stream) for stream in STREAMS if raw(stream) not in counts]:
             raise RetryLater(f"no topic {', '.join(missing)}: run `tidegate topics`")
-        return {stream: len(topics[raw(stream)].partitions) for stream in STREAMS}
+        return {stream: counts[raw(stream)] for stream in STREAMS}
 
     def wait(self, tell: Callable[[int], None]) -> None:
         """Return when every record that is there at the call is stored, or as many as are there are.
@@ -46,13 +39,12 @@ class Settled:
         `tell` hears twice a second of how many records the ledger lacks, and may raise. Raises RetryLater
         while the broker or ClickHouse is away.
         """
-        counts = self.partitions()
-        places = [Place(stream, number) for stream, count in counts.items() for number in range(count)]
-        found = log_ends(self._bootstrap, [(raw(place.stream), place.partition) for place in places])
+        self.partitions()  # a topic that is not there has no end, and nothing could be sent to it
+        streams = {raw(stream): stream for stream in STREAMS}
         ends = {
-            place: found[raw(place.stream), place.partition][1]
-            for place in places
-            if found[raw(place.stream), place.partition][1] > found[raw(place.stream), place.partition][0]
+            Place(streams[topic], partition): end
+            for (topic, partition), (first, end) in topic_ends(self._bootstrap, streams).items()
+            if end > first
         }
         last: dict[Place, int] = {}
         still = 0
@@ -76,33 +68,10 @@ class Settled:
 
     def _any_record(self, place: Place, offset: int) -> bool:
         """Whether a raw partition has a record at or behind `offset`."""
-        consumer = _consumer(self._bootstrap)
+        consumer = onlooker(self._bootstrap, "tidegate-replay-onlooker")
         try:
-            consumer.assign([TopicPartition(raw(place.stream), place.partition, offset)])
-            deadline = time.monotonic() + BROKER_SECONDS
-            while time.monotonic() < deadline:
-                message = consumer.poll(0.1)
-                if message is None:
-                    continue
-                error = message.error()
-                if error is None:
-                    return True
-                if error.code() == KafkaError._PARTITION_EOF:
-                    return False
-            return True
+            return first_record(consumer, raw(place.stream), place.partition, offset) is not None
+        except RetryLater:
+            return True  # nobody can say yet
         finally:
             consumer.close()
-
-
-def _consumer(bootstrap: str) -> Consumer:
-    return Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "tidegate-replay-onlooker",  # joins no group, commits nothing
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "allow.auto.create.topics": False,
-            "log_level": 0,
-        }
-    )

@@ -18,13 +18,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from tidegate.contracts.frames import BadFrame
 from tidegate.contracts.topics import STREAMS, Stream, enriched
 from tidegate.errors import Stop, TidegateError
+from tidegate.kafka.onlooker import onlooker
 from tidegate.retention import RetentionWatch
 from tidegate.settings import Settings
 from tidegate.sink.chain import Verdict
 from tidegate.sink.frame import read_frame
 from tidegate.sink.gaps import Gaps, say
 from tidegate.sink.gathering import Limits
-from tidegate.sink.group import REFUSED, consumer, hold, membership, onlooker
+from tidegate.sink.group import REFUSED, consumer, hold, membership
 from tidegate.sink.ledger import Ledger, Place
 from tidegate.sink.moments import Moments
 from tidegate.sink.partition import Partition, TakeOver
@@ -63,7 +64,7 @@ class Sink:
         self._outcomes: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._ledger = Ledger(client, settings.clickhouse_database, cluster=bool(settings.clickhouse_cluster))
         self._consumer = consumer(settings, self._on_error)
-        self._onlooker = onlooker(settings)
+        self._onlooker = onlooker(settings.kafka_bootstrap, settings.sink_group)
         self._pipeline = Pipeline(
             client,
             settings.clickhouse_database,

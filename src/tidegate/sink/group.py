@@ -16,24 +16,6 @@ REFUSED = frozenset(
 """A commit so answered came from a member that the group has given up: its partitions are another's."""
 
 
-def onlooker(settings: Settings) -> Consumer:
-    """A client that asks for offsets and never joins. (The consumer itself answers no other thread while
-    it is polled.)
-    """
-    return Consumer(
-        {
-            "bootstrap.servers": settings.kafka_bootstrap,
-            "group.id": settings.sink_group,
-            "client.id": "tidegate-sink-onlooker",
-            "enable.auto.commit": False,
-            "allow.auto.create.topics": False,
-            "socket.timeout.ms": 10_000,
-            "reconnect.backoff.max.ms": 2_000,
-            "logger": logging.getLogger("tidegate.librdkafka"),
-        }
-    )
-
-
 class Membership(NamedTuple):
     generation: int
     member: str

@@ -10,9 +10,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tidegate.contracts.topics import STREAMS, Stream, enriched, raw
 from tidegate.errors import RetryLater
-from tidegate.log_ends import log_ends
-
-SECONDS = 5.0  # one request to the broker
+from tidegate.kafka.onlooker import ATTEMPT_SECONDS, first_record, onlooker
+from tidegate.log_ends import topic_ends
 
 
 class InFlight(NamedTuple):
@@ -27,44 +26,27 @@ def in_flight(bootstrap: str, stored: Mapping[tuple[Stream, int], int]) -> list[
 
     Raises RetryLater while the broker is away.
     """
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "tidegate-verify",  # joins no group, commits nothing
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-        }
-    )
+    consumer = onlooker(bootstrap, "tidegate-verify")
     try:
         streams = {raw(stream): stream for stream in STREAMS}
-        known = consumer.list_topics(timeout=SECONDS).topics
-        places = [
-            (topic, partition)
-            for topic in streams
-            if topic in known
-            for partition in sorted(known[topic].partitions)
-        ]
         found = []
-        for (topic, partition), (begin, end) in log_ends(bootstrap, places, seconds=SECONDS).items():
+        for (topic, partition), (begin, end) in topic_ends(bootstrap, streams).items():
             stream = streams[topic]
             start = max(stored.get((stream, partition), -1) + 1, begin)
-            age = _age(consumer, TopicPartition(topic, partition, start)) if start < end else None
+            age = _age(consumer, topic, partition, start) if start < end else None
             found.append(InFlight(stream, partition, max(0, end - start), age))
         return found
-    except KafkaException as error:
-        raise RetryLater(f"Kafka at {bootstrap} is away: {error.args[0].str()}") from error
     finally:
         consumer.close()
 
 
-def _age(consumer: Consumer, place: TopicPartition) -> float | None:
-    """Seconds since the record at `place` was written."""
-    consumer.assign([place])
-    message = consumer.poll(SECONDS)
-    consumer.unassign()
-    if message is None or message.error() is not None:
+def _age(consumer: Consumer, topic: str, partition: int, offset: int) -> float | None:
+    """Seconds since the record was written; None where it does not come."""
+    try:
+        record = first_record(consumer, topic, partition, offset)
+    except RetryLater:
         return None
-    return float(max(0.0, time.time() - message.timestamp()[1] / 1000))
+    return None if record is None else float(max(0.0, time.time() - record.timestamp()[1] / 1000))
 
 
 def committed(
@@ -74,11 +56,11 @@ def committed(
 
     Raises RetryLater while the broker is away.
     """
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
+    consumer = onlooker(bootstrap, group)
     streams = {enriched(stream): stream for stream in STREAMS}
     wanted = [TopicPartition(enriched(stream), partition) for stream, partition in places]
     try:
-        found = consumer.committed(wanted, timeout=SECONDS)
+        found = consumer.committed(wanted, timeout=ATTEMPT_SECONDS)
         return {(streams[place.topic], place.partition): place.offset for place in found}
     except KafkaException as error:
         raise RetryLater(f"Kafka at {bootstrap} is away: {error.args[0].str()}") from error
