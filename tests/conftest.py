@@ -2,13 +2,16 @@
 
 `embedded_broker` always; `apache_kafka` where there is Java and either the jars or Maven (on CI it must
 be there: its absence fails instead of skipping); `clickhouse` is the real engine behind its HTTP
-protocol, with an empty folder. `broker` runs a test once on each broker.
+protocol, with an empty folder. `broker` runs a test once on each broker, `own_broker` on one that no other
+test has.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -26,26 +29,17 @@ hypothesis.settings.load_profile("tidegate")
 
 
 @pytest.fixture(scope="session")
-def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """tansu on a free port. Tests share it: give topics and groups names of their own where it matters."""
-    folder = tmp_path_factory.mktemp("embedded-broker")
-    broker = EmbeddedBroker(f"127.0.0.1:{free_port()}", folder / "broker.log")
-    broker.start()
-    yield broker
-    broker.stop()
+    with running_broker("embedded", tmp_path_factory.mktemp("embedded-broker")) as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")
-def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """Apache Kafka from its jars on a free port."""
-    require_apache_kafka()
-    folder = tmp_path_factory.mktemp("apache-kafka")
-    kafka = KafkaBroker(
-        f"127.0.0.1:{free_port()}", folder / "data", folder / "kafka.log", jars=settings.load().kafka_jars
-    )
-    kafka.start()
-    yield kafka
-    kafka.stop()
+    with running_broker("kafka", tmp_path_factory.mktemp("apache-kafka")) as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +58,32 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     fixture = {"embedded": "embedded_broker", "kafka": "apache_kafka"}[request.param]
     found: Broker = request.getfixturevalue(fixture)
     return found
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    """Each broker in turn, without topics, for a test that stops or freezes it or needs fixed names."""
+    with running_broker(request.param, tmp_path) as broker:
+        yield broker
+
+
+@contextmanager
+def running_broker(kind: str, folder: Path) -> Iterator[Broker]:
+    """A broker of one's own on a free port, `embedded` or `kafka`; its log, and its data, in `folder`."""
+    listen = f"127.0.0.1:{free_port()}"
+    broker: Broker
+    if kind == "kafka":
+        require_apache_kafka()
+        jars = settings.load().kafka_jars
+        broker = KafkaBroker(listen, folder / "kafka", folder / "kafka.log", jars=jars)
+    else:
+        broker = EmbeddedBroker(listen, folder / "broker.log")
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.child.signal(signal.SIGCONT)  # a test may have frozen it
+        broker.stop()
 
 
 def require_apache_kafka() -> None:

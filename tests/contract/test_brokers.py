@@ -10,10 +10,9 @@ import psutil
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from conftest import require_apache_kafka
+from conftest import running_broker
 
 from ports import free_port
-from tidegate import settings
 from tidegate.errors import UsageError
 from tidegate.local.broker import Broker, EmbeddedBroker, answers
 from tidegate.local.kafka import KafkaBroker
@@ -50,19 +49,13 @@ def test_embedded_broker_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.kafka
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_apache_kafka_keeps_its_records(tmp_path: Path, number: signal.Signals) -> None:
-    require_apache_kafka()
-    jars = settings.load().kafka_jars
-    broker = KafkaBroker(f"127.0.0.1:{free_port()}", tmp_path / "data", tmp_path / "log", jars=jars)
-    broker.start()
-    try:
+    with running_broker("kafka", tmp_path) as broker:
         create(broker, "t")
         produce(broker, "t", b"kept")
         broker.child.signal(number)
         broker.child.wait(30)
         broker.start()
         assert read(broker, "t") == [b"kept"]
-    finally:
-        broker.stop()
 
 
 def test_wrong_jars_folder_is_named(tmp_path: Path) -> None:

@@ -7,37 +7,15 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
-from conftest import require_apache_kafka
 from gateways import CLIENT_EVENTS, GatewayProcess, position, prepare_topics, read_all, total
 
 import builders
 from ports import free_port
-from tidegate import settings
-from tidegate.local.broker import Broker, EmbeddedBroker
-from tidegate.local.kafka import KafkaBroker
-
-
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    """A broker that the test may stop and freeze."""
-    listen = f"127.0.0.1:{free_port()}"
-    broker: Broker
-    if request.param == "kafka":
-        require_apache_kafka()
-        jars = settings.load().kafka_jars
-        broker = KafkaBroker(listen, tmp_path / "kafka", tmp_path / "kafka.log", jars=jars)
-    else:
-        broker = EmbeddedBroker(listen, tmp_path / "broker.log")
-    broker.start()
-    yield broker
-    broker.child.signal(signal.SIGCONT)
-    broker.stop()
+from tidegate.local.broker import Broker
 
 
 def gateway_on(broker: Broker, folder: Path, **values: object) -> GatewayProcess:

@@ -15,7 +15,7 @@ from gateways import CLIENT_EVENTS, CONNECTION_LOGS, DEVICE_LOGS, ROUTES, Gatewa
 import builders
 from tidegate.contracts.forms import FORMS
 from tidegate.contracts.topics import Stream
-from tidegate.local.broker import EmbeddedBroker
+from tidegate.local.broker import Broker
 from tidegate.tokens import WRITERS, Role
 
 PATHS = {
@@ -31,9 +31,7 @@ ISO_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    embedded_broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayProcess]:
+def gateway(embedded_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     prepare_topics(embedded_broker.bootstrap)
     process = GatewayProcess(embedded_broker.bootstrap, tmp_path_factory.mktemp("gateway")).start()
     yield process

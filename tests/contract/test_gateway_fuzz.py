@@ -8,12 +8,12 @@ import pytest
 from fuzzing import finds_nothing
 from gateways import GatewayProcess, prepare_topics
 
-from tidegate.local.broker import EmbeddedBroker
+from tidegate.local.broker import Broker
 from tidegate.tokens import Role
 
 
 @pytest.mark.timeout(900)
-def test_schemathesis_finds_nothing_at_the_gateway(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
+def test_schemathesis_finds_nothing_at_the_gateway(embedded_broker: Broker, tmp_path: Path) -> None:
     prepare_topics(embedded_broker.bootstrap)
     # A limit that a batch can be longer than without being a megabyte.
     gateway = GatewayProcess(embedded_broker.bootstrap, tmp_path, gateway_max_batch_events=100).start()

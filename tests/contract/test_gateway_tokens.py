@@ -12,13 +12,11 @@ import pytest
 from gateways import CLIENT_EVENTS, GatewayProcess, prepare_topics
 
 import builders
-from tidegate.local.broker import EmbeddedBroker
+from tidegate.local.broker import Broker
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    embedded_broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayProcess]:
+def gateway(embedded_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     prepare_topics(embedded_broker.bootstrap)
     process = GatewayProcess(embedded_broker.bootstrap, tmp_path_factory.mktemp("gateway")).start()
     yield process

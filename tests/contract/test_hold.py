@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tidegate.local.kafka import KafkaBroker
+from tidegate.local.broker import Broker
 from tidegate.settings import Settings
 from tidegate.sink.group import consumer, hold
 
@@ -20,7 +20,7 @@ PATIENCE = 30.0
 
 
 @pytest.mark.kafka
-def test_held_partitions_are_read_from_where_they_are_sought_to(apache_kafka: KafkaBroker) -> None:
+def test_held_partitions_are_read_from_where_they_are_sought_to(apache_kafka: Broker) -> None:
     """The broker stands still meanwhile: whatever it was asked at the assignment is answered afterwards."""
     name = f"hold-{secrets.token_hex(4)}"
     admin = AdminClient({"bootstrap.servers": apache_kafka.bootstrap})

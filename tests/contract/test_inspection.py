@@ -13,20 +13,17 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-from conftest import require_apache_kafka
+from conftest import running_broker
 from stores import settings_of
 
-from ports import free_port
 from tidegate import check, topics
-from tidegate import settings as settings_module
 from tidegate.errors import RetryLater, Stop
 from tidegate.inspection.clickhouse import inspect_clickhouse, inspect_schema
 from tidegate.inspection.condition import Condition, State, require, wrong
 from tidegate.inspection.epoch import inspect_epoch, minted_at
 from tidegate.inspection.kafka import inspect_kafka
-from tidegate.local.broker import Broker, EmbeddedBroker
+from tidegate.local.broker import Broker
 from tidegate.local.clickhouse import ClickHouseServer
-from tidegate.local.kafka import KafkaBroker
 from tidegate.settings import Settings
 from tidegate.sink.ledger import Ledger
 from tidegate.store.client import connect
@@ -222,18 +219,14 @@ def test_the_books_keep_the_order_of_epochs(migrated: Client, settings: Settings
 
 
 @pytest.fixture
-def kafka(tmp_path: Path) -> Iterator[KafkaBroker]:
+def kafka(tmp_path: Path) -> Iterator[Broker]:
     """Apache Kafka of the test's own: it changes the topics."""
-    require_apache_kafka()
-    jars = settings_module.load().kafka_jars
-    broker = KafkaBroker(f"127.0.0.1:{free_port()}", tmp_path / "kafka", tmp_path / "kafka.log", jars=jars)
-    broker.start()
-    yield broker
-    broker.stop()
+    with running_broker("kafka", tmp_path) as broker:
+        yield broker
 
 
 @pytest.mark.kafka
-def test_each_setting_of_a_topic_is_told(kafka: KafkaBroker) -> None:
+def test_each_setting_of_a_topic_is_told(kafka: Broker) -> None:
     settings = Settings(kafka_bootstrap=kafka.bootstrap)
     (none,) = inspect_kafka(settings)
     assert none.comes and "run `tidegate topics`" in str(none)
@@ -273,15 +266,11 @@ def test_on_the_embedded_broker(
     tmp_path: Path, migrated: Client, settings: Settings, partitions: int
 ) -> None:
     """The whole of it, as it is printed: sound, and with fewer partitions than the settings say."""
-    broker: Broker = EmbeddedBroker(f"127.0.0.1:{free_port()}", tmp_path / "log")
-    broker.start()
-    settings = dataclasses.replace(settings, kafka_bootstrap=broker.bootstrap, data_dir=str(tmp_path))
     said: list[str] = []
-    try:
+    with running_broker("embedded", tmp_path) as broker:
+        settings = dataclasses.replace(settings, kafka_bootstrap=broker.bootstrap, data_dir=str(tmp_path))
         topics.ensure_topics(Settings(kafka_bootstrap=broker.bootstrap, kafka_partitions=partitions))
         status = check.run(settings, said.append)
-    finally:
-        broker.stop()
     lines = said[said.index("  (* differs from the default)") + 1 :]
     wrong = [line for line in lines if line.startswith("wrong")]
     assert status == bool(wrong) == (partitions == 2)
