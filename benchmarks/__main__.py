@@ -84,6 +84,8 @@ def _repetition(found: Findings, wanted: set[str], number: int, events: int, qui
             if "peers" in wanted:
                 _add(found, table.FAUST, peers.measure(stack, "faust", events // 25, number))
                 _add(found, table.AIOKAFKA, peers.measure(stack, "aiokafka", events // 4, number))
+    if "pipeline" in wanted:
+        _add(found, table.TWO_WORKERS, pipeline.measure(events, seed=number, workers=2))
     if "keys" in wanted:
         if not wanted & {"pipeline", "engine"}:
             _add(found, table.PIPELINE, pipeline.measure(events, seed=number))

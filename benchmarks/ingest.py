@@ -21,7 +21,7 @@ from benchmarks.stack import Stack
 from benchmarks.usage import CpuClock, machine
 
 LIMIT_SECONDS = 2.0
-RATES = (60_000, 80_000, 100_000, 120_000, 140_000, 160_000, 180_000, 200_000)
+RATES = (30_000, 40_000, 50_000, 60_000, 80_000, 100_000, 120_000, 140_000, 160_000, 180_000, 200_000)
 SECONDS = 15.0
 
 

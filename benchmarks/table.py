@@ -17,6 +17,7 @@ from benchmarks.read import Read
 from benchmarks.usage import machine
 
 PIPELINE = "Tidegate, Kafka → ClickHouse"
+TWO_WORKERS = "Tidegate, Kafka → ClickHouse, two workers"
 KEYED = "Tidegate, Kafka → ClickHouse, a key on each batch of 500"
 FAUST = "Faust, one event a record, pydantic"
 AIOKAFKA = "aiokafka, one event a record, pydantic"
