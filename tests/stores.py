@@ -1,12 +1,18 @@
-"""Settings of a database of one's own, which keeps everything: the events of tests may be years old."""
+"""Databases of one's own, which keep everything: the events of tests may be years old."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from clickhouse_connect.driver.client import Client
 
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings, table
+from tidegate.store.client import connect
+from tidegate.store.migrate import migrate
 
 
 def settings_of(clickhouse: ClickHouseServer, **changed: Any) -> Settings:
@@ -15,3 +21,13 @@ def settings_of(clickhouse: ClickHouseServer, **changed: Any) -> Settings:
     name = f"t{secrets.token_hex(6)}"
     values = {"clickhouse_url": clickhouse.url, "clickhouse_database": name, **forever, **changed}
     return Settings(**values)
+
+
+@contextmanager
+def migrated(settings: Settings) -> Iterator[Client]:
+    """A client on the database that `settings` name, made and migrated; it is dropped afterwards."""
+    with connect(settings, database="") as admin:
+        migrate(admin, settings)
+        with connect(settings) as client:
+            yield client
+        admin.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")

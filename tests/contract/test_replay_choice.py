@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import stored
 from clickhouse_connect.driver.client import Client
-from stores import settings_of
+from stores import migrated, settings_of
 
 import builders
 from tidegate.contracts.position import Position
@@ -18,8 +18,6 @@ from tidegate.errors import UsageError
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.replay.choice import chosen, portions
 from tidegate.replay.criteria import Criteria
-from tidegate.store.client import connect
-from tidegate.store.migrate import migrate
 
 RECEIVED = datetime.fromtimestamp(builders.RECEIVED_AT / 1e6, UTC)
 COLUMNS = ["fleet", "id", "received_at", "stream", "epoch", "partition", "offset", "index", "kind", "code"]
@@ -55,21 +53,16 @@ def reject(client: Client, stream: Stream, offset: int, **changed: Any) -> None:
 def client(clickhouse: ClickHouseServer) -> Iterator[Client]:
     """1 is open, 2 came again and is stored, 3 came again under 1.a and was refused; 4 to 6 differ."""
     settings = settings_of(clickhouse)
-    with connect(settings, database="") as admin:
-        migrate(admin, settings)
-        with connect(settings) as connected:
-            for offset in (1, 2, 3):
-                reject(connected, "client_events", offset)
-            stored.store(
-                connected, "client_events", builders.success(), offset=12, origin=id_of("client_events", 2)
-            )
-            reject(connected, "client_events", 13, origin=id_of("client_events", 3), replayed_under="1.a")
-            reject(connected, "client_events", 4, fleet="other", kind="required", code="missing_field")
-            reject(connected, "device_logs", 5)
-            reject(connected, "client_events", 7, kind="key", code="key_reused")
-            reject(connected, "client_events", 6, received_at=RECEIVED - timedelta(days=1))
-            yield connected
-        admin.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
+    with migrated(settings) as client:
+        for offset in (1, 2, 3):
+            reject(client, "client_events", offset)
+        stored.store(client, "client_events", builders.success(), offset=12, origin=id_of("client_events", 2))
+        reject(client, "client_events", 13, origin=id_of("client_events", 3), replayed_under="1.a")
+        reject(client, "client_events", 4, fleet="other", kind="required", code="missing_field")
+        reject(client, "device_logs", 5)
+        reject(client, "client_events", 7, kind="key", code="key_reused")
+        reject(client, "client_events", 6, received_at=RECEIVED - timedelta(days=1))
+        yield client
 
 
 def offsets(client: Client, version: str = "1.b", **criteria: Any) -> list[int]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from clickhouse_connect.driver.client import Client
 from enriched_frames import DAY, EPOCH, frame, now
-from stores import settings_of
+from stores import migrated, settings_of
 
 from tidegate.errors import Stop
 from tidegate.local.clickhouse import ClickHouseServer
@@ -18,8 +18,6 @@ from tidegate.sink.chain import Gap
 from tidegate.sink.insert import insert
 from tidegate.sink.ledger import Ledger, Place
 from tidegate.sink.plan import Plan, plan_of
-from tidegate.store.client import connect
-from tidegate.store.migrate import migrate
 
 PLACE = Place("client_events", 0)
 
@@ -37,12 +35,8 @@ class Books:
 @pytest.fixture
 def books(clickhouse: ClickHouseServer) -> Iterator[Books]:
     settings = settings_of(clickhouse)
-    first = connect(settings, database="")
-    migrate(first, settings)
-    first.close()
-    client = connect(settings)
-    yield Books(client, settings.clickhouse_database)
-    client.close()
+    with migrated(settings) as client:
+        yield Books(client, settings.clickhouse_database)
 
 
 def plan(first: int, last: int, generation: int, epoch: str = EPOCH) -> Plan:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import stored
 from clickhouse_connect.driver.client import Client
-from stores import settings_of
+from stores import migrated, settings_of
 
 import builders
 from ports import free_port
@@ -49,11 +49,8 @@ def settings(clickhouse: ClickHouseServer) -> Settings:
 @pytest.fixture
 def client(settings: Settings) -> Iterator[Client]:
     """A client on a migrated database of its own."""
-    with connect(settings, database="") as admin:
-        migrate(admin, settings)
-        with connect(settings) as client:
-            yield client
-        admin.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
+    with migrated(settings) as client:
+        yield client
 
 
 def count(client: Client, stream: str) -> tuple[int, ...]:
@@ -295,13 +292,11 @@ def test_the_rollup_of_device_logs_counts_what_is_applied(client: Client) -> Non
 def test_every_table_refuses_inserts_before_the_disk_is_full(clickhouse: ClickHouseServer) -> None:
     """ClickHouse answers an insert as done that found no room for its last files."""
     settings = settings_of(clickhouse)
-    with connect(settings, database="") as client:
-        migrate(client, settings)
+    with migrated(settings) as client:
         without = client.query(
             "SELECT name FROM system.tables WHERE database = {database:String} AND engine LIKE '%MergeTree'"
             " AND name != 'schema_migrations'"
             " AND NOT create_table_query LIKE '%min_free_disk_bytes_to_perform_insert = 268435456%'",
             parameters={"database": settings.clickhouse_database},
         ).result_rows
-        client.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
     assert without == []

@@ -9,13 +9,11 @@ from datetime import UTC, date, datetime
 import pytest
 from clickhouse_connect.driver.client import Client
 from stored import EPOCH, store
-from stores import settings_of
+from stores import migrated, settings_of
 
 from builders import RECEIVED_AT, success
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
-from tidegate.store.client import connect
-from tidegate.store.migrate import migrate
 from tidegate.verify.books import SINCE, UNTIL, read
 from tidegate.verify.command import verify
 from tidegate.verify.report import PLAIN_WIDTH, Report, show
@@ -32,16 +30,12 @@ def settings(clickhouse: ClickHouseServer) -> Settings:
 @pytest.fixture
 def client(settings: Settings) -> Iterator[Client]:
     """A store of a few batches whose books balance, a planned batch of a zombie among them."""
-    client = connect(settings, database="")
-    migrate(client, settings)
-    client.database = settings.clickhouse_database
-    for offset in range(FRAMES):
-        store(client, "client_events", *[success() for _ in range(EVENTS)], offset=offset)
-        plan(client, offset, offset)
-    plan(client, 2, 3, generation=0)  # a zombie's, never carried out: generation 1 begins before it
-    yield client
-    client.command(f"DROP DATABASE {settings.clickhouse_database}")
-    client.close()
+    with migrated(settings) as client:
+        for offset in range(FRAMES):
+            store(client, "client_events", *[success() for _ in range(EVENTS)], offset=offset)
+            plan(client, offset, offset)
+        plan(client, 2, 3, generation=0)  # a zombie's, never carried out: generation 1 begins before it
+        yield client
 
 
 def plan(client: Client, first: int, last: int, *, generation: int = 1, day: str = "2025-11-21") -> None:

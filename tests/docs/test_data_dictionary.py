@@ -2,20 +2,17 @@
 
 from pathlib import Path
 
-from stores import settings_of
+from stores import migrated, settings_of
 
 from tidegate.local.clickhouse import ClickHouseServer
-from tidegate.store.client import connect
 from tidegate.store.dictionary import document
-from tidegate.store.migrate import migrate
 
 
 def test_the_data_dictionary_is_what_the_migrations_make(
     clickhouse: ClickHouseServer, repository: Path
 ) -> None:
     settings = settings_of(clickhouse)
-    with connect(settings, database="") as client:
-        migrate(client, settings)
+    with migrated(settings) as client:
         page = document(client, settings.clickhouse_database)
         unexplained = client.query(
             "SELECT table, name FROM system.columns WHERE database = {database:String} AND comment = ''"
@@ -23,7 +20,6 @@ def test_the_data_dictionary_is_what_the_migrations_make(
             " AND engine LIKE '%MergeTree')",
             parameters={"database": settings.clickhouse_database},
         ).result_rows
-        client.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
     assert unexplained == []
     written = (repository / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
     assert written == page, "write it again: python -m tidegate.store.dictionary > docs/data-dictionary.md"

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from stores import migrated
 
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
-from tidegate.store.client import connect
-from tidegate.store.migrate import migrate
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,11 +26,8 @@ QUERIES = [
 def client(clickhouse: ClickHouseServer) -> Iterator[Client]:
     """A client on the database of the name that the pages use."""
     settings = Settings(clickhouse_url=clickhouse.url)
-    with connect(settings, database="") as admin:
-        migrate(admin, settings)
-        with connect(settings) as connected:
-            yield connected
-        admin.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
+    with migrated(settings) as client:
+        yield client
 
 
 @pytest.mark.parametrize("query", QUERIES)

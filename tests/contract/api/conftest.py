@@ -9,13 +9,11 @@ import httpx
 import pytest
 from api_server import serve
 from clickhouse_connect.driver.client import Client
-from stores import settings_of
+from stores import migrated, settings_of
 
 from ports import free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
-from tidegate.store.client import connect
-from tidegate.store.migrate import migrate
 from tidegate.tokens import Role, TokenFile
 
 Call = Callable[..., httpx.Response]
@@ -38,11 +36,8 @@ def tokens(settings: Settings) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def store(settings: Settings) -> Iterator[Client]:
     """A client on the API's database, migrated and empty at the start of the module."""
-    with connect(settings, database="") as admin:
-        migrate(admin, settings)
-        with connect(settings) as client:
-            yield client
-        admin.command(f"DROP DATABASE {settings.clickhouse_database} SYNC")
+    with migrated(settings) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
