@@ -23,8 +23,8 @@ LIMIT = 1_000_000
 TABLES = lookups.load()
 
 
-def run(value: bytes, *, stream: Stream = "client_events", limit: int = LIMIT, **headers: bytes) -> Outputs:
-    transform = Transform(
+def transform_of(stream: Stream, limit: int = LIMIT) -> Transform:
+    return Transform(
         stream,
         TABLES,
         epoch=EPOCH,
@@ -33,6 +33,10 @@ def run(value: bytes, *, stream: Stream = "client_events", limit: int = LIMIT, *
         clock_skew_seconds=86_400,
         max_record_bytes=limit,
     )
+
+
+def run(value: bytes, *, stream: Stream = "client_events", limit: int = LIMIT, **headers: bytes) -> Outputs:
+    transform = transform_of(stream, limit)
     return transform(Record(2, 41, 39, value, list(headers.items()), RECEIVED_AT), {"demo"})
 
 
@@ -181,15 +185,7 @@ def test_a_record_that_decompresses_without_end_is_not_looked_into() -> None:
 
 
 def test_a_record_that_kills_goes_line_by_line_without_the_guilty_ones() -> None:
-    transform = Transform(
-        "client_events",
-        TABLES,
-        epoch=EPOCH,
-        transform_version="7",
-        geohash_precision=6,
-        clock_skew_seconds=86_400,
-        max_record_bytes=LIMIT,
-    )
+    transform = transform_of("client_events")
     lines = [envelope(success()), envelope(failure()), envelope(success())]
     seen: list[int] = []
     record = Record(2, 41, 39, b"\n".join(lines), [], RECEIVED_AT)
@@ -202,15 +198,7 @@ def test_a_record_that_kills_goes_line_by_line_without_the_guilty_ones() -> None
 
 def together(values: list[bytes], **headers: bytes) -> tuple[list[Outputs], list[Outputs]]:
     """What records yield at once, and each by itself."""
-    transform = Transform(
-        "client_events",
-        TABLES,
-        epoch=EPOCH,
-        transform_version="7",
-        geohash_precision=6,
-        clock_skew_seconds=86_400,
-        max_record_bytes=LIMIT,
-    )
+    transform = transform_of("client_events")
     records = [
         Record(2, number, number - 1, value, list(headers.items()), RECEIVED_AT + number)
         for number, value in enumerate(values)
