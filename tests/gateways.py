@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import metrics
+import roles
 from confluent_kafka import Consumer, TopicPartition
 
 from ports import free_port
 from tidegate import settings, topics
 from tidegate.contracts.position import Position, parse_id
 from tidegate.contracts.topics import Stream, raw
-from tidegate.local.child import Child
 from tidegate.tokens import Role, TokenFile
 
 CONNECTION_LOGS = "/api/v1/device_app_connection_log/"
@@ -43,13 +44,7 @@ class GatewayProcess:
             "data_dir": str(folder),
             **values,
         }
-        environment = {f"TIDEGATE_{name.upper()}": str(value) for name, value in self.values.items()}
-        self.child = Child(
-            "gateway",
-            [sys.executable, "-m", "tidegate", "gateway"],
-            folder / "gateway.log",
-            environment=os.environ | environment,
-        )
+        self.child = roles.role("gateway", folder, self.values)
         self.client = httpx.Client(base_url=self.url, timeout=30.0)
 
     @property
@@ -99,6 +94,15 @@ class GatewayProcess:
     def lines(self, *ids: str) -> list[dict[str, Any]]:
         """The envelopes in the raw topics that ids name, in their order."""
         return read_lines(self.bootstrap, *ids)
+
+
+@contextmanager
+def running_gateway(bootstrap: str, folder: Path, **values: object) -> Iterator[GatewayProcess]:
+    """A ready gateway on a broker whose topics are made; it must end cleanly."""
+    prepare_topics(bootstrap)
+    process = GatewayProcess(bootstrap, folder, **values).start()
+    yield process
+    assert process.stop() == 0, process.child.tail()
 
 
 def prepare_topics(bootstrap: str) -> str:
@@ -187,9 +191,4 @@ def position(id: str) -> Position:
 
 def total(gateway: GatewayProcess, metric: str) -> float:
     """The sum of a metric over its labels."""
-    text = gateway.client.get("/metrics").text
-    return sum(
-        float(line.rsplit(" ", 1)[1])
-        for line in text.splitlines()
-        if line.partition("{")[0].partition(" ")[0] == metric
-    )
+    return metrics.total(gateway.client.get("/metrics").text, metric)

@@ -20,7 +20,7 @@ from gateways import (
     ROUTES,
     GatewayProcess,
     position,
-    prepare_topics,
+    running_gateway,
     total,
 )
 
@@ -41,17 +41,15 @@ def gateway(
 ) -> Iterator[GatewayProcess]:
     name = {"embedded": "embedded_broker", "kafka": "apache_kafka"}[request.param]
     bootstrap = request.getfixturevalue(name).bootstrap
-    prepare_topics(bootstrap)
-    process = GatewayProcess(
+    with running_gateway(
         bootstrap,
         tmp_path_factory.mktemp("gateway"),
         gateway_max_body_bytes=200_000,
         gateway_max_decoded_bytes=1_000_000,
         gateway_max_event_bytes=50_000,
         gateway_max_batch_events=2000,
-    ).start()
-    yield process
-    assert process.stop() == 0, process.child.tail()
+    ) as gateway:
+        yield gateway
 
 
 def problem(answer: httpx.Response, status: int, code: str, path: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from document_fields import CASES, FIELDS, at, event_with, event_without, same
-from gateways import CLIENT_EVENTS, CONNECTION_LOGS, DEVICE_LOGS, ROUTES, GatewayProcess, prepare_topics
+from gateways import CLIENT_EVENTS, CONNECTION_LOGS, DEVICE_LOGS, ROUTES, GatewayProcess, running_gateway
 
 import builders
 from tidegate.contracts.forms import FORMS
@@ -32,10 +32,8 @@ ISO_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 @pytest.fixture(scope="module")
 def gateway(embedded_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    prepare_topics(embedded_broker.bootstrap)
-    process = GatewayProcess(embedded_broker.bootstrap, tmp_path_factory.mktemp("gateway")).start()
-    yield process
-    assert process.stop() == 0, process.child.tail()
+    with running_gateway(embedded_broker.bootstrap, tmp_path_factory.mktemp("gateway")) as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="module")

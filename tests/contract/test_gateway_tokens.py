@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
-from gateways import CLIENT_EVENTS, GatewayProcess, prepare_topics
+from gateways import CLIENT_EVENTS, GatewayProcess, running_gateway
+from waiting import await_
 
 import builders
 from tidegate.local.broker import Broker
@@ -17,17 +19,11 @@ from tidegate.local.broker import Broker
 
 @pytest.fixture(scope="module")
 def gateway(embedded_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    prepare_topics(embedded_broker.bootstrap)
-    process = GatewayProcess(embedded_broker.bootstrap, tmp_path_factory.mktemp("gateway")).start()
-    yield process
-    assert process.stop() == 0
+    with running_gateway(embedded_broker.bootstrap, tmp_path_factory.mktemp("gateway")) as gateway:
+        yield gateway
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+eventually = partial(await_, seconds=10.0)
 
 
 def status(gateway: GatewayProcess, token: str) -> int:

@@ -1,0 +1,16 @@
+"""Waiting for what must come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+PATIENCE = 60.0  # seconds
+
+
+def await_(what: Callable[[], object], says: Callable[[], str] = str, seconds: float = PATIENCE) -> None:
+    """Wait until `what` is true; fails with what `says` says."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, f"it did not come: {says()}"
+        time.sleep(0.05)
