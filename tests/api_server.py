@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import httpx
 import uvicorn
 
+from ports import free_port
 from tidegate.api.app import build
 from tidegate.settings import Settings
+
+
+@contextmanager
+def client_of(settings: Settings, token: str | None, **changed: Any) -> Iterator[httpx.Client]:
+    """The API with some settings changed, on a port of its own; asked with `token` if one is given."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    own = dataclasses.replace(settings, api_listen=f"127.0.0.1:{free_port()}", **changed)
+    with serve(own) as url:
+        with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
+            yield client
 
 
 @contextmanager

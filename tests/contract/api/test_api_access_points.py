@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import httpx
 import pytest
 import stored
-from api_server import serve
+from api_server import client_of
 from clickhouse_connect.driver.client import Client
 
 import builders
-from ports import free_port
 from tidegate.settings import Settings
 from tidegate.tokens import Role
 
@@ -209,9 +207,7 @@ def inventory(settings: Settings, tokens: dict[str, str], tmp_path: Path) -> Ite
         "demo,00:11:74:00:00:60,Spare,,C-75,49\n"
         "other,00:11:74:00:00:70,Theirs too,10,C-75,49\n"
     )
-    changed = dataclasses.replace(settings, api_listen=f"127.0.0.1:{free_port()}", lookups_dir=str(tmp_path))
-    headers = {"authorization": f"Bearer {tokens['operator']}"}
-    with serve(changed) as url, httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+    with client_of(settings, tokens["operator"], lookups_dir=str(tmp_path)) as client:
         yield client
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import hashlib
 import io
 import time
@@ -14,11 +13,10 @@ from typing import Any
 import httpx
 import pytest
 import stored
-from api_server import serve
+from api_server import client_of
 from clickhouse_connect.driver.client import Client
 
 import builders
-from ports import free_port
 from tidegate.api.associations import File
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
@@ -253,11 +251,7 @@ def test_a_name_that_was_never_given_is_not_found(api: Call, name: str) -> None:
 def test_a_limit_that_is_hit_before_the_first_row_has_its_status(
     settings: Settings, store: Client, tokens: dict[str, str]
 ) -> None:
-    small = dataclasses.replace(
-        settings, api_listen=f"127.0.0.1:{free_port()}", api_query_memory_bytes=10_000
-    )
-    headers = {"authorization": f"Bearer {tokens['viewer']}"}
-    with serve(small) as url, httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+    with client_of(settings, tokens["viewer"], api_query_memory_bytes=10_000) as client:
         answer = client.get(client.get(f"{DATA}/2025-11-20/2025-11-20").text)
     assert (answer.status_code, answer.json()["code"]) == (503, "query_memory")
 
@@ -274,9 +268,7 @@ def test_what_breaks_off_in_the_middle_has_no_proper_end(
             raise Problem("store_away")
 
     monkeypatch.setattr(Reading, "pieces", half)
-    again = dataclasses.replace(settings, api_listen=f"127.0.0.1:{free_port()}")
-    headers = {"authorization": f"Bearer {tokens['viewer']}"}
-    with serve(again) as url, httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+    with client_of(settings, tokens["viewer"]) as client:
         uri = client.get(f"{DATA}/2025-11-20/2025-11-20").text
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
             client.get(uri)
@@ -288,8 +280,7 @@ def abroad(settings: Settings, tokens: dict[str, str], tmp_path: Path) -> Iterat
         "fleet,location_id,name,latitude,longitude,timezone\n"
         "demo,95,Riverside,,,America/New_York\ndemo,7,Pune,,,Asia/Kolkata\nother,95,X,,,Asia/Tokyo\n"
     )
-    changed = dataclasses.replace(settings, api_listen=f"127.0.0.1:{free_port()}", lookups_dir=str(tmp_path))
-    with serve(changed) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with client_of(settings, None, lookups_dir=str(tmp_path)) as client:
         yield lambda path, *, role, **request: client.get(
             path, headers={"authorization": f"Bearer {tokens[role]}"}, **request
         )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
-from api_server import serve
+from api_server import client_of
 
-from ports import free_port
 from tidegate.settings import Settings
 from tidegate.tokens import READERS, Role
 
@@ -47,9 +45,7 @@ def test_readers_read_them(api: Call, path: str, role: Role) -> None:
 
 def test_files_that_are_away_or_wrong(settings: Settings, tokens: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "lookups"
-    changed = dataclasses.replace(settings, api_listen=f"127.0.0.1:{free_port()}", lookups_dir=str(folder))
-    headers = {"authorization": f"Bearer {tokens['viewer']}"}
-    with serve(changed) as url, httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+    with client_of(settings, tokens["viewer"], lookups_dir=str(folder)) as client:
         answer = client.get(PATHS[0])
         assert (answer.status_code, answer.json()["code"]) == (503, "lookups_away")
         assert int(answer.headers["retry-after"]) >= 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +11,12 @@ import httpx
 import pyarrow as pa
 import pytest
 import stored
-from api_server import serve
+from api_server import client_of
 from clickhouse_connect.driver.client import Client
 from exported import FORMATS, MEDIA_TYPES
+from waiting import await_
 
 import builders
-from ports import free_port
 from tidegate.api import access_points, client_events, device_logs, exports
 from tidegate.contracts.columns import SCHEMAS
 from tidegate.settings import Settings
@@ -291,16 +289,6 @@ def test_roles_are_those_of_the_list(api: Call, path: str, role: Role) -> None:
 # Limits and ends
 
 
-@contextmanager
-def another(settings: Settings, tokens: dict[str, str], **changed: Any) -> Iterator[httpx.Client]:
-    """The API with other settings, asked as a viewer."""
-    changed = {"api_listen": f"127.0.0.1:{free_port()}", **changed}
-    headers = {"authorization": f"Bearer {tokens['viewer']}"}
-    with serve(dataclasses.replace(settings, **changed)) as url:
-        with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
-            yield client
-
-
 @pytest.mark.parametrize(
     ("change", "status", "code", "allowed"),
     [
@@ -320,7 +308,7 @@ def test_a_limit_that_was_hit_is_named(
     code: str,
     allowed: str,
 ) -> None:
-    with another(settings, tokens, **change) as client:
+    with client_of(settings, tokens["viewer"], **change) as client:
         answer = client.get(DEVICE_LOGS, params={"format": "csv"})
         assert answer.status_code == status, answer.text
         if status != 200:
@@ -354,7 +342,7 @@ def test_what_breaks_off_in_the_middle_has_no_proper_end(
     long_export(monkeypatch, "SELECT number, randomPrintableASCII(100) AS text FROM numbers(2000000)")
     before = API_FILES.labels("inventory_device_log", "broken")._value.get()
     got = bytearray()
-    with another(settings, tokens, api_export_rows=500_000) as client:
+    with client_of(settings, tokens["viewer"], api_export_rows=500_000) as client:
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
             with client.stream("GET", DEVICE_LOGS, params={"format": format}) as answer:
                 assert answer.status_code == 200
@@ -376,13 +364,6 @@ def running(store: Client, text: str) -> int:
     return int(count)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("sending", [True, False])
 def test_a_client_that_goes_away_ends_the_query(
     settings: Settings, store: Client, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch, sending: bool
@@ -391,8 +372,8 @@ def test_a_client_that_goes_away_ends_the_query(
     mark = f"9876543{int(sending)}1234"
     condition = "" if sending else " WHERE sipHash64(number) = 1"
     long_export(monkeypatch, f"SELECT number FROM numbers({mark}){condition}")
-    changed = {"api_exports": 1, "api_export_rows": 0}  # 0: no bound of rows
-    with another(settings, tokens, **changed) as client:
+    # 0: no bound of rows
+    with client_of(settings, tokens["viewer"], api_exports=1, api_export_rows=0) as client:
         with another_client(client) as leaving:
             if sending:
                 with leaving.stream("GET", DEVICE_LOGS, params={"format": "csv"}) as answer:
@@ -403,9 +384,9 @@ def test_a_client_that_goes_away_ends_the_query(
             else:
                 with pytest.raises(httpx.ReadTimeout):
                     leaving.get(DEVICE_LOGS, params={"format": "csv"}, timeout=1.0)
-        wait_for(lambda: running(store, mark) == 0)
+        await_(lambda: running(store, mark) == 0)
         monkeypatch.undo()
-        wait_for(lambda: client.get(DEVICE_LOGS, params={"format": "csv", "limit": 1}).status_code != 503)
+        await_(lambda: client.get(DEVICE_LOGS, params={"format": "csv", "limit": 1}).status_code != 503)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,8 @@ import httpx
 import pyarrow.parquet
 import pytest
 from clickhouse_connect.driver.client import Client
+from roles import get
+from waiting import await_
 
 from ports import free_port
 from tidegate.settings import Settings
@@ -66,21 +67,16 @@ def process(
         with httpx.Client(
             base_url=f"http://{listen}", headers=headers, trust_env=False, timeout=120
         ) as client:
-            deadline = time.monotonic() + 60
-            while not answers(client):
-                assert role.poll() is None and time.monotonic() < deadline
-                time.sleep(0.05)
+
+            def ready() -> bool:
+                assert role.poll() is None
+                return get(listen, "/readyz")[0] == 200
+
+            await_(ready)
             yield role.pid, client
     finally:
         role.terminate()
         role.wait(30)
-
-
-def answers(client: httpx.Client) -> bool:
-    try:
-        return client.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def peak(pid: int) -> int:

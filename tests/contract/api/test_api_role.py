@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,10 @@ from typing import Any
 import httpx
 import pytest
 import stored
-from api_server import serve
+from api_server import client_of
 from clickhouse_connect.driver.client import Client
+from roles import get
+from waiting import await_
 
 import builders
 from ports import free_port
@@ -110,21 +110,15 @@ def test_a_limit_that_was_hit_is_named(
 ) -> None:
     events = [builders.success(macAddress="02:00:00:00:00:01", timestamp=n) for n in range(1, 9)]
     stored.store(store, "client_events", *events)
-    limited = dataclasses.replace(settings, api_listen=f"127.0.0.1:{free_port()}", **change)
-    with serve(limited) as url:
-        headers = {"authorization": f"Bearer {tokens['viewer']}"}
-        answer = httpx.get(f"{url}{EVENTS}/100", headers=headers, trust_env=False)
+    with client_of(settings, tokens["viewer"], **change) as client:
+        answer = client.get(f"{EVENTS}/100")
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.json()["allowed"] == allowed
 
 
 def test_links_begin_with_the_public_url(settings: Settings, store: Client, tokens: dict[str, str]) -> None:
-    public = dataclasses.replace(
-        settings, api_listen=f"127.0.0.1:{free_port()}", public_url="https://tide.example/"
-    )
-    with serve(public) as url:
-        headers = {"authorization": f"Bearer {tokens['viewer']}"}
-        answer = httpx.get(f"{url}{EVENTS}/3?ssid=a", headers=headers, trust_env=False)
+    with client_of(settings, tokens["viewer"], public_url="https://tide.example/") as client:
+        answer = client.get(f"{EVENTS}/3?ssid=a")
     assert answer.json()["nextLink"] == f"https://tide.example{EVENTS[:-1]}3/3?ssid=a"
 
 
@@ -147,7 +141,7 @@ def test_the_process_waits_out_clickhouse_and_stops_on_sigterm(
     headers = {"authorization": f"Bearer {tokens['viewer']}"}
     try:
         with httpx.Client(base_url=f"http://{listen}", headers=headers, trust_env=False) as client:
-            wait_for(lambda: client.get("/healthz").status_code == 200)
+            await_(lambda: get(listen, "/healthz")[0] == 200, seconds=30)
             answer = client.get("/readyz")
             assert (answer.status_code, answer.text) == (503, "clickhouse: store_away\n")
             answer = client.get(f"{EVENTS}/1")
@@ -157,7 +151,7 @@ def test_the_process_waits_out_clickhouse_and_stops_on_sigterm(
             here = Settings(clickhouse_url=clickhouse.url)
             with connect(here, database="") as admin:
                 migrate(admin, here)
-            wait_for(lambda: client.get("/readyz").status_code == 200)
+            await_(lambda: get(listen, "/readyz")[0] == 200, seconds=30)
             assert client.get(f"{EVENTS}/1").status_code == 200
             clickhouse.stop()
             assert client.get(f"{EVENTS}/1").status_code == 503
@@ -168,15 +162,3 @@ def test_the_process_waits_out_clickhouse_and_stops_on_sigterm(
         process.kill()
         process.wait()
         clickhouse.stop()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
