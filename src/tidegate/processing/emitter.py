@@ -91,17 +91,7 @@ class Emitter:
 
     def send_partials(self, values: list[bytes], landed: Callable[[], None]) -> None:
         """Send a record to each partition of `tidegate.partials`; `landed` is called when all are there."""
-        missing = len(values)
-
-        def one(error: KafkaError | None, message: Message) -> None:
-            nonlocal missing
-            if error is not None:
-                self._refused(error, message)
-                return
-            missing -= 1
-            if missing == 0:
-                landed()
-
+        one = self._counting_down(len(values), landed)
         for partition, value in enumerate(values):
             self._producer.produce(PARTIALS, value, partition=partition, on_delivery=one)
 
@@ -109,17 +99,7 @@ class Emitter:
         self, changes: Sequence[tuple[int, Change]], landed: Callable[[], None] = lambda: None
     ) -> None:
         """Send changes of the table of keys, each to its partition; `landed` is called when all are there."""
-        missing = len(changes)
-
-        def one(error: KafkaError | None, message: Message) -> None:
-            nonlocal missing
-            if error is not None:
-                self._refused(error, message)
-                return
-            missing -= 1
-            if missing == 0:
-                landed()
-
+        one = self._counting_down(len(changes), landed)
         for partition, (name, value) in changes:
             self._producer.produce(KEYS, value, name, partition=partition, on_delivery=one)
 
@@ -167,6 +147,22 @@ class Emitter:
                 self._landed.append(frame)
 
         return landed
+
+    def _counting_down(
+        self, missing: int, landed: Callable[[], None]
+    ) -> Callable[[KafkaError | None, Message], None]:
+        """What each of `missing` records is to call; the last one that is there calls `landed`."""
+
+        def one(error: KafkaError | None, message: Message) -> None:
+            nonlocal missing
+            if error is not None:
+                self._refused(error, message)
+                return
+            missing -= 1
+            if missing == 0:
+                landed()
+
+        return one
 
     def _told(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
