@@ -298,15 +298,15 @@ def test_a_broker_that_goes_and_comes_costs_time_only(tmp_path: Path) -> None:
 QUICK = {"kafka_session_timeout_ms": 2000}  # the embedded broker forms a group in half of it
 
 DROPS = """
-import tidegate.worker as worker
-right = worker.Worker._process
+from tidegate.worker.intake import Intake
+right = Intake.process
 async def process(self, stream, message):
     if 40 <= message.offset < 90 and message.offset not in dropped:
         dropped.add(message.offset)
     else:
         await right(self, stream, message)
 dropped = set()
-worker.Worker._process = process
+Intake.process = process
 """
 
 
@@ -360,10 +360,10 @@ def test_a_line_that_kills_the_process_is_set_aside_in_the_end(tmp_path: Path) -
 
 STUCK = """
 import asyncio
-from tidegate.worker import Worker
+from tidegate.worker.intake import Intake
 async def process(self, stream, message):
     await asyncio.sleep(3600)
-Worker._process = process
+Intake.process = process
 """
 
 
