@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import enriched_frames
+import metrics
 import psutil
+import roles
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 from stores import settings_of
+from waiting import PATIENCE, await_
 
 from ports import free_port
 from tidegate.contracts.topics import STREAMS, Stream, enriched
-from tidegate.local.child import Child
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.store.client import connect
 from tidegate.store.migrate import LEVELS, migrate
 from tidegate.topics import ensure_topics
 
 PARTITIONS = 2
-PATIENCE = 60.0  # seconds that a test waits for what must come
 Place = tuple[Stream, int]
-
-
-def await_(what: Callable[[], object], says: Callable[[], str] = str) -> None:
-    """Wait until `what` is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, f"it did not come: {says()}"
-        time.sleep(0.05)
 
 
 class SinkProcess:
@@ -45,14 +33,7 @@ class SinkProcess:
 
     def __init__(self, name: str, folder: Path, values: dict[str, Any]) -> None:
         self.listen = f"127.0.0.1:{free_port()}"
-        variables = {f"TIDEGATE_{key.upper()}": str(value) for key, value in values.items()}
-        variables["TIDEGATE_SINK_LISTEN"] = self.listen
-        self.child = Child(
-            name,
-            [sys.executable, "-m", "tidegate", "sink"],
-            folder / f"{name}.log",
-            environment={**os.environ, **variables},
-        )
+        self.child = roles.role("sink", folder, {**values, "sink_listen": self.listen}, name=name)
 
     def start(self) -> SinkProcess:
         self.child.start()
@@ -60,14 +41,7 @@ class SinkProcess:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of a page; status 0 without an answer."""
-        try:
-            with urllib.request.urlopen(f"http://{self.listen}{path}", timeout=2) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except (urllib.error.URLError, OSError):
-            return 0, ""
+        return roles.get(self.listen, path)
 
     def ready(self) -> bool:
         assert self.child.running, self.child.tail()
@@ -75,12 +49,7 @@ class SinkProcess:
 
     def metric(self, name: str) -> float:
         """Sum of a metric over its labels."""
-        total = 0.0
-        for line in self.get("/metrics")[1].splitlines():
-            sample, _, value = line.rpartition(" ")
-            if sample.partition("{")[0] == name:
-                total += float(value)
-        return total
+        return metrics.total(self.get("/metrics")[1], name)
 
     def paused(self) -> bool:
         """Whether it has stopped itself at `test_pause_at`."""

@@ -10,16 +10,15 @@ from typing import Any
 import enriched_frames
 import pytest
 from click.testing import CliRunner
-from conftest import require_apache_kafka
+from conftest import running_broker
 from given_up import give_up
-from sink_rig import SinkRig, await_
+from sink_rig import SinkRig
+from waiting import await_
 
 from ports import free_port
-from tidegate import settings
 from tidegate.contracts.topics import STREAMS
-from tidegate.local.broker import Broker, EmbeddedBroker
+from tidegate.local.broker import Broker
 from tidegate.local.clickhouse import ClickHouseServer
-from tidegate.local.kafka import KafkaBroker
 from tidegate.sink.command import accept_gap
 
 MakeRig = Callable[..., SinkRig]
@@ -28,17 +27,8 @@ MakeRig = Callable[..., SinkRig]
 @pytest.fixture
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     """A broker of the test's own: the sink reads the topics of fixed names from their start."""
-    listen = f"127.0.0.1:{free_port()}"
-    found: Broker
-    if getattr(request, "param", "embedded") == "kafka":
-        require_apache_kafka()
-        jars = settings.load().kafka_jars
-        found = KafkaBroker(listen, tmp_path / "kafka", tmp_path / "kafka.log", jars=jars)
-    else:
-        found = EmbeddedBroker(listen, tmp_path / "broker.log")
-    found.start()
-    yield found
-    found.stop()
+    with running_broker(getattr(request, "param", "embedded"), tmp_path) as broker:
+        yield broker
 
 
 on_both = pytest.mark.parametrize(
