@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import roles
 from clickhouse_connect.driver.client import Client
+from waiting import PATIENCE, await_
 
 from ports import free_port
 from tidegate import settings
@@ -28,7 +29,6 @@ from tidegate.tokens import TokenFile
 from tidegate.topics import ensure_topics
 
 ROLES = ("gateway", "worker", "sink")
-PATIENCE = 60.0  # seconds that a test waits for what must come
 
 
 class Pipeline:
@@ -44,16 +44,7 @@ class Pipeline:
             **{f"{role}_listen": f"127.0.0.1:{free_port()}" for role in ROLES},
         }
         self.settings: Settings = settings.load({}, overrides=values)
-        environment = {**os.environ, **{f"TIDEGATE_{name.upper()}": str(v) for name, v in values.items()}}
-        self.roles = {
-            role: Child(
-                role,
-                [sys.executable, "-m", "tidegate", role],
-                folder / f"{role}.log",
-                environment=environment,
-            )
-            for role in ROLES
-        }
+        self.roles = {role: roles.role(role, folder, values) for role in ROLES}
         self.token = ""
         self.client: Client
 
@@ -94,14 +85,12 @@ class Pipeline:
 
     def _await_ready(self, role: str, child: Child) -> None:
         listen = getattr(self.settings, f"{role}_listen")
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            assert child.running and time.monotonic() < deadline, child.tail()
-            try:
-                with urllib.request.urlopen(f"http://{listen}/readyz", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.05)
+
+        def ready() -> bool:
+            assert child.running, child.tail()
+            return roles.get(listen, "/readyz", seconds=5)[0] == 200
+
+        await_(ready, child.tail)
 
 
 @pytest.fixture(scope="module")

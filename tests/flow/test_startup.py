@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import roles
 from clickhouse_connect.driver.client import Client
 from confluent_kafka.admin import AdminClient
-from sink_rig import PATIENCE, SinkProcess, await_
+from conftest import running_broker
+from sink_rig import SinkProcess
 from stores import settings_of
+from waiting import PATIENCE, await_
 
 from ports import free_port
 from tidegate import topics
-from tidegate.local.broker import EmbeddedBroker
 from tidegate.local.child import Child
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
@@ -31,10 +31,8 @@ from tidegate.tokens import TokenFile
 @pytest.fixture
 def settings(tmp_path: Path, clickhouse: ClickHouseServer) -> Iterator[Settings]:
     """Of a broker of the test's own, without topics, and a database that is not there."""
-    broker = EmbeddedBroker(f"127.0.0.1:{free_port()}", tmp_path / "broker.log")
-    broker.start()
-    yield settings_of(clickhouse, kafka_bootstrap=broker.bootstrap, data_dir=str(tmp_path))
-    broker.stop()
+    with running_broker("embedded", tmp_path) as broker:
+        yield settings_of(clickhouse, kafka_bootstrap=broker.bootstrap, data_dir=str(tmp_path))
 
 
 @pytest.fixture
@@ -52,26 +50,13 @@ def values(settings: Settings) -> dict[str, Any]:
 def role(settings: Settings, name: str, folder: Path) -> Child:
     """A role's process, started."""
     listens = {f"{one}_listen": f"127.0.0.1:{free_port()}" for one in ("gateway", "worker", "sink")}
-    variables = {f"TIDEGATE_{key.upper()}": str(value) for key, value in (values(settings) | listens).items()}
-    child = Child(
-        name,
-        [sys.executable, "-m", "tidegate", name],
-        folder / f"{name}.log",
-        environment={**os.environ, **variables},
-    )
+    child = roles.role(name, folder, values(settings) | listens)
     child.start()
     return child
 
 
 def tool(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    variables = {f"TIDEGATE_{key.upper()}": str(value) for key, value in values(settings).items()}
-    return subprocess.run(
-        [sys.executable, "-m", "tidegate", *arguments],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    return roles.run(*arguments, values=values(settings), seconds=PATIENCE)
 
 
 def topics_there(settings: Settings) -> dict[str, int]:
