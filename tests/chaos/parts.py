@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
+import roles
 
 from ports import free_port
 from tidegate.local.child import Child
 from tidegate.local.kafka import KafkaBroker
-
-RUN = "from tidegate.cli import main; main()"
 
 
 class Part:
@@ -91,26 +84,15 @@ class Role(Part):
     def prepare(self) -> None:
         values, self.once = {**self.settings, **self.once}, {}
         prelude, self.once_prelude = f"{self.prelude}\n{self.once_prelude}".strip(), ""
-        self.child.environment = os.environ | {f"TIDEGATE_{key.upper()}": str(v) for key, v in values.items()}
-        if prelude:
-            program = f"import sys; sys.argv[1:] = ['{self.role}']\n{prelude}\n{RUN}"
-            self.child.argv = [sys.executable, "-c", program]
-        else:
-            self.child.argv = [sys.executable, "-m", "tidegate", self.role]
+        self.child.environment = roles.environment(values)
+        self.child.argv = roles.command(self.role, prelude=prelude)
 
     def ready(self) -> bool:
         return self.get("/readyz")[0] == 200
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of a page; status 0 without an answer."""
-        try:
-            with urllib.request.urlopen(f"http://{self.listen}{path}", timeout=2) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except (urllib.error.URLError, OSError):
-            return 0, ""
+        return roles.get(self.listen, path)
 
 
 class KafkaWithDoors(KafkaBroker):
@@ -138,22 +120,9 @@ class KafkaWithDoors(KafkaBroker):
 
 def run_tidegate(command: list[str], settings: Mapping[str, Any], prelude: str = "") -> str:
     """Run `tidegate <command>` to its end; what it printed. Raises RuntimeError where it fails."""
-    environment = os.environ | {f"TIDEGATE_{key.upper()}": str(value) for key, value in settings.items()}
-    program = f"import sys; sys.argv[1:] = {command!r}\n{prelude}\n{RUN}"
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=180
-    )
+    done = roles.run(*command, values=settings, prelude=prelude, seconds=180)
     if done.returncode:
         raise RuntimeError(
             f"tidegate {' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}"
         )
     return done.stdout
-
-
-def await_(what: Any, seconds: float, says: Any = str) -> None:
-    """Wait until `what()` is true. Raises TimeoutError with what `says()` says."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > deadline:
-            raise TimeoutError(says())
-        time.sleep(0.05)

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import roles
+from waiting import await_
 
 from chaos.disk import Disk
-from chaos.parts import KafkaWithDoors, Part, Role, await_, run_tidegate
+from chaos.parts import KafkaWithDoors, Part, Role, run_tidegate
 from chaos.proxy import Link, Proxies
 from chaos.sabotage import NOTHING, Sabotage
 from ports import free_port
@@ -82,8 +84,8 @@ class World:
         self._keeper.start()
         await_(
             lambda: all(role.ready() for role in self.roles()),
-            START_SECONDS,
             lambda: "not ready: " + self.says(),
+            START_SECONDS,
         )
         self._produce(token)
 
@@ -252,14 +254,7 @@ class World:
 
     def verify(self) -> tuple[int, dict[str, Any]]:
         """Exit status and report of `tidegate verify`."""
-        environment = os.environ | {f"TIDEGATE_{key.upper()}": str(v) for key, v in self.direct.items()}
-        done = subprocess.run(
-            [sys.executable, "-m", "tidegate", "verify", "--json"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
+        done = roles.run("verify", "--json", values=self.direct, seconds=180)
         try:
             return done.returncode, json.loads(done.stdout)
         except ValueError:
