@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import require_apache_kafka
+from roles import assert_verified
 from up_rig import Up, await_
 
 from tidegate.contracts.position import Position, parse_id
@@ -104,18 +105,7 @@ def stored_all(up: Up, acked: list[Position]) -> bool:
 
 def balance(up: Up) -> None:
     """The product's own proof: the ledger beside the tables, the base beside its rollups."""
-    own = {
-        "TIDEGATE_CLICKHOUSE_URL": f"http://{up.listens['clickhouse']}",
-        "TIDEGATE_KAFKA_BOOTSTRAP": up.listens["kafka"],
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "tidegate", "verify", "--json"],
-        env={**os.environ, **own},
-        capture_output=True,
-        text=True,
-        timeout=120,
+    report = assert_verified(
+        {"clickhouse_url": f"http://{up.listens['clickhouse']}", "kafka_bootstrap": up.listens["kafka"]}
     )
-    report = json.loads(done.stdout)
-    assert report["findings"] == []
-    assert done.returncode == 0
     assert sum(item["frames"] for item in report["in_flight"]) == 0

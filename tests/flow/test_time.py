@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import metrics
 import pytest
+import roles
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-from conftest import require_apache_kafka
+from conftest import running_broker
 from gateways import CLIENT_EVENTS, GatewayProcess
-from sink_rig import SinkRig, await_
+from sink_rig import SinkRig
+from waiting import await_
 from worker_rig import Rig
 
 import builders
-from ports import free_port
-from tidegate import settings as settings_module
 from tidegate.contracts.topics import raw
+from tidegate.local.broker import Broker
 from tidegate.local.clickhouse import ClickHouseServer
-from tidegate.local.kafka import KafkaBroker
 from tidegate.retention import Retention
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -35,46 +33,36 @@ PARTITIONS = 3  # as the worker's rig has it
 
 
 @pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """Shared by the tests here, which use a stream each."""
-    require_apache_kafka()
-    tmp_path = tmp_path_factory.mktemp("kafka")
-    jars = settings_module.load().kafka_jars
-    broker = KafkaBroker(f"127.0.0.1:{free_port()}", tmp_path / "kafka", tmp_path / "kafka.log", jars=jars)
-    broker.start()
-    yield broker
-    broker.stop()
+    with running_broker("kafka", tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
 
 
-class JumpingGateway(GatewayProcess):
+def jumping_gateway(bootstrap: str, folder: Path, days: int) -> GatewayProcess:
     """A gateway whose clock stands at `days` from now."""
-
-    def __init__(self, bootstrap: str, folder: Path, days: int) -> None:
-        super().__init__(bootstrap, folder, kafka_partitions=PARTITIONS)
-        self.child.argv = [
-            sys.executable,
-            "-c",
-            "import sys, time; own, own_ns = time.time, time.time_ns\n"
-            f"time.time = lambda: own() + {days} * 86400\n"
-            f"time.time_ns = lambda: own_ns() + {days} * {DAY}000\n"
-            "sys.argv[1:] = ['gateway']\nfrom tidegate.cli import main; main()",
-        ]
+    jump = (
+        "import time; own, own_ns = time.time, time.time_ns\n"
+        f"time.time = lambda: own() + {days} * 86400\n"
+        f"time.time_ns = lambda: own_ns() + {days} * {DAY}000"
+    )
+    gateway = GatewayProcess(bootstrap, folder, kafka_partitions=PARTITIONS)
+    gateway.child.argv = roles.command("gateway", prelude=jump)
+    return gateway
 
 
 def rows(client: Client, sql: str) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in client.query(sql).result_rows]
 
 
-def test_clocks_jump_and_nothing_breaks(
-    kafka: KafkaBroker, clickhouse: ClickHouseServer, tmp_path: Path
-) -> None:
+def test_clocks_jump_and_nothing_breaks(kafka: Broker, clickhouse: ClickHouseServer, tmp_path: Path) -> None:
     """Gateways a day ahead and a day behind, on the same partitions as one that is right; and records that
     say what cannot be: each event is there once, in a day that its table keeps, and the books balance.
     """
     keep: dict[str, Any] = {f"ttl_{table}_days": 90 for table in ("client_events", "rejects")}
     worker = Rig(kafka.bootstrap, tmp_path / "worker", **keep)
     sinks = SinkRig(kafka.bootstrap, clickhouse, tmp_path, kafka_partitions=PARTITIONS, **keep)
-    gateways = [JumpingGateway(kafka.bootstrap, tmp_path / f"gateway{days}", days) for days in (0, 1, -1)]
+    gateways = [jumping_gateway(kafka.bootstrap, tmp_path / f"gateway{days}", days) for days in (0, 1, -1)]
     try:
         for gateway in gateways:
             gateway.start()
@@ -111,19 +99,11 @@ def test_clocks_jump_and_nothing_breaks(
         assert {day - number for (day,) in rows(sinks.client, days)} == {-1, 0, 1}
         settled = worker.metric('tidegate_worker_settled_times_total{stream="client_events"}')
         assert settled == 8  # four times of either sort
-        environment = {
-            "TIDEGATE_CLICKHOUSE_URL": clickhouse.url,
-            "TIDEGATE_CLICKHOUSE_DATABASE": sinks.settings.clickhouse_database,
+        store = {
+            "clickhouse_url": clickhouse.url,
+            "clickhouse_database": sinks.settings.clickhouse_database,
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "tidegate", "verify", "--json", "--no-kafka"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert json.loads(done.stdout)["findings"] == []
+        roles.assert_verified(store, "--no-kafka")
     finally:
         for gateway in gateways:
             gateway.stop()
@@ -132,7 +112,7 @@ def test_clocks_jump_and_nothing_breaks(
 
 
 def test_a_retention_that_runs_out_is_told_well_before(
-    kafka: KafkaBroker, clickhouse: ClickHouseServer, tmp_path: Path
+    kafka: Broker, clickhouse: ClickHouseServer, tmp_path: Path
 ) -> None:
     rig = SinkRig(kafka.bootstrap, clickhouse, tmp_path, kafka_partitions=PARTITIONS)
     entry = ConfigEntry("retention.ms", "20000", incremental_operation=AlterConfigOpType.SET)
@@ -173,6 +153,4 @@ def test_a_retention_that_runs_out_is_told_well_before(
 
 def sample(listen: str, name: str) -> float:
     """One sample of a role's metrics."""
-    text = httpx.get(f"http://{listen}/metrics", timeout=10).text
-    found = [line.rpartition(" ")[2] for line in text.splitlines() if line.rpartition(" ")[0] == name]
-    return float(found[0]) if found else 0.0
+    return metrics.sample(httpx.get(f"http://{listen}/metrics", timeout=10).text, name)

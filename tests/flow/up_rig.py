@@ -13,14 +13,16 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
+import waiting
 
 from ports import free_port
 
 PATIENCE = 150.0  # more than `up` itself has for a role to become ready
+await_ = partial(waiting.await_, seconds=PATIENCE)
 PARTS = ("gateway", "api", "worker", "sink", "kafka", "clickhouse")
 
 
@@ -158,11 +160,3 @@ class Sender:
         self._stop.set()
         self._thread.join()
         return self.acked
-
-
-def await_(what: Callable[[], object], says: Callable[[], str] = str) -> None:
-    """Wait until `what` is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, f"it did not come: {says()}"
-        time.sleep(0.05)
