@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import roles
 from confluent_kafka import Producer
 from conftest import require_apache_kafka
 from up_rig import Up, await_
@@ -42,16 +42,17 @@ class Fleet:
         producer.produce(raw("connection_logs"), b"\n".join(lines), partition=partition)
         assert producer.flush(60) == 0
 
-    def command(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
-        own = {
-            "TIDEGATE_CLICKHOUSE_URL": f"http://{self.up.listens['clickhouse']}",
-            "TIDEGATE_KAFKA_BOOTSTRAP": self.up.listens["kafka"],
-            "TIDEGATE_DATA_DIR": str(self.up.data),
-            **settings,
+    def settings(self) -> dict[str, object]:
+        return {
+            "clickhouse_url": f"http://{self.up.listens['clickhouse']}",
+            "kafka_bootstrap": self.up.listens["kafka"],
+            "data_dir": self.up.data,
         }
+
+    def command(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "tidegate", *arguments],
-            env={**os.environ, **own},
+            roles.command(*arguments),
+            env=roles.environment({**self.settings(), **settings}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -65,11 +66,7 @@ class Fleet:
         return process.returncode, json.loads(said)
 
     def balance(self) -> None:
-        process = self.command("verify", "--json")
-        said, complained = process.communicate(timeout=200)
-        assert said, complained
-        assert json.loads(said)["findings"] == []
-        assert process.returncode == 0
+        roles.assert_verified(self.settings(), seconds=200)
 
     def number(self, query: str) -> int:
         return int(self.up.sql(query))
@@ -123,7 +120,7 @@ def test_refused_lines_come_back_once(fleet: Fleet) -> None:
     # Half of it, then death; the next run begins while what the first one sent is not stored yet.
     sink = psutil.Process(fleet.up.pid("sink"))
     sink.suspend()
-    first = fleet.command("replay", "--code", "wrong_type", TIDEGATE_TEST_PAUSE_AT="replayed")
+    first = fleet.command("replay", "--code", "wrong_type", test_pause_at="replayed")
     await_(lambda: paused(first))
     first.kill()
     first.communicate()
@@ -163,7 +160,7 @@ def test_one_at_a_time_and_a_sleeper_that_wakes_sends_nothing(fleet: Fleet) -> N
     fleet.became("SELECT count() FROM tidegate.rejects", FRAMES * LINES)
     (fleet.lookups / "value_aliases.csv").write_text(ALIASES)
     fleet.restart_worker()
-    first = fleet.command("replay", TIDEGATE_TEST_PAUSE_AT="replayed")
+    first = fleet.command("replay", test_pause_at="replayed")
     await_(lambda: paused(first))
     status, report = fleet.replay()  # waits until the first one's session is over
     assert (status, 0 < report["sent"] < FRAMES * LINES) == (0, True)

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import pytest
-from conftest import require_apache_kafka
 from gateways import CLIENT_EVENTS, CONNECTION_LOGS, GatewayProcess
+from roles import assert_verified
 from sink_rig import SinkProcess
 from stores import settings_of
-from worker_rig import PARTITIONS, Rig, await_, chain
+from waiting import await_
+from worker_rig import PARTITIONS, Rig, chain
 
 from builders import network_log, success
-from ports import free_port
-from tidegate import settings
 from tidegate.contracts.frames import read_rejects
 from tidegate.contracts.topics import STREAMS, Stream
-from tidegate.local.broker import Broker, EmbeddedBroker
+from tidegate.local.broker import Broker
 from tidegate.local.clickhouse import ClickHouseServer
-from tidegate.local.kafka import KafkaBroker
 from tidegate.store.client import connect
 from tidegate.store.migrate import migrate
 
 QUICK: dict[str, Any] = {"kafka_session_timeout_ms": 2000}  # the embedded broker forms a group in half of it
-
-
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    listen = f"127.0.0.1:{free_port()}"
-    found: Broker
-    if request.param == "kafka":
-        require_apache_kafka()
-        jars = settings.load().kafka_jars
-        found = KafkaBroker(listen, tmp_path / "kafka", tmp_path / "kafka.log", jars=jars)
-    else:
-        found = EmbeddedBroker(listen, tmp_path / "broker.log")
-    found.start()
-    yield found
-    found.stop()
 
 
 def mac(number: int) -> str:
@@ -109,14 +86,14 @@ def await_outcome(rig: Rig, books: Books) -> None:
 
 
 def test_retries_land_once_whatever_dies(
-    broker: Broker, clickhouse: ClickHouseServer, tmp_path: Path
+    own_broker: Broker, clickhouse: ClickHouseServer, tmp_path: Path
 ) -> None:
     books = Books()
-    rig = Rig(broker.bootstrap, tmp_path / "one", **QUICK)
-    other = Rig(broker.bootstrap, tmp_path / "other", **QUICK)
+    rig = Rig(own_broker.bootstrap, tmp_path / "one", **QUICK)
+    other = Rig(own_broker.bootstrap, tmp_path / "other", **QUICK)
     # A gateway without a memory stands for any other: it knows none of the requests that it retries.
     gateway = GatewayProcess(
-        broker.bootstrap, tmp_path / "gateway", gateway_keys_bytes=0, kafka_partitions=PARTITIONS
+        own_broker.bootstrap, tmp_path / "gateway", gateway_keys_bytes=0, kafka_partitions=PARTITIONS
     )
     sink: SinkProcess | None = None
     try:
@@ -151,12 +128,13 @@ def test_retries_land_once_whatever_dies(
         await_outcome(other, books)
         assert_refused_by_code(other, len(changed), answer.json()["ids"])
 
-        values = settings_of(clickhouse, kafka_bootstrap=broker.bootstrap, kafka_partitions=PARTITIONS)
+        values = settings_of(clickhouse, kafka_bootstrap=own_broker.bootstrap, kafka_partitions=PARTITIONS)
         first = connect(values, database="")
         migrate(first, values)
         first.close()
         names = ["clickhouse_url", "clickhouse_database", "kafka_bootstrap", "kafka_partitions"]
-        sink = SinkProcess("sink", tmp_path, {name: getattr(values, name) for name in names} | QUICK)
+        own = {name: getattr(values, name) for name in names}
+        sink = SinkProcess("sink", tmp_path, own | QUICK)
         sink.start()
         client = connect(values)
 
@@ -170,7 +148,7 @@ def test_retries_land_once_whatever_dies(
         booked = (books.lines, books.reused, books.duplicates)
         await_(lambda: client.query(totals).result_rows == [booked], sink.child.tail)
         client.close()
-        assert_verified(values)
+        assert_verified(own)
     finally:
         gateway.stop()
         for one in (rig, other):
@@ -191,20 +169,3 @@ def assert_refused_by_code(rig: Rig, count: int, ids: list[str]) -> None:
         ("key", "key_reused", "demo")
     }
     assert all(b"another" in reject.original.encode() for reject in found.values())
-
-
-def assert_verified(values: settings.Settings) -> None:
-    own = {
-        "TIDEGATE_CLICKHOUSE_URL": values.clickhouse_url,
-        "TIDEGATE_CLICKHOUSE_DATABASE": values.clickhouse_database,
-        "TIDEGATE_KAFKA_BOOTSTRAP": values.kafka_bootstrap,
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "tidegate", "verify", "--json"],
-        env={**os.environ, **own},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert msgspec.json.decode(done.stdout)["findings"] == []

@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import metrics
 import pyarrow as pa
+import roles
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from waiting import PATIENCE, await_
 
 from ports import free_port
 from tidegate.contracts.frames import EnrichedHeaders, read_arrow, read_headers
 from tidegate.contracts.topics import Stream, enriched, raw
-from tidegate.local.child import Child
 from tidegate.settings import Settings
 from tidegate.topics import ensure_topics
 
 PARTITIONS = 3
-RUN = "from tidegate.cli import main; main()"
-PATIENCE = 60.0  # seconds that a test waits for what must come
-
-
-def await_(what: Callable[[], object], says: Callable[[], str] = str) -> None:
-    """Wait until `what` is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, f"it did not come: {says()}"
-        time.sleep(0.05)
 
 
 class Enriched(NamedTuple):
@@ -61,15 +49,7 @@ class Rig:
         self.bootstrap = bootstrap
         self.epoch = ensure_topics(Settings(kafka_bootstrap=bootstrap, kafka_partitions=PARTITIONS)).epoch
         (folder / "tokens.json").write_text(json.dumps({"tokens": [], "fleets": ["demo"]}))
-        variables = {f"TIDEGATE_{name.upper()}": str(value) for name, value in values.items()}
-        self.worker = Child(
-            "worker",
-            [sys.executable, "-m", "tidegate", "worker"]
-            if not bug
-            else [sys.executable, "-c", f"import sys; sys.argv[1:] = ['worker']\n{bug}\n{RUN}"],
-            folder / "worker.log",
-            environment={**os.environ, **variables},
-        )
+        self.worker = roles.role("worker", folder, values, prelude=bug)
         self.sent: dict[tuple[Stream, int], int] = {}  # the end of each raw partition
         self._producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 16_000_000})
 
@@ -85,19 +65,12 @@ class Rig:
 
     def get(self, path: str) -> str | None:
         """The text of a page of the worker, None where it is not a 200."""
-        try:
-            with urllib.request.urlopen(f"http://{self.listen}{path}", timeout=5) as answer:
-                return str(answer.read().decode())
-        except (urllib.error.URLError, OSError):
-            return None
+        status, text = roles.get(self.listen, path, seconds=5)
+        return text if status == 200 else None
 
     def metric(self, line: str) -> float:
         """The value of a sample as it stands in /metrics, 0 if it is not there."""
-        for text in (self.get("/metrics") or "").splitlines():
-            name, _, value = text.rpartition(" ")
-            if name == line:
-                return float(value)
-        return 0.0
+        return metrics.sample(self.get("/metrics") or "", line)
 
     def has_done(self, frames: int) -> bool:
         """Whether this process has sent on so many frames of client events."""
