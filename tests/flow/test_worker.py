@@ -12,40 +12,25 @@ import msgspec
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from conftest import require_apache_kafka
-from worker_rig import PARTITIONS, Enriched, Rig, await_, chain
+from conftest import running_broker
+from waiting import await_
+from worker_rig import PARTITIONS, Enriched, Rig, chain
 
 from builders import body, device_log, envelope, failure, frame, network_log, session_log, success
-from ports import free_port
-from tidegate import settings
 from tidegate.contracts.frames import read_rejects
 from tidegate.contracts.rejects import Code, Reject, original_bytes
 from tidegate.contracts.topics import FAILURES, HEALTH, REJECTS, STREAMS, Stream, raw
-from tidegate.local.broker import Broker, EmbeddedBroker
-from tidegate.local.kafka import KafkaBroker
+from tidegate.local.broker import Broker
 from tidegate.processing.health import MinuteCounts
 
 EVENTS = {"connection_logs": network_log(), "client_events": success(), "device_logs": device_log()}
 
 
-def start_broker(kind: str, folder: Path) -> Broker:
-    """A broker of this module's own: the worker's topics and group have fixed names."""
-    listen = f"127.0.0.1:{free_port()}"
-    broker: Broker
-    if kind == "kafka":
-        require_apache_kafka()
-        broker = KafkaBroker(listen, folder / "kafka", folder / "kafka.log", jars=settings.load().kafka_jars)
-    else:
-        broker = EmbeddedBroker(listen, folder / "broker.log")
-    broker.start()
-    return broker
-
-
 @pytest.fixture(scope="module", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def own_broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    broker = start_broker(request.param, tmp_path_factory.mktemp("worker-broker"))
-    yield broker
-    broker.stop()
+    """One for the module: the worker's topics and group have fixed names."""
+    with running_broker(request.param, tmp_path_factory.mktemp("worker-broker")) as broker:
+        yield broker
 
 
 @pytest.fixture(scope="module")
@@ -273,8 +258,7 @@ def test_records_that_retention_took_are_a_gap_and_not_a_silence(rig: Rig, own_b
 
 @pytest.mark.kafka
 def test_a_broker_that_goes_and_comes_costs_time_only(tmp_path: Path) -> None:
-    broker = start_broker("kafka", tmp_path)
-    try:
+    with running_broker("kafka", tmp_path) as broker:
         rig = Rig(broker.bootstrap, tmp_path / "worker")
         rig.start()
         pid = rig.worker.pid
@@ -291,8 +275,6 @@ def test_a_broker_that_goes_and_comes_costs_time_only(tmp_path: Path) -> None:
         await_(rig.ready)
         assert rig.worker.pid == pid
         rig.stop()
-    finally:
-        broker.stop()
 
 
 QUICK = {"kafka_session_timeout_ms": 2000}  # the embedded broker forms a group in half of it
@@ -312,8 +294,7 @@ Intake.process = process
 
 @pytest.mark.parametrize("kind", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def test_records_that_faust_drops_are_read_again(kind: str, tmp_path: Path) -> None:
-    broker = start_broker(kind, tmp_path)
-    try:
+    with running_broker(kind, tmp_path) as broker:
         rig = Rig(broker.bootstrap, tmp_path / "worker", bug=DROPS, **QUICK)
         rig.send_many("client_events", [frame(success()) for _ in range(200)])
         rig.start()
@@ -321,8 +302,6 @@ def test_records_that_faust_drops_are_read_again(kind: str, tmp_path: Path) -> N
         assert [one.head.source_offset for one in frames] == list(range(200))
         assert "offset 90 came where 40 should have" in rig.worker.log_path.read_text()
         rig.stop()
-    finally:
-        broker.stop()
 
 
 KILLER = """
@@ -338,8 +317,7 @@ transform.decode_frame = decode_frame
 
 
 def test_a_line_that_kills_the_process_is_set_aside_in_the_end(tmp_path: Path) -> None:
-    broker = start_broker("embedded", tmp_path)
-    try:
+    with running_broker("embedded", tmp_path) as broker:
         rig = Rig(broker.bootstrap, tmp_path / "worker", bug=KILLER, **QUICK)
         rig.send("client_events", frame(success(), success(ssid="KILLER"), success()))
         lives = 0
@@ -354,8 +332,6 @@ def test_a_line_that_kills_the_process_is_set_aside_in_the_end(tmp_path: Path) -
         assert set(found.rows.column("index").to_pylist()) == {0, 2}
         assert [(one.index, one.code) for one in read_rejects(found.headers.items())] == [(1, Code.CRASH)]
         rig.stop()
-    finally:
-        broker.stop()
 
 
 STUCK = """
@@ -368,8 +344,7 @@ Intake.process = process
 
 
 def test_a_worker_that_stands_still_before_records_ends_itself(tmp_path: Path) -> None:
-    broker = start_broker("embedded", tmp_path)
-    try:
+    with running_broker("embedded", tmp_path) as broker:
         rig = Rig(broker.bootstrap, tmp_path / "worker", bug=STUCK, worker_watchdog_seconds=3, **QUICK)
         rig.start()
         time.sleep(5)
@@ -378,13 +353,10 @@ def test_a_worker_that_stands_still_before_records_ends_itself(tmp_path: Path) -
         await_(lambda: not rig.worker.running, rig.worker.tail)
         assert rig.worker.status == 1
         assert "tidegate.client_events.raw partition 0 stood at 0" in rig.worker.tail()
-    finally:
-        broker.stop()
 
 
 def test_a_worker_begins_anew_with_a_new_epoch(tmp_path: Path) -> None:
-    broker = start_broker("embedded", tmp_path)
-    try:
+    with running_broker("embedded", tmp_path) as broker:
         rig = Rig(broker.bootstrap, tmp_path / "worker")
         rig.start()
         broker.stop()
@@ -393,15 +365,11 @@ def test_a_worker_begins_anew_with_a_new_epoch(tmp_path: Path) -> None:
         await_(lambda: not rig.worker.running, rig.worker.tail)
         assert rig.worker.status == 1
         assert f"epoch {rig.epoch} became {epoch}" in rig.worker.tail()
-    finally:
-        broker.stop()
 
 
 def test_a_worker_waits_for_what_it_needs(tmp_path: Path) -> None:
     """Started before broker, topics and tokens file, it says what it waits for and goes on by itself."""
-    broker = EmbeddedBroker(f"127.0.0.1:{free_port()}", tmp_path / "broker.log")
-    broker.start()
-    try:
+    with running_broker("embedded", tmp_path) as broker:
         rig = Rig(broker.bootstrap, tmp_path / "worker")
         tokens = tmp_path / "worker" / "tokens.json"
         content = tokens.read_bytes()
@@ -416,5 +384,3 @@ def test_a_worker_waits_for_what_it_needs(tmp_path: Path) -> None:
         tokens.write_bytes(content)
         await_(rig.ready, rig.worker.tail)
         rig.stop()
-    finally:
-        broker.stop()
