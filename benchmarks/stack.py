@@ -16,6 +16,7 @@ from clickhouse_connect.driver.client import Client
 
 from tidegate import settings as settings_module
 from tidegate.contracts.topics import STREAMS
+from tidegate.kafka.topics import ensure_topics
 from tidegate.local.broker import Broker, EmbeddedBroker
 from tidegate.local.child import Child, free_port
 from tidegate.local.clickhouse import ClickHouseServer
@@ -24,7 +25,6 @@ from tidegate.settings import Settings
 from tidegate.store.client import connect
 from tidegate.store.migrate import migrate
 from tidegate.tokens import TokenFile
-from tidegate.topics import ensure_topics
 
 FLEET = "demo"
 PROBE_FLEET = "probe"

@@ -13,7 +13,6 @@ import msgspec
 import pyarrow as pa
 
 import tidegate
-from tidegate import topics
 from tidegate.contracts import examples, schemas
 from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.failures import Failure
@@ -33,6 +32,7 @@ from tidegate.contracts.topics import (
     enriched,
     raw,
 )
+from tidegate.kafka import topics
 from tidegate.processing.health import MinuteCounts
 from tidegate.settings import Settings
 from tidegate.web import contract

@@ -44,7 +44,7 @@ class Commands(click.Group):
 
 class Tidegate(Commands):
     elsewhere = {
-        "fleet": "tidegate.fleet_command:command",
+        "fleet": "tidegate.pauses.command:command",
         "replay": "tidegate.replay.command:command",
         "simulate": "tidegate.simulate.command:simulate",
         "verify": "tidegate.verify.command:command",
@@ -132,7 +132,7 @@ def api() -> None:
 @main.command()
 def topics() -> None:
     """Create the Kafka topics and mint their epoch; safe to run again."""
-    _run("topics", "tidegate.topics:run")
+    _run("topics", "tidegate.kafka.topics:run")
 
 
 @main.command()
@@ -149,7 +149,7 @@ def check() -> None:
     insert from doubling, the epoch and the clocks. Each line is ok, a warning or wrong, with what to do
     about it; status 1 where anything is wrong. Nothing is changed.
     """
-    from tidegate import check as checks
+    from tidegate.inspection import check as checks
 
     configure_logging("check", "critical")  # what fails is printed; the libraries need not say it too
     sys.exit(checks.run(settings.load(), click.echo))

@@ -13,7 +13,7 @@ from chaos.books import FIELD, Event, read
 from chaos.events import TEXT
 from chaos.world import World
 from tidegate.contracts.topics import FAILURES, STREAMS, Stream, raw
-from tidegate.log_ends import log_ends
+from tidegate.kafka.ends import log_ends
 from tidegate.store.migrate import LEVELS
 
 SHOWN = 5  # examples of one kind of damage

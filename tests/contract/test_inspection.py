@@ -16,12 +16,13 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from conftest import running_broker
 from stores import settings_of
 
-from tidegate import check, topics
 from tidegate.errors import RetryLater, Stop
+from tidegate.inspection import check
 from tidegate.inspection.clickhouse import inspect_clickhouse, inspect_schema
 from tidegate.inspection.condition import Condition, State, require, wrong
 from tidegate.inspection.epoch import inspect_epoch, minted_at
 from tidegate.inspection.kafka import inspect_kafka
+from tidegate.kafka import topics
 from tidegate.local.broker import Broker
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings

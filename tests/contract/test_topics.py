@@ -11,9 +11,9 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from conftest import running_broker
 
 from ports import free_port
-from tidegate import topics
 from tidegate.contracts.topics import CONTROL, PARTITIONED
 from tidegate.errors import RetryLater, Stop
+from tidegate.kafka import topics
 from tidegate.local.broker import Broker
 from tidegate.settings import Settings
 

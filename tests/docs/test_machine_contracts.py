@@ -15,12 +15,13 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import builders
-from tidegate import lookups, topics
+from tidegate import lookups
 from tidegate.contracts import pauses
 from tidegate.contracts import topics as names
 from tidegate.contracts.forms import Event, examine
 from tidegate.contracts.frames import read_arrow
 from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.kafka import topics
 from tidegate.processing.health import Minutes, records
 from tidegate.processing.tally import Block
 from tidegate.processing.transform import Outputs, Record, Transform

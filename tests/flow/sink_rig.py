@@ -19,10 +19,10 @@ from waiting import PATIENCE, await_
 
 from ports import free_port
 from tidegate.contracts.topics import STREAMS, Stream, enriched
+from tidegate.kafka.topics import ensure_topics
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.store.client import connect
 from tidegate.store.migrate import LEVELS, migrate
-from tidegate.topics import ensure_topics
 
 PARTITIONS = 2
 Place = tuple[Stream, int]

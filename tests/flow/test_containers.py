@@ -24,12 +24,12 @@ from whole_way import CHECKS, Tidegate
 
 from ports import free_port
 from tidegate import settings
+from tidegate.kafka.topics import ensure_topics
 from tidegate.local.broker import answers
 from tidegate.local.child import Child
 from tidegate.store.client import connect
 from tidegate.store.migrate import migrate
 from tidegate.tokens import TokenFile
-from tidegate.topics import ensure_topics
 
 pytestmark = [
     pytest.mark.docker,

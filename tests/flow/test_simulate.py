@@ -19,6 +19,7 @@ from waiting import PATIENCE, await_
 from ports import free_port
 from tidegate import settings
 from tidegate.contracts.topics import STREAMS
+from tidegate.kafka.topics import ensure_topics
 from tidegate.local.broker import EmbeddedBroker
 from tidegate.local.child import Child
 from tidegate.local.clickhouse import ClickHouseServer
@@ -26,7 +27,6 @@ from tidegate.settings import Settings
 from tidegate.store.client import connect
 from tidegate.store.migrate import migrate
 from tidegate.tokens import TokenFile
-from tidegate.topics import ensure_topics
 
 ROLES = ("gateway", "worker", "sink")
 

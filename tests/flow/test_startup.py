@@ -17,7 +17,7 @@ from stores import settings_of
 from waiting import PATIENCE, await_
 
 from ports import free_port
-from tidegate import topics
+from tidegate.kafka import topics
 from tidegate.local.child import Child
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings

@@ -22,9 +22,9 @@ from worker_rig import Rig
 
 import builders
 from tidegate.contracts.topics import raw
+from tidegate.kafka.retention import Retention
 from tidegate.local.broker import Broker
 from tidegate.local.clickhouse import ClickHouseServer
-from tidegate.retention import Retention
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 

@@ -18,8 +18,8 @@ from waiting import PATIENCE, await_
 from ports import free_port
 from tidegate.contracts.frames import EnrichedHeaders, read_arrow, read_headers
 from tidegate.contracts.topics import Stream, enriched, raw
+from tidegate.kafka.topics import ensure_topics
 from tidegate.settings import Settings
-from tidegate.topics import ensure_topics
 
 PARTITIONS = 3
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ports import free_port
-from tidegate.check import masked
 from tidegate.cli import main
+from tidegate.inspection.check import masked
 from tidegate.settings import table
 
 

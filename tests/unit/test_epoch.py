@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tidegate.contracts.position import Position, parse_id
-from tidegate.topics import CROCKFORD, mint_epoch
+from tidegate.kafka.topics import CROCKFORD, mint_epoch
 
 
 def test_epochs_differ_and_sort_by_time() -> None:

@@ -19,9 +19,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
-from tidegate import telemetry, topics
+from tidegate import telemetry
 from tidegate.contracts.topics import STREAMS, Stream, raw
 from tidegate.errors import RetryLater
+from tidegate.kafka import topics
 
 logger = logging.getLogger(__name__)
 

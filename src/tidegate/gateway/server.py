@@ -17,10 +17,10 @@ from tidegate.gateway.frame_writer import FrameWriter
 from tidegate.gateway.ingest import Ingest
 from tidegate.gateway.limits import HeldBytes, RateLimits
 from tidegate.gateway.protocol import CorkedHttp
-from tidegate.pauses import Pauses
+from tidegate.kafka.topics import expected_partitions
+from tidegate.pauses.control import Pauses
 from tidegate.settings import Settings
 from tidegate.tokens import TokenFile
-from tidegate.topics import expected_partitions
 from tidegate.web.server import Server, listener, url
 
 logger = logging.getLogger(__name__)

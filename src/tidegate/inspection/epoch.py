@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from tidegate.inspection.condition import Condition, ok, wrong
-from tidegate.topics import CROCKFORD
+from tidegate.kafka.topics import CROCKFORD
 
 CLOCKS = timedelta(hours=25)  # how far the clocks of those who mint epochs may be apart
 

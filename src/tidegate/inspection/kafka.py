@@ -12,8 +12,8 @@ from tidegate.contracts.topics import CONTROL, PARTITIONED, STREAMS, enriched, r
 from tidegate.errors import RetryLater, Stop
 from tidegate.inspection.condition import Condition, missing, ok, warning, wrong
 from tidegate.kafka.onlooker import client
+from tidegate.kafka.topics import check_partitions, expected_partitions
 from tidegate.settings import Settings
-from tidegate.topics import check_partitions, expected_partitions
 
 SECONDS = 5.0  # one request
 FLOW = (*(raw(stream) for stream in STREAMS), *(enriched(stream) for stream in STREAMS))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tidegate.contracts.topics import STREAMS, Stream, raw
 from tidegate.errors import RetryLater
-from tidegate.log_ends import topic_ends
+from tidegate.kafka.ends import topic_ends
 
 Ends = dict[tuple[Stream, int], int]  # the offset behind the last record of each raw partition
 

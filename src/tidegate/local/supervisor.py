@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from tidegate import topics
 from tidegate.errors import RetryLater, Stop, TidegateError, UsageError
+from tidegate.kafka import topics
 from tidegate.local.broker import Broker, EmbeddedBroker
 from tidegate.local.child import Child, claim_address, reachable
 from tidegate.local.clickhouse import ClickHouseServer

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from tidegate.contracts.pauses import Pause
 from tidegate.contracts.topics import STREAMS, Stream
-from tidegate.pauses import Pauses
+from tidegate.pauses.control import Pauses
 from tidegate.processing.flood import Flood, lines_by_fleet
 from tidegate.processing.transform import Outputs
 from tidegate.settings import Settings

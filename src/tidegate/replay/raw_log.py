@@ -7,8 +7,8 @@ from confluent_kafka import Consumer
 from tidegate.contracts.rejects import original_text
 from tidegate.contracts.topics import Stream, raw
 from tidegate.kafka.onlooker import first_record, onlooker
+from tidegate.kafka.topics import read_epoch
 from tidegate.replay.choice import Refused
-from tidegate.topics import read_epoch
 
 SECONDS = 10.0
 FRAMES = 64  # whose lines are remembered: a frame's rejects need not stand together

@@ -13,6 +13,7 @@ from clickhouse_connect.driver.client import Client
 from tidegate import lookups
 from tidegate.contracts.topics import Stream
 from tidegate.errors import RetryLater
+from tidegate.kafka.topics import read_epoch
 from tidegate.processing.fleets import Fleets
 from tidegate.replay.choice import Portion, Refused, chosen, portions
 from tidegate.replay.criteria import Criteria
@@ -26,7 +27,6 @@ from tidegate.settings import Settings
 from tidegate.sink.moments import REPLAYED, Moments
 from tidegate.store.client import infrastructure
 from tidegate.store.migrate import ttl_days
-from tidegate.topics import read_epoch
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from clickhouse_connect.driver.client import Client
 
 from tidegate.contracts.topics import STREAMS, Stream, raw
 from tidegate.errors import RetryLater
+from tidegate.kafka.ends import partition_counts, topic_ends
 from tidegate.kafka.onlooker import first_record, onlooker
-from tidegate.log_ends import partition_counts, topic_ends
 from tidegate.settings import Settings
 from tidegate.sink.ledger import Ledger, Place
 

@@ -14,10 +14,10 @@ from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.errors import Rejected
 from tidegate.inspection.condition import State
 from tidegate.inspection.epoch import inspect_epoch
+from tidegate.kafka.topics import read_epoch
 from tidegate.sink.chain import Gap
 from tidegate.sink.ledger import Ledger, Place
 from tidegate.store.client import connect
-from tidegate.topics import read_epoch
 
 
 @click.command("accept-gap")

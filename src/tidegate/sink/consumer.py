@@ -19,7 +19,7 @@ from tidegate.contracts.frames import BadFrame
 from tidegate.contracts.topics import STREAMS, Stream, enriched
 from tidegate.errors import Stop, TidegateError
 from tidegate.kafka.onlooker import onlooker
-from tidegate.retention import RetentionWatch
+from tidegate.kafka.retention import RetentionWatch
 from tidegate.settings import Settings
 from tidegate.sink.chain import Verdict
 from tidegate.sink.frame import read_frame

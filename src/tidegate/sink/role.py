@@ -15,12 +15,12 @@ from tidegate.http_status import StatusServer
 from tidegate.inspection.clickhouse import inspect_schema
 from tidegate.inspection.condition import require
 from tidegate.inspection.epoch import inspect_epoch
+from tidegate.kafka.topics import read_epoch, require_topics
 from tidegate.settings import Settings
 from tidegate.sink.consumer import Sink
 from tidegate.sink.ledger import Ledger
 from tidegate.store.client import connect, infrastructure
 from tidegate.telemetry import configure_logging
-from tidegate.topics import read_epoch, require_topics
 
 log = logging.getLogger(__name__)
 

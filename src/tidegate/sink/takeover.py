@@ -8,12 +8,12 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tidegate.contracts.topics import enriched, raw
 from tidegate.errors import RetryLater, Stop
+from tidegate.kafka.topics import read_epoch
 from tidegate.sink.group import Membership
 from tidegate.sink.ledger import Ledger, Place
 from tidegate.sink.partition import TakeOver
 from tidegate.sink.plan import Plan
 from tidegate.store.templates import DEDUPLICATION_WINDOW
-from tidegate.topics import read_epoch
 
 SECONDS = 5.0  # one request to the broker
 

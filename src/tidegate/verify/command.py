@@ -11,10 +11,10 @@ import click
 from clickhouse_connect.driver.client import Client
 
 from tidegate.errors import RetryLater
+from tidegate.kafka.topics import read_epoch
 from tidegate.settings import Settings, load
 from tidegate.store.client import connect, infrastructure
 from tidegate.telemetry import configure_logging
-from tidegate.topics import read_epoch
 from tidegate.verify.books import SINCE, UNTIL, Books, read
 from tidegate.verify.in_flight import InFlight, committed, in_flight
 from tidegate.verify.period import kept_since

@@ -10,8 +10,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tidegate.contracts.topics import STREAMS, Stream, enriched, raw
 from tidegate.errors import RetryLater
+from tidegate.kafka.ends import topic_ends
 from tidegate.kafka.onlooker import ATTEMPT_SECONDS, first_record, onlooker
-from tidegate.log_ends import topic_ends
 
 
 class InFlight(NamedTuple):

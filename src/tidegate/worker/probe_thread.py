@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
-from tidegate.processing.probe import Probe
+from tidegate.kafka.probe import Probe
 from tidegate.worker.lanes import Place
 
 T = TypeVar("T")

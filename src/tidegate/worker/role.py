@@ -10,11 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from tidegate import lookups, topics
+from tidegate import lookups
 from tidegate.errors import RetryLater
 from tidegate.http_status import StatusServer
+from tidegate.kafka import topics
+from tidegate.kafka.probe import Probe
 from tidegate.processing.fleets import Fleets
-from tidegate.processing.probe import Probe
 from tidegate.settings import Settings
 from tidegate.worker.worker import Worker
 

@@ -7,9 +7,9 @@ import logging
 import time
 from functools import partial
 
-from tidegate import topics
 from tidegate.contracts.topics import PARTIALS
 from tidegate.errors import RetryLater, TidegateError
+from tidegate.kafka import topics
 from tidegate.processing.emitter import Emitter
 from tidegate.processing.limit import Limit
 from tidegate.telemetry import WORKER_IN_FLIGHT, WORKER_IN_FLIGHT_BYTES, WORKER_LAG

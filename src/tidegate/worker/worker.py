@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.contracts.topics import PARTIALS, STREAMS, raw
+from tidegate.kafka.probe import Probe
+from tidegate.kafka.retention import RetentionWatch
 from tidegate.lookups import Lookups
 from tidegate.processing.emitter import KEYS, Emitter
 from tidegate.processing.fleets import Fleets
 from tidegate.processing.keys import Keys
 from tidegate.processing.limit import Limit
 from tidegate.processing.marker import Marker
-from tidegate.processing.probe import Probe
 from tidegate.processing.pulse import Pulse
-from tidegate.retention import RetentionWatch
 from tidegate.settings import Settings
 from tidegate.telemetry import WORKER_OLDEST_UNREAD, WORKER_RETENTION_SHARE
 from tidegate.worker.app import App

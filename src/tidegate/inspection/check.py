@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from tidegate import topics
 from tidegate.errors import TidegateError
 from tidegate.inspection.condition import Condition, State, ok, wrong
+from tidegate.kafka import topics
 from tidegate.settings import Row, Settings, table
 
 _PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^@/]*@")

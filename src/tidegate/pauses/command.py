@@ -6,8 +6,9 @@ from typing import cast
 
 import click
 
-from tidegate import pauses, settings
+from tidegate import settings
 from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.pauses import control
 from tidegate.telemetry import configure_logging
 
 
@@ -20,7 +21,7 @@ def command() -> None:
 @command.command("paused")
 def paused() -> None:
     """List them, with what was refused in the window that passed the limit."""
-    found = pauses.read(settings.load().kafka_bootstrap)
+    found = control.read(settings.load().kafka_bootstrap)
     for pause in sorted(found.values(), key=lambda pause: pause.since):
         name = pause.fleet or "(none)"
         click.echo(
@@ -35,9 +36,9 @@ def resume(stream: str, fleet: str) -> None:
     """Keep a fleet's refused lines again, and let the gateway take its events. FLEET "" are lines that name
     none. Lines that were refused meanwhile: `tidegate replay`, while the raw topic has them."""
     bootstrap = settings.load().kafka_bootstrap
-    found = pauses.read(bootstrap).get((cast(Stream, stream), fleet))
+    found = control.read(bootstrap).get((cast(Stream, stream), fleet))
     if found is None:
         click.echo(f"{stream} of fleet {fleet!r} is not paused; nothing to do")
         return
-    pauses.resume(bootstrap, found)
+    control.resume(bootstrap, found)
     click.echo(f"{stream} of fleet {fleet!r} goes on")

@@ -7,8 +7,8 @@ import uuid
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tidegate.kafka.ends import log_ends
 from tidegate.local.broker import Broker
-from tidegate.log_ends import log_ends
 
 
 def test_the_end_is_behind_the_last_record_of_the_last_batch(broker: Broker) -> None:

@@ -1,0 +1,1 @@
+"""Streams of fleets that are paused for a flood of refused lines."""
