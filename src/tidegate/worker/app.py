@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from faust.transport.drivers import aiokafka as driver
 
 from tidegate.settings import Settings
 from tidegate.worker.consumer import Consumer
 from tidegate.worker.lanes import RAW_STREAMS, Place
 
 GROUP = "tidegate-worker"  # consumer group, and the prefix of Faust's own topics
+
+FETCH_WAIT_MS = 100  # that the broker may hold an answer back while there is nothing to send
 
 _BYTES: dict[str, Any] = {"key_type": bytes, "value_type": bytes}
 _RAW_BYTES = _BYTES | {"key_serializer": "raw", "value_serializer": "raw", "allow_empty": True}
@@ -25,6 +28,7 @@ class App:
     def __init__(self, settings: Settings, partitions: int) -> None:
         self._partitions = partitions
         self._app = _app(settings, partitions)
+        self._app.transport.Consumer = _PromptConsumer
         self.consumer = Consumer(self._app)
 
     def table(self, name: str) -> Any:
@@ -83,6 +87,21 @@ class _ReadOffsets(defaultdict[Any, int | None]):
     def update(self, offsets: Any) -> None:  # type: ignore[override]
         for place, offset in offsets.items():
             self[place] = offset
+
+
+class _PromptThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust lets the broker hold a fetch back for 1.5 s, which is no setting. The embedded broker looks only
+    twice in that time whether something came: records lay there for up to 0.7 s."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+
+class _PromptConsumer(driver.Consumer):  # type: ignore[misc]
+    def _new_consumer_thread(self) -> Any:
+        return _PromptThread(self, loop=self.loop, beacon=self.beacon)
 
 
 def _app(settings: Settings, partitions: int) -> Any:
