@@ -25,9 +25,13 @@ def enriched(stream: Stream) -> str:
     return f"tidegate.{stream}.enriched"
 
 
+RAW_STREAMS: dict[str, Stream] = {raw(stream): stream for stream in STREAMS}
+ENRICHED_STREAMS: dict[str, Stream] = {enriched(stream): stream for stream in STREAMS}
+"""The stream of each topic."""
+
 PARTITIONED: tuple[str, ...] = (
-    *(raw(stream) for stream in STREAMS),
-    *(enriched(stream) for stream in STREAMS),
+    *RAW_STREAMS,
+    *ENRICHED_STREAMS,
     FAILURES,
     REJECTS,
     ALERTS,

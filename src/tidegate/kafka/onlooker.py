@@ -66,3 +66,8 @@ def first_record(
     finally:
         consumer.unassign()
     raise RetryLater(f"{place}: nothing comes from offset {offset} on")
+
+
+def age(record: Message) -> float:
+    """Seconds since the record was written."""
+    return float(max(0.0, time.time() - record.timestamp()[1] / 1000))

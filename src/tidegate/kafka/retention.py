@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from prometheus_client import Gauge
 
 from tidegate.contracts.topics import Stream
 from tidegate.errors import RetryLater
-from tidegate.kafka.onlooker import ATTEMPT_SECONDS, client, first_record, onlooker
+from tidegate.kafka.onlooker import ATTEMPT_SECONDS, age, client, first_record, onlooker
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class Retention:
         if position >= end:
             return 0.0
         record = first_record(self._consumer, topic, partition, position)
-        return 0.0 if record is None else float(max(0.0, time.time() - record.timestamp()[1] / 1000))
+        return 0.0 if record is None else age(record)
 
     def _kept(self, topic: str) -> float:
         resource = ConfigResource(ResourceType.TOPIC, topic)

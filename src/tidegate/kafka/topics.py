@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tidegate.contracts.topics import CONTROL, EPOCH_KEY, PARTITIONED
 from tidegate.errors import RetryLater, Stop
+from tidegate.kafka.note import note
 from tidegate.kafka.onlooker import ATTEMPT_SECONDS, client, onlooker
 from tidegate.settings import Settings
 
@@ -264,27 +265,18 @@ def _write_epoch(bootstrap: str, mine: str) -> str:
     Two writers can only meet when the creator of the topic died before it wrote. The one that comes
     second writes the first's epoch once more, so that compaction, which keeps the last, keeps it.
     """
-    _produce(bootstrap, mine)
+    _note_epoch(bootstrap, mine)
     records = _epoch_records(bootstrap)
     if not records:
         raise RetryLater(f"the epoch written to {CONTROL} cannot be read back")
     if records[-1] != records[0]:
-        _produce(bootstrap, records[0])
+        _note_epoch(bootstrap, records[0])
     return records[0]
 
 
-def _produce(bootstrap: str, epoch: str) -> None:
+def _note_epoch(bootstrap: str, epoch: str) -> None:
     value = msgspec.json.encode(EpochRecord(epoch, datetime.now(UTC).isoformat()))
-    errors: list[KafkaError] = []
-    producer = Producer(client(bootstrap) | {"acks": "all", "message.timeout.ms": 10_000})
-    producer.produce(
-        CONTROL, key=EPOCH_KEY, value=value, partition=0, on_delivery=lambda error, _: errors.append(error)
-    )
-    producer.flush(15)
-    if not errors:
-        raise RetryLater(f"the epoch could not be written to {CONTROL}")
-    if errors[0] is not None:
-        raise _away(KafkaException(errors[0]))
+    note(bootstrap, CONTROL, EPOCH_KEY, value)
 
 
 def _away(error: KafkaException) -> RetryLater:

@@ -8,7 +8,7 @@ import urllib.parse
 import urllib.request
 from typing import Any, NamedTuple
 
-from tidegate.contracts.topics import STREAMS, Stream, raw
+from tidegate.contracts.topics import RAW_STREAMS, Stream
 from tidegate.errors import RetryLater
 from tidegate.kafka.ends import topic_ends
 
@@ -75,6 +75,5 @@ class Ledger:
 
 def raw_ends(bootstrap: str) -> Ends:
     """Where the raw topics end now, partitions without a record left out. Raises RetryLater."""
-    streams = {raw(stream): stream for stream in STREAMS}
-    ends = topic_ends(bootstrap, streams)
-    return {(streams[topic], partition): end for (topic, partition), (_, end) in ends.items() if end > 0}
+    ends = topic_ends(bootstrap, RAW_STREAMS)
+    return {(RAW_STREAMS[topic], partition): end for (topic, partition), (_, end) in ends.items() if end > 0}

@@ -10,12 +10,13 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from tidegate.contracts.pauses import Pause, alert, key_of, read_key
 from tidegate.contracts.topics import ALERTS, CONTROL, Stream
 from tidegate.errors import RetryLater
-from tidegate.kafka.onlooker import client, onlooker
+from tidegate.kafka.note import note
+from tidegate.kafka.onlooker import onlooker
 
 log = logging.getLogger(__name__)
 
@@ -99,19 +100,8 @@ def read(bootstrap: str) -> Paused:
 
 def resume(bootstrap: str, pause: Pause) -> None:
     """End a pause, and say so in the alerts. Raises RetryLater where the broker does not take it."""
-    _write(bootstrap, CONTROL, key_of(pause.stream, pause.fleet), None)
-    _write(bootstrap, ALERTS, None, alert(pause, state="resolved", at=datetime.now(UTC).isoformat()))
-
-
-def _write(bootstrap: str, topic: str, key: bytes | None, value: bytes | None) -> None:
-    errors: list[KafkaError | None] = []
-    producer = Producer(client(bootstrap) | {"acks": "all", "message.timeout.ms": 10_000})
-    producer.produce(
-        topic, key=key, value=value, partition=0, on_delivery=lambda error, _: errors.append(error)
-    )
-    producer.flush(15)
-    if errors != [None]:
-        raise RetryLater(f"{topic} could not be written: {errors[0].str() if errors and errors[0] else ''}")
+    note(bootstrap, CONTROL, key_of(pause.stream, pause.fleet), None)
+    note(bootstrap, ALERTS, None, alert(pause, state="resolved", at=datetime.now(UTC).isoformat()))
 
 
 def _with(paused: Paused, key: bytes | str | None, value: bytes | str | None) -> Paused:

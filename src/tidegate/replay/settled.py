@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from clickhouse_connect.driver.client import Client
 
-from tidegate.contracts.topics import STREAMS, Stream, raw
+from tidegate.contracts.topics import RAW_STREAMS, STREAMS, Stream, raw
 from tidegate.errors import RetryLater
 from tidegate.kafka.ends import partition_counts, topic_ends
 from tidegate.kafka.onlooker import first_record, onlooker
@@ -40,10 +40,9 @@ class Settled:
         while the broker or ClickHouse is away.
         """
         self.partitions()  # a topic that is not there has no end, and nothing could be sent to it
-        streams = {raw(stream): stream for stream in STREAMS}
         ends = {
-            Place(streams[topic], partition): end
-            for (topic, partition), (first, end) in topic_ends(self._bootstrap, streams).items()
+            Place(RAW_STREAMS[topic], partition): end
+            for (topic, partition), (first, end) in topic_ends(self._bootstrap, RAW_STREAMS).items()
             if end > first
         }
         last: dict[Place, int] = {}

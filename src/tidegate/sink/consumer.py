@@ -16,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tidegate.contracts.frames import BadFrame
-from tidegate.contracts.topics import STREAMS, Stream, enriched
+from tidegate.contracts.topics import ENRICHED_STREAMS, STREAMS
 from tidegate.errors import Stop, TidegateError
 from tidegate.kafka.onlooker import onlooker
 from tidegate.kafka.retention import RetentionWatch
@@ -81,11 +81,10 @@ class Sink:
             settings.sink_batch_rows, settings.sink_batch_bytes, settings.sink_batch_age_ms / 1000
         )
         self._partitions: dict[tuple[str, int], Partition] = {}
-        self._streams: dict[str, Stream] = {enriched(stream): stream for stream in STREAMS}
         self._stored_to: dict[tuple[str, int], int] = {}  # as of the last round that told
         self._retention = RetentionWatch(
             settings.kafka_bootstrap,
-            self._streams,
+            ENRICHED_STREAMS,
             lambda: self._stored_to,
             age=SINK_OLDEST_UNSTORED,
             share=SINK_RETENTION_SHARE,
@@ -110,7 +109,10 @@ class Sink:
     def run(self) -> None:
         """Read until `stop`, then insert what is in hand. Raises Stop when going on could double or lose."""
         self._consumer.subscribe(
-            list(self._streams), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            list(ENRICHED_STREAMS),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
         )
         self._retention.start()
         try:
@@ -290,7 +292,7 @@ class Sink:
         hold(consumer, assigned)  # where to read from is known only once the ledger has been asked
         self._drop("assigned anew")
         for found in assigned:
-            place = Place(self._streams[found.topic], found.partition)
+            place = Place(ENRICHED_STREAMS[found.topic], found.partition)
             self._partitions[found.topic, found.partition] = Partition(place, found.topic, self._limits)
             SINK_TAKE_OVERS.labels(place.stream).inc()
         self._assigned = True

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from tidegate.contracts.topics import STREAMS, Stream, enriched, raw
+from tidegate.contracts.topics import ENRICHED_STREAMS, RAW_STREAMS, Stream, enriched
 from tidegate.errors import RetryLater
 from tidegate.kafka.ends import topic_ends
-from tidegate.kafka.onlooker import ATTEMPT_SECONDS, first_record, onlooker
+from tidegate.kafka.onlooker import ATTEMPT_SECONDS, age, first_record, onlooker
 
 
 class InFlight(NamedTuple):
@@ -28,10 +27,9 @@ def in_flight(bootstrap: str, stored: Mapping[tuple[Stream, int], int]) -> list[
     """
     consumer = onlooker(bootstrap, "tidegate-verify")
     try:
-        streams = {raw(stream): stream for stream in STREAMS}
         found = []
-        for (topic, partition), (begin, end) in topic_ends(bootstrap, streams).items():
-            stream = streams[topic]
+        for (topic, partition), (begin, end) in topic_ends(bootstrap, RAW_STREAMS).items():
+            stream = RAW_STREAMS[topic]
             start = max(stored.get((stream, partition), -1) + 1, begin)
             age = _age(consumer, topic, partition, start) if start < end else None
             found.append(InFlight(stream, partition, max(0, end - start), age))
@@ -46,7 +44,7 @@ def _age(consumer: Consumer, topic: str, partition: int, offset: int) -> float |
         record = first_record(consumer, topic, partition, offset)
     except RetryLater:
         return None
-    return None if record is None else float(max(0.0, time.time() - record.timestamp()[1] / 1000))
+    return None if record is None else age(record)
 
 
 def committed(
@@ -57,11 +55,10 @@ def committed(
     Raises RetryLater while the broker is away.
     """
     consumer = onlooker(bootstrap, group)
-    streams = {enriched(stream): stream for stream in STREAMS}
     wanted = [TopicPartition(enriched(stream), partition) for stream, partition in places]
     try:
         found = consumer.committed(wanted, timeout=ATTEMPT_SECONDS)
-        return {(streams[place.topic], place.partition): place.offset for place in found}
+        return {(ENRICHED_STREAMS[place.topic], place.partition): place.offset for place in found}
     except KafkaException as error:
         raise RetryLater(f"Kafka at {bootstrap} is away: {error.args[0].str()}") from error
     finally:

@@ -10,9 +10,10 @@ from typing import Any
 import faust
 from faust.transport.drivers import aiokafka as driver
 
+from tidegate.contracts.topics import RAW_STREAMS
 from tidegate.settings import Settings
 from tidegate.worker.consumer import Consumer
-from tidegate.worker.lanes import RAW_STREAMS, Place
+from tidegate.worker.lanes import Place
 
 GROUP = "tidegate-worker"  # consumer group, and the prefix of Faust's own topics
 

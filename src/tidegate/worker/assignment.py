@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from tidegate.contracts.topics import RAW_STREAMS
 from tidegate.processing.lane import Lane
 from tidegate.telemetry import WORKER_LAG, WORKER_LOST, WORKER_REBALANCES
 from tidegate.worker.commits import Commits
 from tidegate.worker.consumer import Consumer, Standing
 from tidegate.worker.counts import Counts
 from tidegate.worker.in_flight import InFlight
-from tidegate.worker.lanes import RAW_STREAMS, Lanes, Place
+from tidegate.worker.lanes import Lanes, Place
 from tidegate.worker.marks import KeyMarks
 
 log = logging.getLogger(__name__)

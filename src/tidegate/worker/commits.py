@@ -6,12 +6,13 @@ import asyncio
 import logging
 import time
 
+from tidegate.contracts.topics import RAW_STREAMS
 from tidegate.processing.emitter import Emitter
 from tidegate.processing.health import records
 from tidegate.processing.tally import Block
 from tidegate.worker.consumer import Consumer
 from tidegate.worker.in_flight import InFlight
-from tidegate.worker.lanes import RAW_STREAMS, Lanes
+from tidegate.worker.lanes import Lanes
 from tidegate.worker.marks import KeyMarks
 from tidegate.worker.transforms import Transforms
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tidegate.contracts.topics import STREAMS, Stream, raw
 from tidegate.processing.lane import Lane
 
 Place = tuple[str, int]  # topic and partition
-
-RAW_STREAMS: dict[str, Stream] = {raw(stream): stream for stream in STREAMS}
-"""The stream of each raw topic."""
 
 
 class Lanes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from tidegate.contracts.topics import Stream
+from tidegate.contracts.topics import RAW_STREAMS, Stream
 from tidegate.processing.emitter import Emitter
 from tidegate.processing.keys import Keys
 from tidegate.telemetry import WORKER_KEYS, WORKER_KEYS_COVERED
-from tidegate.worker.lanes import RAW_STREAMS, Place
+from tidegate.worker.lanes import Place
 
 
 class KeyMarks:

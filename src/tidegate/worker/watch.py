@@ -7,7 +7,7 @@ import logging
 import time
 from functools import partial
 
-from tidegate.contracts.topics import PARTIALS
+from tidegate.contracts.topics import PARTIALS, RAW_STREAMS
 from tidegate.errors import RetryLater, TidegateError
 from tidegate.kafka import topics
 from tidegate.processing.emitter import Emitter
@@ -15,7 +15,7 @@ from tidegate.processing.limit import Limit
 from tidegate.telemetry import WORKER_IN_FLIGHT, WORKER_IN_FLIGHT_BYTES, WORKER_LAG
 from tidegate.worker.assignment import Assignment
 from tidegate.worker.consumer import Consumer
-from tidegate.worker.lanes import RAW_STREAMS, Lanes, Place
+from tidegate.worker.lanes import Lanes, Place
 from tidegate.worker.life import Life
 from tidegate.worker.probe_thread import ProbeThread
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tidegate.contracts.topics import PARTIALS, STREAMS, raw
+from tidegate.contracts.topics import PARTIALS, RAW_STREAMS, STREAMS, raw
 from tidegate.kafka.probe import Probe
 from tidegate.kafka.retention import RetentionWatch
 from tidegate.lookups import Lookups
@@ -29,7 +29,7 @@ from tidegate.worker.counts import Counts
 from tidegate.worker.dispatch import Dispatch
 from tidegate.worker.in_flight import InFlight
 from tidegate.worker.intake import Intake
-from tidegate.worker.lanes import RAW_STREAMS, Lanes
+from tidegate.worker.lanes import Lanes
 from tidegate.worker.life import Life
 from tidegate.worker.marks import KeyMarks
 from tidegate.worker.probe_thread import ProbeThread
