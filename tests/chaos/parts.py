@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,18 +30,25 @@ class Part:
         self.expected = 0  # an exit status above 0 that is right
         self.starts = int(child.running)
         self.ends: list[int] = []  # exit statuses, negative for signals
+        self._looking = threading.Lock()
 
     def keep(self) -> None:
         """One look by the keeper."""
-        if self.child.running:
-            return
-        if self.child.status is not None and len(self.ends) < self.starts:
-            self.ends.append(self.child.status)
-        if not self.wanted:
-            return
-        self.prepare()
-        self.child.start()
-        self.starts += 1
+        with self._looking:
+            if self.child.running:
+                return
+            if self.child.status is not None and len(self.ends) < self.starts:
+                self.ends.append(self.child.status)
+            if not self.wanted:
+                return
+            self.prepare()
+            self.child.start()
+            self.starts += 1
+
+    def let_go(self) -> None:
+        """It is not started any more: what runs now is the last that runs."""
+        with self._looking:  # the keeper may be starting it
+            self.wanted = False
 
     def prepare(self) -> None:
         """What changes from start to start."""
@@ -60,7 +68,7 @@ class Part:
             return False
 
     def end(self) -> None:
-        self.wanted = False
+        self.let_go()
         self.child.signal(signal.SIGCONT)
         self.child.kill()
         self.child.wait(10)

@@ -170,7 +170,7 @@ class World:
 
     def remove(self, part: Role, grace_seconds: float = 20.0) -> None:
         """Stop one for good, cleanly."""
-        part.wanted = False
+        part.let_go()
         part.signal(signal.SIGCONT)
         part.child.stop(grace_seconds)
         with self._lock:

@@ -75,25 +75,21 @@ class Child:
 
     def stop(self, grace_seconds: float = 15.0) -> int | None:
         """SIGTERM, then after the grace SIGKILL. Returns the exit status, None if it never ran."""
-        if self._process is None:
+        process = self._process  # this one, also if another thread starts it again meanwhile
+        if process is None:
             return None
-        self.signal(signal.SIGTERM)
-        return self.wait(grace_seconds)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        return _end_of(process, grace_seconds)
 
     def wait(self, grace_seconds: float) -> int | None:
         """Wait for the end of a child that was told to stop; SIGKILL after the grace."""
-        if self._process is None:
-            return None
-        try:
-            return self._process.wait(grace_seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return self._process.wait()
+        return None if self._process is None else _end_of(self._process, grace_seconds)
 
     def kill(self) -> None:
         """SIGKILL to the child and to what it started in its session."""
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process is not None:
+            _kill(self._process)
 
     def tail(self, lines: int = 20, limit_bytes: int = 65_536) -> str:
         """The end of its log."""
@@ -104,6 +100,19 @@ class Child:
         except FileNotFoundError:
             return ""
         return "\n".join(text.splitlines()[-lines:])
+
+
+def _end_of(process: subprocess.Popen[bytes], grace_seconds: float) -> int:
+    try:
+        return process.wait(grace_seconds)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        return process.wait()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def claim_address(listen: str, setting: str) -> tuple[str, int]:
