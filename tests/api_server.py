@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import uvicorn
 
-from ports import free_port
 from tidegate.api.app import build
+from tidegate.local.child import free_port
 from tidegate.settings import Settings
 
 

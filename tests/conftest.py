@@ -17,9 +17,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from ports import free_port
 from tidegate import settings
 from tidegate.local.broker import Broker, EmbeddedBroker
+from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.local.kafka import KafkaBroker, why_not_here
 

@@ -14,11 +14,11 @@ import metrics
 import roles
 from confluent_kafka import Consumer, TopicPartition
 
-from ports import free_port
 from tidegate import settings
 from tidegate.contracts.position import Position, parse_id
 from tidegate.contracts.topics import Stream, raw
 from tidegate.kafka import topics
+from tidegate.local.child import free_port
 from tidegate.tokens import Role, TokenFile
 
 CONNECTION_LOGS = "/api/v1/device_app_connection_log/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import subprocess
@@ -63,10 +64,11 @@ def assert_verified(values: Mapping[str, object], *options: str, seconds: float 
 def get(listen: str, path: str, seconds: float = 2.0) -> tuple[int, str]:
     """Status and text of a page; status 0 without an answer."""
     try:
-        with urllib.request.urlopen(f"http://{listen}{path}", timeout=seconds) as answer:
+        try:
+            answer = urllib.request.urlopen(f"http://{listen}{path}", timeout=seconds)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
             return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except (urllib.error.URLError, OSError):
+    except (OSError, http.client.HTTPException):  # it may go in the middle of an answer
         return 0, ""

@@ -11,8 +11,7 @@ from typing import Any
 import psutil
 import roles
 
-from ports import free_port
-from tidegate.local.child import Child
+from tidegate.local.child import Child, free_port
 from tidegate.local.kafka import KafkaBroker
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
-from ports import free_port
+from tidegate.local.child import free_port
 
 CHUNK = 65_536
 

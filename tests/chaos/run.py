@@ -70,14 +70,20 @@ class Run:
         slots = threading.Semaphore(AT_ONCE)
         begun = time.monotonic() - faults[0].at
         threads = []
-        for fault in faults:
-            slots.acquire()
-            time.sleep(max(0.0, fault.at - (time.monotonic() - begun)))
-            thread = threading.Thread(target=self._one, args=(doing, fault, slots, begun))
-            thread.start()
-            threads.append(thread)
-        for thread in threads:
-            thread.join()
+        try:
+            for fault in faults:
+                slots.acquire()
+                time.sleep(max(0.0, fault.at - (time.monotonic() - begun)))
+                thread = threading.Thread(target=self._one, args=(doing, fault, slots, begun))
+                thread.start()
+                threads.append(thread)
+            for thread in threads:
+                thread.join()
+        except BaseException:  # told to stop: the world goes, and nobody may be at it then
+            doing.ending.set()
+            for thread in threads:
+                thread.join()
+            raise
         world.heal()
 
     def _one(self, doing: Faults, fault: Fault, slots: threading.Semaphore, begun: float) -> None:

@@ -23,10 +23,9 @@ from chaos.disk import Disk
 from chaos.parts import KafkaWithDoors, Part, Role, run_tidegate
 from chaos.proxy import Link, Proxies
 from chaos.sabotage import NOTHING, Sabotage
-from ports import free_port
 from tidegate import settings
 from tidegate.local.broker import EmbeddedBroker
-from tidegate.local.child import Child
+from tidegate.local.child import Child, free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.tokens import Role as TokenRole
 from tidegate.tokens import TokenFile
@@ -92,11 +91,9 @@ class World:
     def _engine_and_broker(self) -> None:
         """Started by this thread, which must live as long as they; started again by the keeper's."""
         self.disk.mount()
-        started: list[tuple[str, Any]] = []
         self.clickhouse = ClickHouseServer(
             f"127.0.0.1:{free_port()}", self.disk.path / "store", self.folder / "clickhouse.log"
         )
-        started.append(("clickhouse", self.clickhouse))
         roles = ("producer", "gateway", "worker", "sink")
         if self.on_kafka:
             kafka = KafkaWithDoors(
@@ -106,16 +103,16 @@ class World:
                 self.links[name] = self._proxies.link(name, door)
                 kafka.advertised[name] = self.links[name].address
             self.broker: Any = kafka
-            started.append(("kafka", kafka))
         else:
             self.broker = EmbeddedBroker(f"127.0.0.1:{free_port()}", self.folder / "broker.log")
         self.links["sink-clickhouse"] = self._proxies.link(
             "sink-clickhouse", self.clickhouse.url.removeprefix("http://")
         )
         self.clickhouse.start()
+        self.parts.append(Part("clickhouse", self.clickhouse.child))
         self.broker.start()
-        for name, server in started:
-            self.parts.append(Part(name, server.child))
+        if self.on_kafka:
+            self.parts.append(Part("kafka", self.broker.child))
 
     def _keep(self) -> None:
         while not self._stop.wait(0.05):

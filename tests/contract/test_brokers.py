@@ -12,9 +12,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import running_broker
 
-from ports import free_port
 from tidegate.errors import UsageError
 from tidegate.local.broker import Broker, EmbeddedBroker, answers
+from tidegate.local.child import free_port
 from tidegate.local.kafka import KafkaBroker
 
 

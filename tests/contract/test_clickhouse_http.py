@@ -28,8 +28,8 @@ import zstandard
 from clickhouse_connect.driver.exceptions import DatabaseError
 from clickhouse_connect.driver.external import ExternalData
 
-from ports import free_port
 from tidegate.errors import RetryLater, UsageError
+from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
 
 Answer = tuple[int, dict[str, str], bytes]

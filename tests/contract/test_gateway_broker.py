@@ -14,8 +14,8 @@ import httpx
 from gateways import CLIENT_EVENTS, GatewayProcess, position, prepare_topics, read_all, total
 
 import builders
-from ports import free_port
 from tidegate.local.broker import Broker
+from tidegate.local.child import free_port
 
 
 def gateway_on(broker: Broker, folder: Path, **values: object) -> GatewayProcess:

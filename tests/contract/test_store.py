@@ -14,11 +14,11 @@ from clickhouse_connect.driver.client import Client
 from stores import migrated, settings_of
 
 import builders
-from ports import free_port
 from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.position import Position
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.errors import RetryLater, Stop
+from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.store.client import connect

@@ -10,11 +10,11 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 from conftest import running_broker
 
-from ports import free_port
 from tidegate.contracts.topics import CONTROL, PARTITIONED
 from tidegate.errors import RetryLater, Stop
 from tidegate.kafka import topics
 from tidegate.local.broker import Broker
+from tidegate.local.child import free_port
 from tidegate.settings import Settings
 
 

@@ -17,9 +17,9 @@ from confluent_kafka import Producer
 from stores import settings_of
 from waiting import PATIENCE, await_
 
-from ports import free_port
 from tidegate.contracts.topics import STREAMS, Stream, enriched
 from tidegate.kafka.topics import ensure_topics
+from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.store.client import connect
 from tidegate.store.migrate import LEVELS, migrate

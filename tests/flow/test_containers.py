@@ -22,11 +22,10 @@ import yaml
 from testcontainers.core.container import DockerContainer
 from whole_way import CHECKS, Tidegate
 
-from ports import free_port
 from tidegate import settings
 from tidegate.kafka.topics import ensure_topics
 from tidegate.local.broker import answers
-from tidegate.local.child import Child
+from tidegate.local.child import Child, free_port
 from tidegate.store.client import connect
 from tidegate.store.migrate import migrate
 from tidegate.tokens import TokenFile

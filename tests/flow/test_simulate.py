@@ -16,12 +16,11 @@ import roles
 from clickhouse_connect.driver.client import Client
 from waiting import PATIENCE, await_
 
-from ports import free_port
 from tidegate import settings
 from tidegate.contracts.topics import STREAMS
 from tidegate.kafka.topics import ensure_topics
 from tidegate.local.broker import EmbeddedBroker
-from tidegate.local.child import Child
+from tidegate.local.child import Child, free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.store.client import connect

@@ -15,9 +15,9 @@ from given_up import give_up
 from sink_rig import SinkRig
 from waiting import await_
 
-from ports import free_port
 from tidegate.contracts.topics import STREAMS
 from tidegate.local.broker import Broker
+from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.sink.command import accept_gap
 

@@ -16,9 +16,8 @@ from sink_rig import SinkProcess
 from stores import settings_of
 from waiting import PATIENCE, await_
 
-from ports import free_port
 from tidegate.kafka import topics
-from tidegate.local.child import Child
+from tidegate.local.child import Child, free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.sink.ledger import Ledger

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import waiting
 
-from ports import free_port
+from tidegate.local.child import free_port
 
 PATIENCE = 150.0  # more than `up` itself has for a role to become ready
 await_ = partial(waiting.await_, seconds=PATIENCE)

@@ -15,10 +15,10 @@ import roles
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from waiting import PATIENCE, await_
 
-from ports import free_port
 from tidegate.contracts.frames import EnrichedHeaders, read_arrow, read_headers
 from tidegate.contracts.topics import Stream, enriched, raw
 from tidegate.kafka.topics import ensure_topics
+from tidegate.local.child import free_port
 from tidegate.settings import Settings
 
 PARTITIONS = 3

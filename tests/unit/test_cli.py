@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ports import free_port
 from tidegate.cli import main
 from tidegate.inspection.check import masked
+from tidegate.local.child import free_port
 from tidegate.settings import table
 
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tidegate.errors import UsageError
@@ -112,7 +113,8 @@ def _end_of(process: subprocess.Popen[bytes], grace_seconds: float) -> int:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # another thread may be at its end just now
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def claim_address(listen: str, setting: str) -> tuple[str, int]:
@@ -134,11 +136,18 @@ def reachable(listen: str) -> str:
     return f"127.0.0.1:{port}" if host in ("0.0.0.0", "", "[::]", "::", "*") else listen
 
 
+_given: set[int] = set()
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listened on a moment ago, and that this process has not been given before."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:  # who has it may not listen yet
+            _given.add(port)
+            return port
 
 
 def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:

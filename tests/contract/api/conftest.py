@@ -11,7 +11,7 @@ from api_server import serve
 from clickhouse_connect.driver.client import Client
 from stores import migrated, settings_of
 
-from ports import free_port
+from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.tokens import Role, TokenFile

@@ -16,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 from roles import get
 from waiting import await_
 
-from ports import free_port
+from tidegate.local.child import free_port
 from tidegate.settings import Settings
 
 ROWS = 1_000_000

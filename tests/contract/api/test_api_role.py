@@ -19,9 +19,9 @@ from roles import get
 from waiting import await_
 
 import builders
-from ports import free_port
 from tidegate.api.problems import MEANINGS
 from tidegate.contracts.topics import STREAMS
+from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.store.client import connect

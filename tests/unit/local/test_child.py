@@ -11,9 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ports import free_port
 from tidegate.errors import UsageError
-from tidegate.local.child import Child, claim_address, reachable
+from tidegate.local.child import Child, claim_address, free_port, reachable
 from tidegate.local.demo import ensure_demo_tokens
 from tidegate.tokens import TokenFile
 
@@ -84,3 +83,7 @@ def test_demo_tokens_are_kept_while_they_work(tmp_path: Path) -> None:
     path.unlink()
     assert set(ensure_demo_tokens(path, tokens).values()).isdisjoint(second.values())
     assert len(tokens.list()) == 5
+
+
+def test_a_port_is_given_once() -> None:
+    assert len({free_port() for _ in range(1000)}) == 1000

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ports import free_port
+from tidegate.local.child import free_port
 from tidegate.local.front import Front, without_tags
 
 # correlation 1, no error, one api (Produce 0 to 11), no throttle

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from ports import free_port
 from tidegate.http_status import StatusServer
-from tidegate.local.child import Child
+from tidegate.local.child import Child, free_port
 from tidegate.local.progress import FIGURES, Progress, get, scrape
 from tidegate.local.supervisor import LONGEST_BACKOFF, Role
 from tidegate.telemetry import GATEWAY_EVENTS, SINK_LAG, SINK_ROWS, WORKER_LAG, WORKER_LINES
