@@ -9,6 +9,7 @@ import json
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -27,6 +28,7 @@ import pytest
 import zstandard
 from clickhouse_connect.driver.exceptions import DatabaseError
 from clickhouse_connect.driver.external import ExternalData
+from waiting import await_
 
 from tidegate.errors import RetryLater, UsageError
 from tidegate.local.child import free_port
@@ -384,20 +386,28 @@ def test_query_ends_when_its_client_hangs_up(clickhouse: ClickHouseServer) -> No
     ):
         connection = http.client.HTTPConnection(clickhouse.url.removeprefix("http://"))
         connection.request("POST", "/", sql)
-        time.sleep(0.5)
+        await_(lambda: runs(clickhouse, "100000000000"))
         assert connection.sock is not None
         connection.sock.close()
         connection.close()
-        running = (
-            "SELECT count() FROM system.processes"
-            " WHERE query LIKE '%100000000000%' AND query NOT LIKE '%processes%'"
-        )
-        for _ in range(100):
-            if rows(clickhouse, running) == [["0"]]:
-                break
-            time.sleep(0.1)
-        else:
-            pytest.fail(f"still running: {sql}")
+        await_(lambda: not runs(clickhouse, "100000000000"))
+
+
+def test_query_whose_client_is_gone_at_once_ends_too(clickhouse: ClickHouseServer) -> None:
+    """Also where the engine has not begun with it when the connection ends."""
+    host, port = clickhouse.url.removeprefix("http://").split(":")
+    sql = b"SELECT count() FROM numbers(200000000000) WHERE sipHash64(number) = 1"
+    for _ in range(20):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(sql), sql))
+    time.sleep(0.5)
+    await_(lambda: not runs(clickhouse, "200000000000"))
+
+
+def runs(clickhouse: ClickHouseServer, text: str) -> bool:
+    """Whether a query with this text is under way."""
+    sql = f"SELECT count() FROM system.processes WHERE query LIKE '%{text}%' AND query NOT LIKE '%processes%'"
+    return rows(clickhouse, sql) != [["0"]]
 
 
 # Sessions
@@ -429,7 +439,7 @@ def test_session_times_out(clickhouse: ClickHouseServer) -> None:
 def test_session_is_locked_while_it_works(clickhouse: ClickHouseServer) -> None:
     slow = threading.Thread(target=ask, args=(clickhouse, b"SELECT sleep(3)"), kwargs={"session_id": "s4"})
     slow.start()
-    time.sleep(0.3)
+    await_(lambda: runs(clickhouse, "sleep(3)"))
     status, headers, _ = ask(clickhouse, b"SELECT 1", session_id="s4")
     slow.join()
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "373")
@@ -560,10 +570,10 @@ def test_data_survive(own: ClickHouseServer, number: signal.Signals) -> None:
 def test_sigterm_waits_for_the_insert_under_way(own: ClickHouseServer) -> None:
     rows(own, "CREATE TABLE t (x UInt64, y String) ENGINE = MergeTree ORDER BY x")
     answers: list[Answer] = []
-    sql = b"INSERT INTO t SELECT number, toString(sleepEachRow(0.0001)) FROM numbers(10000)"
+    sql = b"INSERT INTO t SELECT number, toString(sleepEachRow(0.0002)) FROM numbers(10000)"
     thread = threading.Thread(target=lambda: answers.append(ask(own, sql)))
     thread.start()
-    time.sleep(0.3)
+    await_(lambda: runs(own, "sleepEachRow"))
     assert own.child.stop(30) == 0
     thread.join()
     assert answers[0][0] == 200

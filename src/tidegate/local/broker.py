@@ -109,7 +109,7 @@ def await_metadata(child: Child, bootstrap: str, seconds: float) -> None:
             return
         time.sleep(0.05)
     state = "does not answer" if child.running else f"ended with status {child.status}"
-    child.kill()
+    child.stop(0.0)
     raise RetryLater(f"the broker on {bootstrap} {state}:\n{child.tail()}")
 
 

@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from tidegate.errors import UsageError
@@ -18,6 +19,7 @@ from tidegate.telemetry import configure_logging
 log = logging.getLogger("tidegate.local.clickhouse")
 
 GRACE_SECONDS = 20.0
+TICK = 0.1
 
 
 def main() -> int:
@@ -36,12 +38,15 @@ def main() -> int:
         log.error("cannot serve %s on %s: %s", arguments.path, arguments.listen, error)
         return 2
     # The engine is open by now: handlers that it may have set are ours again.
-    stop = threading.Event()
+    told: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: told.append(number))
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     log.info("ClickHouse %s ready on %s, store %s", engine.version, arguments.listen, arguments.path)
-    stop.wait()
+    # Not in one long wait: a signal that hits another thread, as it begins or ends, does not wake this one,
+    # and only this one runs the handlers.
+    while not told:
+        time.sleep(TICK)
     server.shutdown()
     if not server.wait_until_idle(GRACE_SECONDS):
         log.warning("requests still under way after %.0f s", GRACE_SECONDS)

@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 PIPE_BYTES = 1 << 20
 MAX_STATEMENTS = 32  # that run at once; more wait
 LET_GO_SECONDS = 1.0
+KILL_AGAIN_SECONDS = 0.2
+POLL_SECONDS = 0.02
 MAX_SESSIONS = 512  # the longest unused one goes first
 
 
@@ -219,13 +221,15 @@ class Engine:
                 os.unlink(path)
 
     def kill(self, reading: Reading) -> None:
-        """Cancel the query behind a reading whose client is gone."""
+        """Cancel the query behind a reading that nobody wants any more, and wait for its end."""
         pattern = f"INTO OUTFILE \\'{reading.path}\\'"
         connection = Connection(self._path)
-        with suppress(ClickHouseError):
-            connection.command(
-                f"KILL QUERY WHERE position(query, '{pattern}') > 0 AND query NOT ILIKE 'KILL%' ASYNC", "Null"
-            )
+        kill = f"KILL QUERY WHERE position(query, '{pattern}') > 0 AND query NOT ILIKE 'KILL%' ASYNC"
+        while True:
+            with suppress(ClickHouseError):
+                connection.command(kill, "Null")
+            if reading.drained(KILL_AGAIN_SECONDS):  # or it was not among the queries yet
+                break
         connection.close()
 
     def _run_into(
@@ -304,11 +308,22 @@ class Reading:
             if client is not None and client.fileno() in events:
                 raise ConnectionAbortedError("the client hung up")
 
+    def drained(self, seconds: float) -> bool:
+        """Read on for so long and throw it away; whether the statement has ended."""
+        deadline = time.monotonic() + seconds
+        while not self._future.done() and time.monotonic() < deadline:
+            if select.select([self._source], [], [], POLL_SECONDS)[0] and not os.read(
+                self._source, PIPE_BYTES
+            ):
+                wait([self._future])  # both write ends are closed
+        return self._future.done()
+
     def close(self) -> None:
-        """Let go of the pipe and wait for the statement's end."""
+        """Let go of the pipe of a statement that has ended.
+
+        Not before: a statement that has yet to open its end of a pipe without a reader waits for ever.
+        """
         os.close(self._source)
-        with suppress(Exception):
-            self._future.result()
         with suppress(FileNotFoundError):
             os.unlink(self.path)
 

@@ -196,10 +196,9 @@ class Handler(BaseHTTPRequestHandler):
                     self._send_whole(reading, cast("IO[bytes]", spool), request)
             else:
                 self._read_chunks(reading, request)
-        except OSError:
-            engine.kill(reading)
-            raise
         finally:
+            if not reading.drained(0.0):  # who asked is gone, or what is here failed
+                engine.kill(reading)
             reading.close()
 
     def _read_chunks(self, reading: Reading, request: Request) -> None:

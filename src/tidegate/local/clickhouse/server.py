@@ -37,7 +37,7 @@ class ClickHouseServer:
                 return
             time.sleep(0.05)
         state = "does not answer" if self.child.running else f"ended with status {self.child.status}"
-        self.child.kill()
+        self.child.stop(0.0)
         raise RetryLater(f"ClickHouse on {self._listen} {state}:\n{self.child.tail()}")
 
     def stop(self) -> None:
