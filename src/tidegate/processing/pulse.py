@@ -34,11 +34,15 @@ class Pulse:
 
     def check(self) -> None:
         """To be called before what only a living member may do."""
-        silent = time.monotonic() - self._last
+        self._look(time.monotonic())
+
+    def _look(self, now: float) -> None:
+        silent = now - self._last
         if silent >= self._limit and self._thread.is_alive():
             self._on_frozen(silent)
 
     def _run(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):
-            self.check()
-            self._last = time.monotonic()
+            now = time.monotonic()  # one reading: what it sleeps from here on, the next beat sees
+            self._look(now)
+            self._last = now

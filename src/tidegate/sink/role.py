@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
+import time
 from types import FrameType
 
 import pyarrow as pa
@@ -24,12 +24,14 @@ from tidegate.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
 
+TICK = 0.1  # of a wait that a signal may end
+
 
 class Role:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._waiting = "starting"
-        self._stop = threading.Event()
+        self._stopping = False
         self._sink: Sink | None = None
 
     def run(self) -> int:
@@ -43,7 +45,7 @@ class Role:
                 if client is None:
                     return 0
                 self._sink = Sink(settings, client)
-                if self._stop.is_set():
+                if self._stopping:
                     return 0
                 log.info("reading as group %s; status on %s", settings.sink_group, settings.sink_listen)
                 self._sink.run()
@@ -55,7 +57,7 @@ class Role:
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         log.info("%s: inserting what is in hand, then stopping", signal.Signals(number).name)
-        self._stop.set()
+        self._stopping = True  # no Event: it cannot be set by a handler that interrupts its wait
         if self._sink is not None:
             self._sink.stop()
 
@@ -65,7 +67,7 @@ class Role:
         Raises Stop where they are not what the sink can work with. Writes nothing.
         """
         settings = self._settings
-        while not self._stop.is_set():
+        while not self._stopping:
             try:
                 with infrastructure():
                     with connect(settings, database="", connections=1) as server:  # it may not have ours yet
@@ -82,8 +84,13 @@ class Role:
                 if str(error) != self._waiting:
                     log.warning("waiting: %s", error)
                 self._waiting = str(error)
-                self._stop.wait(error.after_seconds)
+                self._wait(error.after_seconds)
         return None
+
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._stopping and time.monotonic() < deadline:
+            time.sleep(TICK)
 
     def _not_ready(self) -> list[str]:
         return [self._waiting] if self._sink is None else self._sink.not_ready()
