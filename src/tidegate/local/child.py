@@ -117,9 +117,13 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+_given: set[int] = set()  # ports; who has one may not listen yet
+
+
 def claim_address(listen: str, setting: str) -> tuple[str, int]:
     """Split host:port and make sure that nothing listens there. Raises UsageError naming the setting."""
     host, port = address(listen, setting)
+    _given.add(port)
     with socket.socket() as probe:
         # As the servers do it: a port in TIME_WAIT is free, one with a listener is not.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -136,16 +140,13 @@ def reachable(listen: str) -> str:
     return f"127.0.0.1:{port}" if host in ("0.0.0.0", "", "[::]", "::", "*") else listen
 
 
-_given: set[int] = set()
-
-
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nothing listened on a moment ago, and that this process has not been given before."""
+    """A port that nothing listened on a moment ago, and that nobody in this process was given or claims."""
     while True:
         with socket.socket() as probe:
             probe.bind((host, 0))
             port = int(probe.getsockname()[1])
-        if port not in _given:  # who has it may not listen yet
+        if port not in _given:
             _given.add(port)
             return port
 

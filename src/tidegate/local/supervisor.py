@@ -140,6 +140,7 @@ class Supervisor:
         self._console = Console()
         self._progress = Progress({name: getattr(settings, LISTENS[name]) for name in FLOW})
         self._epoch = ""
+        self._topics_due = False  # a new broker stands there, and has none yet
         self._signals = 0
         self._interruptible = False
         self._draining = False
@@ -234,6 +235,12 @@ Send an event, and count it a second later:
 
     def _mend(self) -> None:
         """Start again what died, each after its backoff."""
+        if self._topics_due and self._broker.child.running:  # the broker came, and then something failed
+            try:
+                with self._interrupts():
+                    self._make_topics()
+            except TidegateError as error:
+                self._console.say(str(error))
         for name, role in self._everything():
             if not role.wanted or role.child.running:
                 continue
@@ -283,12 +290,17 @@ Send an event, and count it a second later:
             role.child.signal(signal.SIGTERM)
         for role in flow:
             role.child.wait(5.0)
+        self._topics_due = True
         self._start_part("broker")
-        self._run_tools("topics")
-        self._epoch = topics.read_epoch(self._settings.kafka_bootstrap)
+        self._make_topics()
         for role in flow:
             role.due_at = 0.0
             role.start()
+
+    def _make_topics(self) -> None:
+        self._run_tools("topics")
+        self._epoch = topics.read_epoch(self._settings.kafka_bootstrap)
+        self._topics_due = False
 
     # The end
 
@@ -324,6 +336,8 @@ Send an event, and count it a second later:
     def _await_stored(self) -> int:
         """Wait while it goes forward. Returns the number of raw records that are not stored."""
         already = self._signals
+        if self._topics_due:
+            self._make_topics()
         ends = raw_ends(self._settings.kafka_bootstrap)
         ledger = Ledger(self._settings.clickhouse_url, self._settings.clickhouse_database, self._epoch)
         least, moved_at = sys.maxsize, time.monotonic()
@@ -410,7 +424,7 @@ Send an event, and count it a second later:
         while tool.running and time.monotonic() < deadline:
             time.sleep(TICK / 4)
         if tool.running:
-            tool.kill()
+            tool.stop(0.0)
         if tool.status != 0:
             raise RetryLater(f"tidegate {tool.name} did not succeed:\n{_indent(tool.tail())}")
 
