@@ -72,9 +72,12 @@ class Rig:
         """The value of a sample as it stands in /metrics, 0 if it is not there."""
         return metrics.sample(self.get("/metrics") or "", line)
 
-    def has_done(self, frames: int) -> bool:
-        """Whether this process has sent on so many frames of client events."""
-        return self.metric('tidegate_worker_frames_total{stream="client_events"}') > frames
+    def done(self) -> float:
+        """How many frames of client events this process has sent on."""
+        return self.metric('tidegate_worker_frames_total{stream="client_events"}')
+
+    def has_done(self, frames: float) -> bool:
+        return self.done() > frames
 
     def stop(self) -> None:
         """A clean stop."""

@@ -77,6 +77,7 @@ class Assignment:
     def _lane(self, place: Place, standing: Standing) -> Lane:
         topic, partition = place
         position, beginning = standing
+        lane = Lane(RAW_STREAMS[topic], max(position or 0, beginning), self._consumer.generation)
         if position is not None and position < beginning:
             WORKER_LOST.labels(RAW_STREAMS[topic]).inc(beginning - position)
             log.error(
@@ -87,4 +88,5 @@ class Assignment:
                 position,
                 beginning - 1,
             )
-        return Lane(RAW_STREAMS[topic], max(position or 0, beginning), self._consumer.generation)
+            lane.committed = position  # so that the next commit passes over them: they are lost once
+        return lane
