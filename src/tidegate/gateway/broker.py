@@ -1,7 +1,7 @@
 """The gateway's connection to Kafka: one producer, and a watch that knows when it is of use.
 
 States. `ready`: topics and epoch are known and the broker answers. `stalled`: connected, but the broker
-has not answered for a second: nothing new is taken, what is under way may still be acked. `away`: no
+has not answered for a while: nothing new is taken, what is under way may still be acked. `away`: no
 connection, no topics or no epoch: what was under way has an unknown outcome. Recovery is by itself.
 """
 
@@ -26,8 +26,8 @@ from tidegate.kafka import topics
 
 logger = logging.getLogger(__name__)
 
-WATCH_SECONDS = 0.25  # between two looks at the broker
-ANSWER_SECONDS = 1.0  # for an answer, before the broker counts as stalled
+WATCH_SECONDS = 0.1  # between two looks at the broker
+ANSWER_SECONDS = 0.85  # for an answer, before the broker counts as stalled; both together: within a second
 CONNECT_SECONDS = 5.0
 RAW_TOPICS = {stream: raw(stream) for stream in STREAMS}
 
@@ -96,6 +96,8 @@ class Broker:
         )
         record = await future
         self._answered = time.monotonic()
+        if self.state is State.STALLED and producer is self._producer:
+            self._change(State.READY, "")
         offset: int = record.offset
         return offset
 
