@@ -30,7 +30,9 @@ def client_of(settings: Settings, token: str | None, **changed: Any) -> Iterator
 def serve(settings: Settings) -> Iterator[str]:
     """The API in a thread of its own; gives its URL."""
     host, port = settings.api_listen.split(":")
-    config = uvicorn.Config(build(settings), host=host, port=int(port), log_config=None, ws="none")
+    config = uvicorn.Config(
+        build(settings), host=host, port=int(port), log_config=None, ws="none", timeout_keep_alive=75
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

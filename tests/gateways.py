@@ -18,6 +18,7 @@ from tidegate import settings
 from tidegate.contracts.position import Position, parse_id
 from tidegate.contracts.topics import Stream, raw
 from tidegate.kafka import topics
+from tidegate.kafka.ends import log_ends
 from tidegate.local.child import free_port
 from tidegate.tokens import Role, TokenFile
 
@@ -148,11 +149,10 @@ def read_all(
 ) -> dict[tuple[int, int, int], dict[str, Any]]:
     """Every envelope of a raw topic by partition, offset and index."""
     found = {}
+    ends = log_ends(bootstrap, [(raw(stream), number) for number in range(partitions)])
     consumer = _consumer(bootstrap)
     try:
-        for number in range(partitions):
-            partition = TopicPartition(raw(stream), number, 0)
-            low, high = consumer.get_watermark_offsets(partition, timeout=10)
+        for (_, number), (low, high) in ends.items():
             consumer.assign([TopicPartition(raw(stream), number, low)])
             while low < high:
                 message = consumer.poll(10)

@@ -33,7 +33,7 @@ async def test_only_the_present_generation_may_commit(broker: Broker) -> None:
     name = f"fence-{secrets.token_hex(4)}"
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
     admin.create_topics([NewTopic(name, 2, 1)])[name].result()
-    settings = Settings(kafka_bootstrap=broker.bootstrap, sink_group=name, kafka_session_timeout_ms=3000)
+    settings = Settings(kafka_bootstrap=broker.bootstrap, sink_group=name, kafka_session_timeout_ms=30_000)
 
     def join() -> tuple[Consumer, list[int]]:
         assigned: list[int] = []

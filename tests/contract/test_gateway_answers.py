@@ -493,7 +493,7 @@ def test_a_body_that_is_not_what_its_encoding_says_is_400(gateway: GatewayProces
 
 
 def test_a_refusal_leaves_the_connection_usable(gateway: GatewayProcess) -> None:
-    with httpx.Client(base_url=gateway.url, limits=httpx.Limits(max_connections=1)) as client:
+    with httpx.Client(base_url=gateway.url, timeout=30, limits=httpx.Limits(max_connections=1)) as client:
         headers = {"authorization": f"Bearer {gateway.token['ingest']}"}  # type: ignore[index]
         for _ in range(3):
             assert client.post(CLIENT_EVENTS, content=b" " * 250_000, headers=headers).status_code == 413

@@ -15,6 +15,7 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from conftest import running_broker
 from stores import settings_of
+from waiting import await_
 
 from tidegate.errors import RetryLater, Stop
 from tidegate.inspection import check
@@ -255,6 +256,8 @@ def test_each_setting_of_a_topic_is_told(kafka: Broker) -> None:
     ]
     for topic, name, value, _, _ in changes:
         change(topic, name, value)
+    # The broker tells of a change a moment behind its answer to it.
+    await_(lambda: len(not_ok(inspect_kafka(settings))) > len(changes))
     found = not_ok(inspect_kafka(settings))
     for topic, _, _, state, told in changes:
         with pytest.raises(Stop, match=told):

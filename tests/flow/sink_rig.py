@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,15 @@ class SinkProcess:
 
     def metric(self, name: str) -> float:
         """Sum of a metric over its labels."""
-        return metrics.total(self.get("/metrics")[1], name)
+        status, text = 0, ""
+
+        def answered() -> bool:
+            nonlocal status, text
+            status, text = self.get("/metrics")
+            return status == 200
+
+        await_(answered, self.child.tail)
+        return metrics.total(text, name)
 
     def paused(self) -> bool:
         """Whether it has stopped itself at `test_pause_at`."""
@@ -157,6 +166,12 @@ class SinkRig:
     def count(self, table: str) -> int:
         return int(self._rows(table, "count()")[0][0])
 
+    def _events(self, rollup: str) -> int:
+        return int(self._rows(rollup, "sum(events)")[0][0])
+
+    def _reached(self, rollup: str, events: int) -> bool:
+        return self._events(rollup) >= events
+
     def _rows(self, table: str, columns: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.client.query(f"SELECT {columns} FROM {table}").result_rows]
 
@@ -177,8 +192,10 @@ class SinkRig:
         assert self.rejects() == self.refused
         for stream in STREAMS:
             for level in LEVELS:
-                [(events,)] = self._rows(f"{stream}_{level}", "sum(events)")
-                assert events == self.count(stream), f"{stream}_{level}"
+                wanted, rollup = self.count(stream), f"{stream}_{level}"
+                # ClickHouse shows a block in its table before the views behind it have run.
+                await_(partial(self._reached, rollup, wanted))
+                assert self._events(rollup) == wanted, rollup
         planned = self.client.query(
             "SELECT epoch, stream, partition, sum(accepted), sum(rejected), sum(lines - duplicates)"
             " FROM verify_batches GROUP BY epoch, stream, partition"

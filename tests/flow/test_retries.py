@@ -20,7 +20,7 @@ from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.store.client import connect
 from tidegate.store.migrate import migrate
 
-QUICK: dict[str, Any] = {"kafka_session_timeout_ms": 2000}  # the embedded broker forms a group in half of it
+QUICK: dict[str, Any] = {"kafka_session_timeout_ms": 4000}  # the embedded broker forms a group in half of it
 
 
 def mac(number: int) -> str:

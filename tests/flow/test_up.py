@@ -151,7 +151,8 @@ def test_apache_kafka_loses_nothing(make: Callable[..., Up]) -> None:
     family = psutil.Process(up.process.pid).children(recursive=True)
     up.process.kill()  # all of it at once, in the middle
     up.process.wait()
-    psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
     acked = sender.stop()
     up.arguments[-1] = "0"
     up.start()

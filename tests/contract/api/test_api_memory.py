@@ -76,7 +76,11 @@ def process(
             yield role.pid, client
     finally:
         role.terminate()
-        role.wait(30)
+        try:
+            role.wait(30)
+        finally:
+            role.kill()
+            role.wait()
 
 
 def peak(pid: int) -> int:

@@ -140,7 +140,9 @@ def test_the_process_waits_out_clickhouse_and_stops_on_sigterm(
     clickhouse = ClickHouseServer(f"127.0.0.1:{port}", tmp_path / "db", tmp_path / "clickhouse.log")
     headers = {"authorization": f"Bearer {tokens['viewer']}"}
     try:
-        with httpx.Client(base_url=f"http://{listen}", headers=headers, trust_env=False) as client:
+        with httpx.Client(
+            base_url=f"http://{listen}", headers=headers, trust_env=False, timeout=30
+        ) as client:
             await_(lambda: get(listen, "/healthz")[0] == 200, seconds=30)
             answer = client.get("/readyz")
             assert (answer.status_code, answer.text) == (503, "clickhouse: store_away\n")
