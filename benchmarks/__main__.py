@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import engine, ingest, latency, memory, pipeline, read, table
+from benchmarks import engine, ingest, keys, latency, memory, pipeline, read, table
 from benchmarks.peers import run as peers
 from benchmarks.stack import Stack
 from benchmarks.table import Findings
@@ -90,6 +90,9 @@ def _repetition(found: Findings, wanted: set[str], number: int, events: int, qui
         if not wanted & {"pipeline", "engine"}:
             _add(found, table.PIPELINE, pipeline.measure(events, seed=number))
         _add(found, table.KEYED, pipeline.measure(events, seed=number, keyed=True))
+        cost = keys.measure(events // 8)
+        click.echo(f"  {cost.describe()}")
+        found.keys.append(cost)
     if "ingest" in wanted:
         ladder = []
         with Stack() as stack:

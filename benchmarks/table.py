@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.asking import quantile
 from benchmarks.ingest import LIMIT_SECONDS, Step
+from benchmarks.keys import Cost
 from benchmarks.latency import Latency
 from benchmarks.memory import Memory
 from benchmarks.pipeline import Result
@@ -35,6 +36,7 @@ class Findings:
     results: dict[str, list[Result]] = field(default_factory=dict)
     ladders: list[list[Step]] = field(default_factory=list)  # the knee's steps, a ladder a repetition
     latency: list[Latency] = field(default_factory=list)
+    keys: list[Cost] = field(default_factory=list)
     memory: Memory | None = None
     read: Read | None = None
 
@@ -51,6 +53,8 @@ def render(found: Findings) -> str:
     """Markdown: the machine, the table of speeds, the knee, latency and memory."""
     parts = [f"Measured on {datetime.now(UTC):%Y-%m-%d}, {machine()}; everything on the same cores."]
     parts += [_speeds(found)]
+    if found.keys:
+        parts.append(_keys(found.keys))
     if found.ladders:
         parts.append(_ladder(found.ladders))
     if found.latency:
@@ -139,6 +143,16 @@ def _speeds(found: Findings) -> str:
             f"| {name} | {rate_text} | {count}: {spread} | {ratio} | **{sum(cpu.values()):.1f}**: {detail} |"
         )
     return "\n".join(lines)
+
+
+def _keys(costs: Sequence[Cost]) -> str:
+    """Its own measure: whole runs differ by more than a key costs."""
+    ratios = [ratio for cost in costs for ratio in cost.ratios]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return (
+        f"With a key on each batch of 500 the worker's main thread takes {middle:.3f} × the CPU, frame by"
+        f" frame in turn ({len(ratios)} blocks of frames, half of them {low:.3f} to {high:.3f})."
+    )
 
 
 def _ladder(ladders: Sequence[Sequence[Step]]) -> str:
