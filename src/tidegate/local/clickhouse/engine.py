@@ -39,7 +39,7 @@ PIPE_BYTES = 1 << 20
 MAX_STATEMENTS = 32  # that run at once; more wait
 LET_GO_SECONDS = 1.0
 KILL_AGAIN_SECONDS = 0.2
-POLL_SECONDS = 0.02
+POLL_MS = 20
 MAX_SESSIONS = 512  # the longest unused one goes first
 
 
@@ -310,11 +310,11 @@ class Reading:
 
     def drained(self, seconds: float) -> bool:
         """Read on for so long and throw it away; whether the statement has ended."""
+        waiting = select.poll()
+        waiting.register(self._source, select.POLLIN)
         deadline = time.monotonic() + seconds
         while not self._future.done() and time.monotonic() < deadline:
-            if select.select([self._source], [], [], POLL_SECONDS)[0] and not os.read(
-                self._source, PIPE_BYTES
-            ):
+            if waiting.poll(POLL_MS) and not os.read(self._source, PIPE_BYTES):
                 wait([self._future])  # both write ends are closed
         return self._future.done()
 
