@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,10 +38,10 @@ def test_first_minutes_of_a_newcomer(make: Callable[..., Up]) -> None:
     assert (up.data / "demo-tokens.json").stat().st_mode & 0o777 == 0o600
     assert set(up.tokens()) == {"ingest", "viewer", "operator", "administrator", "superuser"}
 
+    assert "ERROR" not in said and "[^" not in said, said  # nothing that only looks like trouble
+
     assert up.post(event("first")) == 201
-    begun = time.monotonic()
     await_(lambda: up.count("first") == 1, up.said)
-    assert time.monotonic() - begun < 10  # no proof of speed: only that nothing waits for more to come
     await_(lambda: int(up.sql("SELECT count() FROM tidegate.client_events")) > 0, up.said)
 
     again = Up(up.folder, "--simulate", "0")

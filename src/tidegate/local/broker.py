@@ -48,7 +48,9 @@ class EmbeddedBroker:
         self._listen = listen
         self._setting = setting
         self._front: Front | None = None
-        self.child = Child("broker", [], log_path)
+        # Without it each producer that asks for an id, which it has none to give, is told as an error.
+        quiet = {"RUST_LOG": "error,tansu_storage::dynostore=off", "NO_COLOR": "1"}
+        self.child = Child("broker", [], log_path, environment={**quiet, **os.environ})
 
     def start(self) -> None:
         self._close_front()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -90,9 +91,14 @@ class _ReadOffsets(defaultdict[Any, int | None]):
             self[place] = offset
 
 
+_log = logging.getLogger("faust.consumer")  # a subclass would log under this module's name, and is Faust's
+
+
 class _PromptThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust lets the broker hold a fetch back for 1.5 s, which is no setting. The embedded broker looks only
     twice in that time whether something came: records lay there for up to 0.7 s."""
+
+    logger = _log
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -101,6 +107,8 @@ class _PromptThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 class _PromptConsumer(driver.Consumer):  # type: ignore[misc]
+    logger = _log
+
     def _new_consumer_thread(self) -> Any:
         return _PromptThread(self, loop=self.loop, beacon=self.beacon)
 

@@ -9,6 +9,15 @@ from tidegate.settings import Settings
 from tidegate.worker.app import FETCH_WAIT_MS, App
 
 
+def test_what_faust_says_it_says_under_its_own_name(tmp_path: Path) -> None:
+    async def names() -> set[str]:
+        consumer = App(Settings(data_dir=str(tmp_path)), partitions=1).consumer._app.consumer
+        consumer._thread.thread_loop.close()
+        return {consumer.log.logger.name, consumer._thread.log.logger.name}
+
+    assert {name.partition(".")[0] for name in asyncio.run(names())} == {"faust"}
+
+
 def test_a_fetch_is_not_held_back_for_as_long_as_faust_would(tmp_path: Path) -> None:
     async def made() -> int:
         faust_app = App(Settings(data_dir=str(tmp_path)), partitions=1).consumer._app
