@@ -139,6 +139,9 @@ class Settings:
     sink_busy_age_ms: int = setting(
         500, "Age to which batches may grow where inserts would come too often, milliseconds"
     )
+    sink_late_age_ms: int = setting(
+        2000, "Age to which batches may grow while their newest event is more than 5 s old, milliseconds"
+    )
     sink_drain_seconds: float = setting(10.0, "Longest wait for the last inserts on SIGTERM, seconds")
     sink_group: str = setting("tidegate-sink", "Kafka consumer group of the sink")
     test_pause_at: str = setting("", "For tests: a moment of the sink at which the process stops itself")

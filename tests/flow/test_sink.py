@@ -96,6 +96,22 @@ def test_a_slow_flow_is_queryable_within_two_seconds(rig: SinkRig) -> None:
     assert min(times) < 2  # by the ages that batches are cut at; a busy machine may take longer once
 
 
+def test_events_that_come_late_go_in_larger_blocks(rig: SinkRig) -> None:
+    sink = rig.sink(sink_late_age_ms=60_000)
+    await_(sink.ready)
+    minute_ago = time.time_ns() // 1000 - 60_000_000
+    rig.write("client_events", 0, received=[minute_ago])  # tells that they are late
+    rig.await_all()
+    rig.write("client_events", 0, received=[minute_ago])
+    time.sleep(0.8)  # longer than a batch in time is let grow
+    rig.write("client_events", 0, received=[minute_ago])
+    rig.await_all()
+    assert rig.client.query("SELECT first, last FROM verify_batches ORDER BY first").result_rows == [
+        (0, 0),
+        (1, 2),
+    ]
+
+
 @pytest.mark.parametrize("moment", ["cut", "planned", "fenced", "inserting", "inserted"])
 def test_a_kill_at_a_named_moment_costs_nothing_and_doubles_nothing(rig: SinkRig, moment: str) -> None:
     now = enriched_frames.now()

@@ -39,6 +39,7 @@ class Block(NamedTuple):
 class Blocks(NamedTuple):
     days: list[date]  # of the events, ascending
     blocks: list[Block]
+    newest: int = 0  # received time of the newest event, µs; 0 without events
 
 
 def build(frames: Sequence[Frame]) -> Blocks:
@@ -49,15 +50,17 @@ def build(frames: Sequence[Frame]) -> Blocks:
     head = frames[0].head
     days: list[date] = []
     blocks: list[Block] = []
+    newest = 0
     events = _events(frames)
     if events is not None:
+        newest = int(_received(events).max())
         for day, part in _by_day(events):
             days.append(day)
             blocks.append(_block(head.stream, f":{day:%Y%m%d}", part))
     rejects = _rejects(frames)
     if rejects is not None:
         blocks += [_block("rejects", f":rejects:{day:%Y%m%d}", part) for day, part in _by_day(rejects)]
-    return Blocks(days, blocks)
+    return Blocks(days, blocks, newest)
 
 
 def _events(frames: Sequence[Frame]) -> pa.RecordBatch | None:
@@ -149,8 +152,7 @@ def _one(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 def _by_day(rows: pa.RecordBatch) -> list[tuple[date, pa.RecordBatch]]:
     """The rows of each received day, by day, in their order."""
-    received = rows.column(rows.schema.get_field_index("received_at")).cast(pa.int64()).to_numpy()
-    numbers = received // DAY_MICROSECONDS
+    numbers = _received(rows) // DAY_MICROSECONDS
     low, high = int(numbers.min()), int(numbers.max())
     if low == high:
         return [(_day(low), rows)]
@@ -161,6 +163,11 @@ def _by_day(rows: pa.RecordBatch) -> list[tuple[date, pa.RecordBatch]]:
         (day, rows.filter(pc.is_in(pa.array(numbers), value_set=pa.array(members))))
         for day, members in sorted(found.items())
     ]
+
+
+def _received(rows: pa.RecordBatch) -> Any:
+    """Received times, µs: an array of int64."""
+    return rows.column(rows.schema.get_field_index("received_at")).cast(pa.int64()).to_numpy()
 
 
 def _day(number: int) -> date:

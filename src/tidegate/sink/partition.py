@@ -79,6 +79,7 @@ class Partition:
         self.revoked = False
         self.gap_found: tuple[str, Gap] | None = None
         self.problem = ""  # for /readyz, beside the batch's
+        self.late_until = 0.0  # what comes until then is counted late, as its last batch was
         self.check_epochs: set[str] = set()  # epochs whose newest plan must be looked up in the tables
         self.start_over = False
         self._gathering = Gathering(limits)

@@ -33,6 +33,7 @@ from tidegate.telemetry import (
 log = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds before ClickHouse is asked again
+LATE_SECONDS = 5.0  # how old a batch's newest event is when it counts as late, and for how long it does
 Fence = Callable[[list[tuple[Partition, int]]], bool]  # commits enriched offsets; whether that held
 
 
@@ -124,6 +125,8 @@ class Pipeline:
             days = f"{batch.plan.days} then, {blocks.days} now"
             self._failed(partition, batch, Stop(f"batch {batch.plan.token} has other days: {days}"))
             return
+        late = bool(blocks.newest) and time.time() - blocks.newest / 1e6 > LATE_SECONDS
+        partition.late_until = time.monotonic() + LATE_SECONDS if late else 0.0
         batch.built(blocks)
         batch.step = Step.BUILT if batch.plan is None else Step.PLANNED
 
