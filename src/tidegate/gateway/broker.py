@@ -132,7 +132,8 @@ class Broker:
             self.idempotent = False
             logger.info("no idempotent producer on this broker (%r)", error)
         # All topics, not ours by name: naming a missing topic would create it.
-        await asyncio.wait_for(self._producer.client.force_metadata_update(), CONNECT_SECONDS)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await self._producer.client.force_metadata_update()
         await self._look()
 
     async def _start_producer(self, *, idempotent: bool) -> Any:
@@ -148,7 +149,8 @@ class Broker:
             linger_ms=0,
         )
         try:
-            await asyncio.wait_for(producer.start(), CONNECT_SECONDS)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await producer.start()
         except BaseException:
             await self._farewell(producer)
             raise
@@ -161,7 +163,9 @@ class Broker:
         if sender is None or sender.done():
             raise RetryLater("the producer stopped")
         try:
-            counts = await asyncio.wait_for(self._partition_counts(producer.client), ANSWER_SECONDS)
+            # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes with the answer.
+            async with asyncio.timeout(ANSWER_SECONDS):
+                counts = await self._partition_counts(producer.client)
         except TimeoutError:
             # Under load an ack may come while the question waits its turn.
             if self.state is State.READY and time.monotonic() - self._answered > ANSWER_SECONDS:
@@ -173,7 +177,8 @@ class Broker:
         self._check_counts(counts)
         cluster = producer.client.cluster
         if any(len(cluster.partitions_for_topic(topic) or ()) != count for topic, count in counts.items()):
-            await asyncio.wait_for(producer.client.force_metadata_update(), CONNECT_SECONDS)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await producer.client.force_metadata_update()
         self.partitions = {stream: counts[topic] for stream, topic in RAW_TOPICS.items()}
         if self.state is State.AWAY:
             await self.reread_epoch()
@@ -234,7 +239,7 @@ class Broker:
     @staticmethod
     async def _farewell(producer: Any) -> None:
         producer._closed = True
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(producer.client.close(), CONNECT_SECONDS)
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(producer._sender.close(), CONNECT_SECONDS)
+        for close in (producer.client.close, producer._sender.close):
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await close()

@@ -58,7 +58,8 @@ class Commits:
             self._in_flight.land()
             await asyncio.sleep(0.005)
         try:
-            await asyncio.wait_for(self.commit(), max(1.0, deadline - time.monotonic()))
+            async with asyncio.timeout(max(1.0, deadline - time.monotonic())):
+                await self.commit()
         except TimeoutError:
             log.info("the last commit was not taken in time")
 

@@ -85,4 +85,5 @@ class Consumer:
         async def call() -> Any:
             return await action(thread._ensure_consumer())
 
-        return await asyncio.wait_for(thread.call_thread(call), seconds)
+        async with asyncio.timeout(seconds):
+            return await thread.call_thread(call)

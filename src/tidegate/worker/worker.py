@@ -179,7 +179,8 @@ class Worker:
             if task.get_name() != "pump":
                 task.cancel()
         try:
-            await asyncio.wait_for(self._app.stop(), STOP_SECONDS)
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._app.stop()
         except TimeoutError:
             log.warning("Faust did not stop in %.0f s", STOP_SECONDS)
         except Exception as error:

@@ -1,0 +1,41 @@
+"""The gateway's watch over its broker."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from tidegate.contracts.topics import STREAMS, raw
+from tidegate.gateway.broker import Broker
+
+
+class Asked(Broker):
+    """Connected, with a broker that answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__("nowhere", ack_timeout_ms=1000, max_record_bytes=1000)
+        self.answer = asyncio.Event()
+        self.asked = asyncio.Event()
+        self._producer = SimpleNamespace(
+            _sender=SimpleNamespace(sender_task=asyncio.get_running_loop().create_future(), close=_nothing),
+            client=SimpleNamespace(close=_nothing),
+        )
+
+    async def _partition_counts(self, client: Any) -> dict[str, int]:
+        self.asked.set()
+        await self.answer.wait()
+        return {raw(stream): 1 for stream in STREAMS}
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def test_closing_in_the_moment_of_an_answer_ends_the_watch() -> None:
+    broker = Asked()
+    broker.start()
+    await broker.asked.wait()
+    broker.answer.set()
+    ended, _ = await asyncio.wait([asyncio.create_task(broker.close())], timeout=10)
+    assert ended
