@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tidegate.contracts.topics import STREAMS, raw
-from tidegate.gateway.broker import Broker
+from tidegate.gateway.broker import Broker, State
 
 
 class Asked(Broker):
@@ -39,3 +39,20 @@ async def test_closing_in_the_moment_of_an_answer_ends_the_watch() -> None:
     broker.answer.set()
     ended, _ = await asyncio.wait([asyncio.create_task(broker.close())], timeout=10)
     assert ended
+
+
+async def test_a_late_ack_is_an_answer() -> None:
+    broker = Asked()
+    acked = asyncio.get_running_loop().create_future()
+
+    async def send(*_: Any, **__: Any) -> asyncio.Future[Any]:
+        return acked
+
+    broker._producer.send = send
+    broker._producer.client.cluster = SimpleNamespace(partitions_for_topic=lambda topic: {0})
+    sending = asyncio.create_task(broker.produce("client_events", 0, b"{}"))
+    await asyncio.sleep(0)
+    broker.state = State.STALLED
+    acked.set_result(SimpleNamespace(offset=7))
+    assert await sending == 7
+    assert broker.state is State.READY
