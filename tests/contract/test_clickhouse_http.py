@@ -8,7 +8,6 @@ import io
 import json
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import threading
@@ -17,7 +16,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
@@ -26,39 +24,12 @@ import psutil
 import pyarrow as pa
 import pytest
 import zstandard
+from clickhouse_asking import ask, rows, runs
 from clickhouse_connect.driver.exceptions import DatabaseError
 from clickhouse_connect.driver.external import ExternalData
 from waiting import await_
 
-from tidegate.errors import RetryLater, UsageError
-from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
-
-Answer = tuple[int, dict[str, str], bytes]
-
-
-def ask(
-    server: ClickHouseServer,
-    body: bytes | None = None,
-    *,
-    headers: dict[str, str] | None = None,
-    **params: str,
-) -> Answer:
-    """One request with urllib: GET without a body, POST with one."""
-    url = f"{server.url}/?{urllib.parse.urlencode(params)}"
-    request = urllib.request.Request(url, data=body, headers=headers or {})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, dict(answer.headers), answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, dict(error.headers), error.read()
-
-
-def rows(server: ClickHouseServer, sql: str, **params: str) -> list[list[str]]:
-    status, _, body = ask(server, sql.encode(), headers=None, **params)
-    assert status == 200, body
-    return [line.split("\t") for line in body.decode().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +282,24 @@ def test_refused_large_insert_keeps_the_connection(clickhouse: ClickHouseServer)
     connection.close()
 
 
+def test_an_insert_that_cannot_be_written_is_an_error(clickhouse: ClickHouseServer) -> None:
+    """Whatever refuses the rows: the table itself, or one behind a materialized view."""
+    full = "SETTINGS min_free_disk_bytes_to_perform_insert = 1000000000000000"
+    database = f"full_{secrets.token_hex(4)}"
+    client = clickhouse_connect.get_client(dsn=clickhouse.url)
+    client.command(f"CREATE DATABASE {database}")
+    client.command(f"CREATE TABLE {database}.base (a UInt64) ENGINE = MergeTree ORDER BY a")
+    client.command(f"CREATE TABLE {database}.full (a UInt64) ENGINE = MergeTree ORDER BY a {full}")
+    with pytest.raises(DatabaseError, match="enough free space"):
+        client.insert(f"{database}.full", [[1]], column_names=["a"])
+    view = f"CREATE MATERIALIZED VIEW {database}.view TO {database}.full"
+    client.command(f"{view} AS SELECT a FROM {database}.base")
+    with pytest.raises(DatabaseError, match="enough free space"):
+        client.insert(f"{database}.base", [[1]], column_names=["a"])
+    client.command(f"DROP DATABASE {database}")
+    client.close()
+
+
 # Large results
 
 
@@ -402,12 +391,6 @@ def test_query_whose_client_is_gone_at_once_ends_too(clickhouse: ClickHouseServe
             connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(sql), sql))
     time.sleep(0.5)
     await_(lambda: not runs(clickhouse, "200000000000"))
-
-
-def runs(clickhouse: ClickHouseServer, text: str) -> bool:
-    """Whether a query with this text is under way."""
-    sql = f"SELECT count() FROM system.processes WHERE query LIKE '%{text}%' AND query NOT LIKE '%processes%'"
-    return rows(clickhouse, sql) != [["0"]]
 
 
 # Sessions
@@ -544,63 +527,3 @@ def test_curl(clickhouse: ClickHouseServer, table: str) -> None:
     assert curl("--user", "default:", url, "-d", "SELECT 1") == "1\n"
     assert curl("--compressed", f"{url}/?enable_http_compression=1", "-d", "SELECT 1") == "1\n"
     assert curl("-I", f"{url}/ping").startswith("HTTP/1.1 200")
-
-
-# The process
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[ClickHouseServer]:
-    server = ClickHouseServer(f"127.0.0.1:{free_port()}", tmp_path / "store", tmp_path / "log")
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_data_survive(own: ClickHouseServer, number: signal.Signals) -> None:
-    rows(own, "CREATE TABLE t (x UInt64) ENGINE = MergeTree ORDER BY x")
-    rows(own, "INSERT INTO t SELECT number FROM numbers(1000000)")
-    own.child.signal(number)
-    assert own.child.wait(30) == (0 if number == signal.SIGTERM else -number)
-    own.start()
-    assert rows(own, "SELECT count() FROM t") == [["1000000"]]
-
-
-def test_sigterm_waits_for_the_insert_under_way(own: ClickHouseServer) -> None:
-    rows(own, "CREATE TABLE t (x UInt64, y String) ENGINE = MergeTree ORDER BY x")
-    answers: list[Answer] = []
-    sql = b"INSERT INTO t SELECT number, toString(sleepEachRow(0.0002)) FROM numbers(10000)"
-    thread = threading.Thread(target=lambda: answers.append(ask(own, sql)))
-    thread.start()
-    await_(lambda: runs(own, "sleepEachRow"))
-    assert own.child.stop(30) == 0
-    thread.join()
-    assert answers[0][0] == 200
-    own.start()
-    assert rows(own, "SELECT count() FROM t") == [["10000"]]
-
-
-def test_one_store_one_server_one_port(own: ClickHouseServer, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="clickhouse_listen"):
-        ClickHouseServer(own.url.removeprefix("http://"), tmp_path / "b", tmp_path / "b.log").start()
-    with pytest.raises(RetryLater, match="(?i)lock"):
-        ClickHouseServer(f"127.0.0.1:{free_port()}", tmp_path / "store", tmp_path / "c.log").start()
-
-
-def test_an_insert_that_cannot_be_written_is_an_error(clickhouse: ClickHouseServer) -> None:
-    """Whatever refuses the rows: the table itself, or one behind a materialized view."""
-    full = "SETTINGS min_free_disk_bytes_to_perform_insert = 1000000000000000"
-    database = f"full_{secrets.token_hex(4)}"
-    client = clickhouse_connect.get_client(dsn=clickhouse.url)
-    client.command(f"CREATE DATABASE {database}")
-    client.command(f"CREATE TABLE {database}.base (a UInt64) ENGINE = MergeTree ORDER BY a")
-    client.command(f"CREATE TABLE {database}.full (a UInt64) ENGINE = MergeTree ORDER BY a {full}")
-    with pytest.raises(DatabaseError, match="enough free space"):
-        client.insert(f"{database}.full", [[1]], column_names=["a"])
-    view = f"CREATE MATERIALIZED VIEW {database}.view TO {database}.full"
-    client.command(f"{view} AS SELECT a FROM {database}.base")
-    with pytest.raises(DatabaseError, match="enough free space"):
-        client.insert(f"{database}.base", [[1]], column_names=["a"])
-    client.command(f"DROP DATABASE {database}")
-    client.close()
