@@ -104,6 +104,18 @@ def test_the_embedded_broker_dies(make: Callable[..., Up]) -> None:
     assert up.stop() == 0
 
 
+def test_a_new_epoch_that_fails_half_way_is_begun_again(make: Callable[..., Up]) -> None:
+    up = make("--simulate", "0")
+    up.start()
+    os.kill(up.pid("broker"), signal.SIGKILL)
+    os.kill(up.await_pid("topics"), signal.SIGKILL)
+    up.wait_for("tidegate topics did not succeed")
+    await_(lambda: up.post(event("behind")) == 201, up.said)
+    await_(lambda: up.count("behind") >= 1, up.said)
+    assert up.stop() == 0
+    assert "drained: everything acknowledged is in ClickHouse" in up.said()
+
+
 def test_killed_it_leaves_no_process(make: Callable[..., Up]) -> None:
     up = make("--simulate", "50")
     up.start()

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -97,6 +98,15 @@ class Up:
                 return child.pid
             if wanted is None and line[-1:] == [part]:
                 return child.pid
+        raise LookupError(part)
+
+    def await_pid(self, part: str) -> int:
+        """The process of a command that does not live for long, as soon as it is there."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with suppress(LookupError, psutil.Error):
+                return self.pid(part)
+            time.sleep(0.005)
         raise LookupError(part)
 
     # What a user does with it
