@@ -1,7 +1,7 @@
 """`make bench`: everything in one run, the contenders in turn, and one table.
 
 python -m benchmarks [--quick] [--repeat 3] [--minutes 10] [--rows 100000000] [--data FOLDER]
-[--only pipeline,…] [--write]
+[--only pipeline,…] [--base CHECKOUT] [--write]
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from pathlib import Path
 
 import click
 
-from benchmarks import engine, ingest, keys, latency, memory, pipeline, read, table
+from benchmarks import beside, engine, ingest, insight, keys, latency, memory, pipeline, read, table
 from benchmarks.peers import run as peers
+from benchmarks.peers import with_java
 from benchmarks.stack import Stack
 from benchmarks.table import Findings
 from benchmarks.usage import machine
 
-PARTS = ("pipeline", "keys", "engine", "peers", "ingest", "latency", "memory", "read")
+PARTS = ("pipeline", "keys", "engine", "peers", "ingest", "latency", "memory", "read", "insight")
+ON_STORE = {"read", "insight"}  # parts that are measured once, on a store of their own
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
@@ -32,6 +34,11 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 )
 @click.option("--quick", is_flag=True, help="One repetition of everything, about five minutes.")
 @click.option("--only", default=",".join(PARTS), show_default=True, help="Parts to measure.")
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Another checkout of Tidegate, whose Kafka → ClickHouse is measured in turn with this one's.",
+)
 @click.option("--write", is_flag=True, help="Write the table into docs/performance.md.")
 def main(
     repeat: int,
@@ -41,6 +48,7 @@ def main(
     data: Path | None,
     quick: bool,
     only: str,
+    base: Path | None,
     write: bool,
 ) -> None:
     """Measure Tidegate beside what one would use instead."""
@@ -52,27 +60,37 @@ def main(
         rows = min(rows, 2_000_000)
     click.echo(machine())
     found = Findings()
-    for number in range(1, repeat + 1 if wanted != {"read"} else 1):
+    for number in range(1, repeat + 1 if wanted - ON_STORE else 1):
         click.echo(f"repetition {number} of {repeat}")
-        _repetition(found, wanted, number, events, quick)
+        _repetition(found, wanted, number, events, quick, base)
     if "memory" in wanted:
         click.echo(f"memory, {minutes:g} minutes")
         found.memory = memory.measure(minutes=minutes, tell=lambda text: click.echo(f"  {text}"))
     if "read" in wanted:
         click.echo(f"reading, {rows:,} events")
         found.read = read.measure(rows=rows, data=data, tell=lambda text: click.echo(f"  {text}"))
-    text = table.render(found) if wanted != {"read"} else ""
+    if "insight" in wanted:
+        click.echo(f"insight, {rows:,} events")
+        found.insight = insight.measure(
+            rows=rows, data=data, rate=read.RATE, tell=lambda text: click.echo(f"  {text}")
+        )
+    text = table.render(found) if wanted - ON_STORE else ""
     asked = table.reading(found.read) if found.read is not None else ""
-    click.echo(f"\n{text}\n\n{asked}")
+    seen = table.insights(found.insight) if found.insight is not None else ""
+    click.echo(f"\n{text}\n\n{asked}\n\n{seen}")
     if write:
         if text:
             table.write(PAGE, text)
         if asked:
             table.write(PAGE, asked, table.READ_BEGIN, table.READ_END)
+        if seen:
+            table.write(PAGE, seen, table.INSIGHT_BEGIN, table.INSIGHT_END)
         click.echo(f"\nwritten to {PAGE}")
 
 
-def _repetition(found: Findings, wanted: set[str], number: int, events: int, quick: bool) -> None:
+def _repetition(
+    found: Findings, wanted: set[str], number: int, events: int, quick: bool, base: Path | None
+) -> None:
     """Each contender once."""
     if wanted & {"pipeline", "engine", "peers"}:
         with Stack() as stack:
@@ -84,6 +102,12 @@ def _repetition(found: Findings, wanted: set[str], number: int, events: int, qui
             if "peers" in wanted:
                 _add(found, table.FAUST, peers.measure(stack, "faust", events // 25, number))
                 _add(found, table.AIOKAFKA, peers.measure(stack, "aiokafka", events // 4, number))
+                if missing := with_java.why_not_here():
+                    click.echo(f"  {table.JAVA}: not measured, {missing}")
+                else:
+                    _add(found, table.JAVA, peers.measure(stack, "java", events // 3, number))
+    if base is not None and "pipeline" in wanted:
+        _add(found, table.BASE, beside.result(base, events))
     if "pipeline" in wanted:
         _add(found, table.TWO_WORKERS, pipeline.measure(events, seed=number, workers=2))
     if "keys" in wanted:

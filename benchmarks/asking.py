@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote
 
-from tidegate.simulate.http_connection import Connection, Endpoint, Response, endpoint
+from tidegate.service.http_connection import Connection, Endpoint, Response, endpoint
+from tidegate.store.client import plain
 from tidegate.store.queries import CONNECTION_COLUMNS, DEVICE_LOG_COLUMNS, INTERMEDIATE_COLUMNS
 
 PAGE = 100  # client events
@@ -159,7 +160,9 @@ async def ask(
     async def one(number: int) -> None:
         rng = random.Random(number)
         reader = _Reader(endpoint(api), f"Authorization: Bearer {token}\r\n".encode())
-        analyst = _Reader(endpoint(clickhouse), b"")
+        url, names = plain(clickhouse)
+        signed = "".join(f"{name}: {value}\r\n" for name, value in names.items())
+        analyst = _Reader(endpoint(url), signed.encode())
         while time.perf_counter() - begin < seconds:
             question = rng.choice(questions)
             answers = found[question]

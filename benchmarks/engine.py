@@ -19,6 +19,7 @@ from benchmarks.pipeline import Result
 from benchmarks.stack import Stack
 from benchmarks.usage import CpuClock
 from tidegate.contracts.topics import STREAMS
+from tidegate.store.client import plain
 from tidegate.store.migrate import migrate
 
 INSERT_ROWS = 100_000
@@ -127,13 +128,14 @@ def rows(stack: Stack) -> Result:
 
 
 def _insert(stack: Stack, work: Sequence[tuple[str, bytes]], events: int) -> Result:
-    address = urlsplit(stack.settings.clickhouse_url)
+    url, headers = plain(stack.settings.clickhouse_url)
+    address = urlsplit(url)
 
     def post(item: tuple[str, bytes]) -> None:
         table, body = item
         query = quote(f"INSERT INTO {DATABASE}.{table} FORMAT JSONEachRow")
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=300)
-        connection.request("POST", f"/?query={query}&async_insert=0", body)
+        connection.request("POST", f"/?query={query}&async_insert=0", body, headers)
         answer = connection.getresponse()
         text = answer.read()
         connection.close()

@@ -27,7 +27,7 @@ from benchmarks.stack import FLEET
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.lookups import load
 from tidegate.simulate.fleet import write_lookups
-from tidegate.simulate.incidents import parse
+from tidegate.simulate.schedule import parse
 from tidegate.simulate.simulation import Plan, Simulation
 from tidegate.steps.decode import decode_frame
 from tidegate.steps.enrich import enrich

@@ -22,13 +22,15 @@ from benchmarks.stack import FLEET
 from benchmarks.usage import machine
 from tidegate import lookups, settings
 from tidegate.contracts.topics import STREAMS
+from tidegate.kafka.connection import Connection
 from tidegate.kafka.topics import ensure_topics
 from tidegate.local.broker import EmbeddedBroker
 from tidegate.local.child import free_port
-from tidegate.processing.emitter import Emitter, count
-from tidegate.processing.keys import Keys
-from tidegate.processing.lane import Lane
-from tidegate.processing.transform import Record, Transform
+from tidegate.steps.frame import FrameSteps, Record
+from tidegate.worker.dedup_window import DedupTable
+from tidegate.worker.partition import PartitionState
+from tidegate.worker.producer import Producer, count
+from tidegate.worker.transform import Transform
 
 BLOCK = 40  # frames, both ways, that make one ratio
 
@@ -61,39 +63,45 @@ def measure(events: int, *, frame: int = workload.FRAME_EVENTS) -> Cost:
 
 
 def _measure_on(bootstrap: str, frames: list[workload.Frame], frame: int) -> Cost:
-    ours = settings.Settings(kafka_bootstrap=bootstrap, kafka_partitions=1)
+    ours = settings.Settings(
+        kafka_bootstrap=bootstrap, kafka_partitions=1, data_dir=tempfile.mkdtemp(prefix="tidegate-bench-")
+    )
     epoch = ensure_topics(ours).epoch
     tables = lookups.load()
-    emitter = Emitter(bootstrap)
-    keys = Keys({}, epoch, window_seconds=ours.idempotency_window_hours * 3600, limit=ours.worker_keys_bytes)
+    producer = Producer(Connection(bootstrap))
+    keys = DedupTable(
+        {}, epoch, window_seconds=ours.idempotency_window_hours * 3600, limit=ours.worker_keys_bytes
+    )
     keys.recovered({(stream, 0): 0 for stream in STREAMS})
     transforms = {
         stream: Transform(
-            stream,
-            tables,
-            epoch=epoch,
-            transform_version="1",
-            geohash_precision=ours.worker_geohash_precision,
-            clock_skew_seconds=ours.worker_clock_skew_seconds,
-            max_record_bytes=ours.kafka_max_record_bytes,
+            FrameSteps(
+                stream,
+                tables,
+                epoch=epoch,
+                transform_version="1",
+                geohash_precision=ours.worker_geohash_precision,
+                clock_skew_seconds=ours.worker_clock_skew_seconds,
+                max_record_bytes=ours.kafka_max_record_bytes,
+            )
         )
         for stream in STREAMS
     }
-    lanes = {stream: Lane(stream, 0, 1) for stream in STREAMS}
+    states = {stream: PartitionState(stream, 0, 1) for stream in STREAMS}
     spent: dict[bool, list[int]] = {False: [], True: []}
 
     def work(one: workload.Frame, *, keyed: bool) -> None:
-        lane = lanes[one.stream]
-        offset = lane.expected
+        state = states[one.stream]
+        offset = state.expected
         now = time.time_ns() // 1000
-        record = Record(0, offset, lane.accept(offset), one.value, one.headers if keyed else (), now)
+        record = Record(0, offset, state.accept(offset), one.value, one.headers if keyed else (), now)
         begin = time.thread_time_ns()
         window = keys.window(one.stream, 0)
         window.advance(now)
         [outputs] = transforms[one.stream].many([record], {FLEET}, window)
-        sent = lane.take(offset, outputs=count(outputs), size=outputs.size)
-        emitter.send(one.stream, 0, sent, outputs)
-        emitter.poll()
+        sent = state.send(offset, outputs=count(outputs), size=outputs.size)
+        producer.send(one.stream, 0, sent, outputs)
+        producer.poll()
         spent[keyed].append(time.thread_time_ns() - begin)
         assert bool(outputs.claims) == keyed and not outputs.duplicates
 
@@ -102,8 +110,8 @@ def _measure_on(bootstrap: str, frames: list[workload.Frame], frame: int) -> Cos
         for keyed in rng.sample((False, True), 2):
             work(one, keyed=keyed)
         if number % BLOCK == 0:
-            emitter.flush(60)
-    emitter.flush(60)
+            producer.flush(60)
+    producer.flush(60)
     plain, with_keys = spent[False][BLOCK:], spent[True][BLOCK:]  # what comes first warms up
     ratios = [
         sum(with_keys[at : at + BLOCK]) / sum(plain[at : at + BLOCK]) for at in range(0, len(plain), BLOCK)

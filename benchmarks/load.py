@@ -23,7 +23,7 @@ import zstandard
 
 from benchmarks import workload
 from tidegate.contracts.topics import STREAMS, Stream
-from tidegate.simulate.http_connection import Connection, Endpoint, Lost, endpoint, request_head
+from tidegate.service.http_connection import Connection, Endpoint, Lost, endpoint, request_head
 from tidegate.simulate.send_http import PATHS
 
 

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -36,6 +36,7 @@ from benchmarks.usage import CpuClock, machine, usage
 from tidegate.api.associations import DAY_MICROS
 from tidegate.lookups import load as load_lookups
 from tidegate.store.associations import STREAMING, Associations, associations
+from tidegate.store.client import plain
 from tidegate.tokens import TokenFile
 from tidegate.verify import books
 
@@ -122,6 +123,13 @@ def measure(
     tell: Tell = lambda text: None,
 ) -> Read:
     """Fill the store unless `data` has one, then measure. `rate` 0: nothing flows in meanwhile."""
+    with opened(rows, data, tell) as (stack, filled):
+        return _measure_on(stack, filled, rate=rate, clients=clients, seconds=seconds, tell=tell)
+
+
+@contextmanager
+def opened(rows: int, data: Path | None, tell: Tell) -> Iterator[tuple[Stack, History]]:
+    """The engines on a store of `rows` events, which is filled unless the folder `data` has one."""
     with _folder(data) as folder:
         history.lookups_folder(folder).mkdir(parents=True, exist_ok=True)
         forever: dict[str, Any] = {
@@ -135,7 +143,7 @@ def measure(
         lookups = str(history.lookups_folder(folder))
         with Stack(store=folder / "clickhouse", lookups_dir=lookups, **forever) as stack:
             history.merge_days(stack.client, tell)
-            return _measure_on(stack, filled, rate=rate, clients=clients, seconds=seconds, tell=tell)
+            yield stack, filled
 
 
 def _measure_on(
@@ -220,7 +228,8 @@ def association_file(stack: Stack, filled: History, token: str, *, repeat: int =
     since = int(start.timestamp()) * 1_000_000
     until = int(end.timestamp()) * 1_000_000 - 1
     api = urlsplit(f"http://{stack.settings.api_listen}")
-    clickhouse = urlsplit(stack.settings.clickhouse_url)
+    url, signed = plain(stack.settings.clickhouse_url)
+    clickhouse = urlsplit(url)
     query = associations(
         Associations(fleet=FLEET, since=since, until=until, made_at=time.time_ns() // 1000), _zones(stack)
     )
@@ -244,7 +253,9 @@ def association_file(stack: Stack, filled: History, token: str, *, repeat: int =
         file.rows, file.size = lines - 1, size
         begin = time.monotonic()
         body = f"{text} FORMAT CSV" if isinstance(text, str) else text.decode() + " FORMAT CSV"
-        (lines, _), _ = _fetch(clickhouse.netloc, f"/?{urlencode(parameters)}", body=body.encode())
+        (lines, _), _ = _fetch(
+            clickhouse.netloc, f"/?{urlencode(parameters)}", body=body.encode(), headers=signed
+        )
         file.sql.append(time.monotonic() - begin)
         if lines != file.rows:
             raise RuntimeError(f"the API's file has {file.rows} rows, ClickHouse's {lines}")
@@ -257,12 +268,18 @@ def _zones(stack: Stack) -> dict[tuple[str, int], str]:
 
 
 def _fetch(
-    address: str, path: str, *, token: str = "", body: bytes | None = None, keep: bool = False
+    address: str,
+    path: str,
+    *,
+    token: str = "",
+    body: bytes | None = None,
+    keep: bool = False,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[tuple[int, int], bytes]:
     """The lines and bytes of an answer, and the answer itself where it is to be kept."""
     connection = http.client.HTTPConnection(address, timeout=600)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    connection.request("POST" if body is not None else "GET", path, body, headers)
+    sent = {"Authorization": f"Bearer {token}"} if token else dict(headers or {})
+    connection.request("POST" if body is not None else "GET", path, body, sent)
     answer = connection.getresponse()
     lines = size = 0
     kept = b""

@@ -43,11 +43,14 @@ class Stack:
         without it there is a new one that goes with the stack.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
-        kafka, clickhouse = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        kafka = f"127.0.0.1:{free_port()}"
+        self.clickhouse = ClickHouseServer(
+            f"127.0.0.1:{free_port()}", store or self.folder / "clickhouse", self.folder / "clickhouse.log"
+        )
         values: dict[str, Any] = {
             "data_dir": str(self.folder),
             "kafka_bootstrap": kafka,
-            "clickhouse_url": f"http://{clickhouse}",
+            "clickhouse_url": self.clickhouse.url,
             "log_level": "warning",
             "kafka_partitions": max(workers, Settings().up_partitions),
             **{f"{role}_listen": f"127.0.0.1:{free_port()}" for role in _ROLES},
@@ -63,9 +66,6 @@ class Stack:
             KafkaBroker(kafka, self.folder / "kafka", log, jars=settings_module.load().kafka_jars)
             if on_kafka
             else EmbeddedBroker(kafka, log)
-        )
-        self.clickhouse = ClickHouseServer(
-            clickhouse, store or self.folder / "clickhouse", self.folder / "clickhouse.log"
         )
         self.roles: dict[str, Child] = {}
         self._listens = {role: [str(values[f"{role}_listen"])] for role in _ROLES}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.asking import quantile
 from benchmarks.ingest import LIMIT_SECONDS, Step
+from benchmarks.insight import Insight, slowest
 from benchmarks.keys import Cost
 from benchmarks.latency import Latency
 from benchmarks.memory import Memory
@@ -22,11 +23,14 @@ TWO_WORKERS = "Tidegate, Kafka → ClickHouse, two workers"
 KEYED = "Tidegate, Kafka → ClickHouse, a key on each batch of 500"
 FAUST = "Faust, one event a record, pydantic"
 AIOKAFKA = "aiokafka, one event a record, pydantic"
+JAVA = "hand-written Java, one event a record, two threads, no rollups"
+BASE = "Tidegate at the commit compared with, Kafka → ClickHouse"
 ENGINE_ROWS = "ClickHouse alone, JSONEachRow of Tidegate's rows, with rollups"
 ENGINE_DOCUMENTS = "ClickHouse alone, JSONEachRow of the client events as sent, plain table"
 HTTP = "Tidegate, HTTP → queryable, highest sustained rate"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 READ_BEGIN, READ_END = "<!-- reading: begin -->", "<!-- reading: end -->"
+INSIGHT_BEGIN, INSIGHT_END = "<!-- insight: begin -->", "<!-- insight: end -->"
 
 
 @dataclass(slots=True)
@@ -39,6 +43,7 @@ class Findings:
     keys: list[Cost] = field(default_factory=list)
     memory: Memory | None = None
     read: Read | None = None
+    insight: Insight | None = None
 
     def add(self, name: str, result: Result) -> None:
         self.results.setdefault(name, []).append(result)
@@ -106,6 +111,38 @@ def reading(read: Read) -> str:
             f"`tidegate verify` over all days: {verified.seconds:.2f} s ({parts}); ClickHouse grew by"
             f" {verified.peak >> 20} MiB meanwhile.",
         ]
+    return "\n".join(lines)
+
+
+def insights(found: Insight) -> str:
+    """Markdown: answers and pages, alone and beside what flows in, and the queries behind them."""
+    beside = {one.name: one for one in found.beside}
+    lines = [
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {machine()}; everything on the same cores.",
+        "",
+        f"{found.history.rows:,} events of {found.history.days} days."
+        " Alone: one reader, nothing else under way.",
+    ]
+    if found.load is not None:
+        flowed = found.load.acked / found.load.seconds
+        lines[-1] += (
+            f" Beside: {found.readers} readers without a pause while {flowed:,.0f} events/s flowed in."
+        )
+    lines += [
+        "",
+        "| answer or page | kB | CPU | alone p50 | alone p95 | beside p50 | beside p95 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for one in found.answers:
+        other = beside.get(one.name)
+        cells = [one.name, f"{one.size / 1000:.0f}", f"{one.cpu * 1000:,.0f} ms"]
+        for times in (one, other):
+            cells += ["", ""] if times is None else [f"{times.ms(part):,.0f} ms" for part in (0.5, 0.95)]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "| query, where it takes longest | CPU | p50 | p95 |", "| --- | ---: | ---: | ---: |"]
+    for one in slowest(found.queries):
+        times = (one.cpu * 1000, one.ms(0.5), one.ms(0.95))
+        lines.append(f"| {one.name} | {' | '.join(f'{ms:,.0f} ms' for ms in times)} |")
     return "\n".join(lines)
 
 

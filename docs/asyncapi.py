@@ -5,7 +5,6 @@ Imported by `generate.py`, which knows what the fields of the records mean (`des
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
@@ -14,7 +13,9 @@ import pyarrow as pa
 
 import tidegate
 from tidegate.contracts import examples, schemas
+from tidegate.contracts.alerts import Alert, Cause, Impact, Scope
 from tidegate.contracts.columns import SCHEMAS
+from tidegate.contracts.counts import MinuteCounts, MinutesClosed
 from tidegate.contracts.failures import Failure
 from tidegate.contracts.formats import MICROS_LIMIT, TIME_PATTERN
 from tidegate.contracts.frames import EnrichedHeaders
@@ -32,10 +33,9 @@ from tidegate.contracts.topics import (
     enriched,
     raw,
 )
-from tidegate.kafka import topics
-from tidegate.processing.health import MinuteCounts
+from tidegate.kafka import control
+from tidegate.service import contract
 from tidegate.settings import Settings
-from tidegate.web import contract
 
 Schema = dict[str, Any]
 Described = Callable[[type], dict[str, str]]
@@ -55,7 +55,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 # --- schemas
 
 
-def components(described: Described, alert_columns: list[tuple[str, str, str]]) -> dict[str, Schema]:
+def components(described: Described) -> dict[str, Schema]:
     """Every schema by name; they refer to each other as components of one document."""
     found: dict[str, Schema] = contract.without_titles(schemas.event_schemas(REFS))
     for stream in STREAMS:
@@ -69,13 +69,23 @@ def components(described: Described, alert_columns: list[tuple[str, str, str]]) 
     found["EnrichedHeaders"] = _enriched_headers(described(EnrichedHeaders))
     found["RejectHeaders"] = _reject_headers()
     found |= _structs(described)
-    found["Alert"] = _alert(alert_columns)
     return found
 
 
 def _structs(described: Described) -> dict[str, Schema]:
     """The documents that are msgspec structs, with what their fields mean."""
-    classes = (Failure, Reject, MinuteCounts, topics.EpochRecord, Pause)
+    classes = (
+        Failure,
+        Reject,
+        MinuteCounts,
+        MinutesClosed,
+        control.EpochRecord,
+        Pause,
+        Alert,
+        Scope,
+        Impact,
+        Cause,
+    )
     _, generated = msgspec.json.schema_components(classes, ref_template=REFS.replace("model", "name"))
     found: dict[str, Schema] = contract.without_titles(generated)
     for class_ in classes:
@@ -89,6 +99,9 @@ def _structs(described: Described) -> dict[str, Schema]:
     for name in ("event_time", "received_at"):
         found["Failure"]["properties"][name] |= {"format": "date-time"}
     found["Failure"]["properties"]["id"] |= {"pattern": f"^{ID_PATTERN}$"}
+    for name in ("started_at", "updated_at"):
+        found["Alert"]["properties"][name] |= {"format": "date-time"}
+    found["MinutesClosed"]["properties"]["closed"] |= {"format": "date-time"}
     found["MinuteCounts"]["properties"]["minute"] |= {"format": "date-time"}
     found["EpochRecord"]["properties"]["epoch"] |= {"pattern": "^[0-9A-HJKMNP-TV-Z]{26}$"}
     return found
@@ -201,30 +214,6 @@ def _row(stream: Stream) -> Schema:
     }
 
 
-def _alert(columns: list[tuple[str, str, str]]) -> Schema:
-    """As its table, whose columns come as name, ClickHouse's type and comment; JSON text is JSON here."""
-    fields: Schema = {}
-    for name, type_, comment in columns:
-        moment = {"format": "date-time"} if type_.startswith("DateTime64") else {}
-        kind = {"type": "object"} if comment.endswith(", as JSON text") else TEXT
-        fields[name] = kind | moment | {"description": comment.removesuffix(", as JSON text")}
-    fields["state"] |= {"enum": ["firing", "resolved"]}
-    fields["severity"] |= {"enum": ["info", "warning", "critical"]}
-    return {
-        "type": "object",
-        "description": "A change of an alert's state",
-        "required": list(fields),
-        "properties": fields,
-    }
-
-
-def alert_columns(sql: str) -> list[tuple[str, str, str]]:
-    """Name, type and comment of each column of the table `alerts` in its migration."""
-    body = sql.partition(".alerts ")[2].partition("ENGINE")[0]
-    found = re.findall(r"^    (\w+) (\w+\(.*?\)|\w+).*? COMMENT '([^']*)'", body, re.MULTILINE)
-    return [(name, type_, comment) for name, type_, comment in found]
-
-
 # --- the document
 
 
@@ -287,19 +276,23 @@ def document(schemas_: dict[str, Schema], settings: Settings) -> Schema:
             "alerts",
             ALERTS,
             "Alert",
-            "One change of an alert's state. At least once: drop repeats by `id` and `updated_at`",
+            "One change of an alert's state. At least once: drop repeats by `id` and `sequence`",
         ),
     )
-    keys = {"failures": SITE_KEY, "health": SITE_KEY}
+    keys = {"failures": SITE_KEY, "health": SITE_KEY, "alerts": SITE_KEY}
     for key, address, name, words in documents:
         messages[name] = _json_message(name, words, key=keys.get(key))
         channel(key, address, words, [name])
         operation(f"follow_{key}", "send", key, f"Tidegate appends to {address}")
+    words = "In each partition: its minutes up to this one are complete"
+    messages["MinutesClosed"] = _json_message("MinutesClosed", words, key=None)
+    channels["health"]["messages"]["MinutesClosed"] = {"$ref": "#/components/messages/MinutesClosed"}
+    operations["follow_health"]["messages"].append({"$ref": "#/channels/health/messages/MinutesClosed"})
     epoch = "The epoch of these topics, written once"
     pause = "Why a fleet's stream is paused; without a value: it is no longer"
     messages["EpochRecord"] = _json_message("EpochRecord", epoch, key=TEXT | {"const": "epoch"})
     messages["Pause"] = _json_message("Pause", pause, key=TEXT | {"pattern": "^pause/[a-z_]+/"})
-    words = "The epoch and the paused streams; compacted"
+    words = "The epoch and the paused streams; signed, kept for ever"
     channel("control", CONTROL, words, ["EpochRecord", "Pause"], partitions=False)
     operation("follow_control", "send", "control", f"Tidegate appends to {CONTROL}")
     messages["Reject"]["headers"] = {"$ref": REFS.format(model="RejectHeaders")}
@@ -335,7 +328,7 @@ def _topic(settings: Settings, *, partitions: bool) -> Schema:
         "partitions": settings.kafka_partitions if partitions else 1,
         "replicas": settings.kafka_replication,
         "topicConfiguration": {
-            "cleanup.policy": ["delete"] if partitions else ["compact"],
+            "cleanup.policy": ["delete"],
             "max.message.bytes": settings.kafka_max_record_bytes,
         },
         "bindingVersion": "0.5.0",

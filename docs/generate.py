@@ -22,9 +22,8 @@ import click
 
 from tidegate import cli, settings, telemetry
 from tidegate.api.app import build
-from tidegate.contracts import failures, frames, rejects
+from tidegate.contracts import alerts, counts, failures, frames, rejects
 from tidegate.gateway import openapi, problems
-from tidegate.processing import health
 
 DOCS = Path(__file__).resolve().parent
 PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -48,7 +47,11 @@ def settings_part() -> str:
     for row in settings.table():
         default = f"`{row.default}`" if row.default != "" else ""
         name = f"`{row.name}`<br>`{row.variable}`"
-        note = " (masked by `tidegate check`)" if row.secret else ""
+        note = (
+            f" (a secret: masked by `tidegate check`, or in the file that `{row.file_variable}` names)"
+            if row.secret
+            else ""
+        )
         groups.setdefault(headings[row.name], []).append([name, row.type.__name__, default, row.help + note])
     return sections(["setting, variable", "type", "default", "what it does"], groups)
 
@@ -79,7 +82,7 @@ def metrics_part() -> str:
         name, what, *rest = (ast.literal_eval(argument) for argument in node.value.args)
         labels = ", ".join(f"`{label}`" for label in (rest[0] if rest else ()))
         role = name.split("_")[1]
-        title = "Query API" if role == "api" else role.capitalize()
+        title = {"api": "Query API", "http": "HTTP, at every role"}.get(role, role.capitalize())
         groups.setdefault(title, []).append(
             [f"`{name}`", kind.lower(), labels, what, _comment(lines, node.lineno)]
         )
@@ -124,7 +127,9 @@ def _json_type(annotation: str) -> str:
     base, _, null = annotation.partition(" | ")
     if base.startswith("Literal["):
         return " or ".join(f"`{value}`" for value in ast.literal_eval(base.removeprefix("Literal")))
-    name = {"int": "number", "bool": "true or false"}.get(base, "text")
+    name = {"int": "number", "float": "number", "bool": "true or false"}.get(base, "text")
+    if base in ("Scope", "Impact", "Cause"):
+        name = "object"
     if base.startswith(("list", "dict")):
         name = {"list": "array", "dict": "object"}[base.partition("[")[0]]
     return f"{name} or null" if null else name
@@ -135,22 +140,31 @@ PLAIN = {
     "accepted": "lines that are rows of this frame",
     "action": "what to do about it",
     "allowed": "what may stand there",
+    "ap": "access point",
     "ap_name": "name of the access point",
+    "aps_seen": "access points at all",
+    "attempts": "attempts",
     "bssid": "MAC address of the access point's radio",
+    "cause": "what the failures have in common, below",
+    "clients_seen": "distinct clients at all",
     "clock_skew": "whether the device's clock is far off",
     "code": "why, fine",
-    "counts": "rows of ssid, stage, outcome, events",
+    "aps": 'rows of ap, stage, events, clients: attempts by access point; stage "" the successes',
+    "counts": "rows of ssid, stage, outcome, events, code, sub_code, clients",
     "created_at": "when the topics were created",
     "detail": "the same for people",
     "duplicates": "lines that repeat an earlier event",
     "epoch": "life of the topics",
     "event_time": "when it happened by the device's clock",
+    "failures": "failures among them",
     "fleet": "fleet",
     "found": "what stood there, at most 80 characters",
     "id": "public id: the position written down",
+    "impact": "how many it hits, below",
+    "incident": "the same for alerts that belong together: stages of a site, sites of a fleet",
     "index": "line in the raw frame, counted from 0",
     "kind": "why, coarse",
-    "latencies": "histograms by name (aaa, dhcp, dns): an object of bucket and number",
+    "latencies": "histograms of successes by name (aaa, dhcp, dns): an object of bucket and number",
     "lines": "lines of the raw frame, blank ones not counted",
     "offset": "offset of the raw record",
     "original_encoding": "how `original` is written",
@@ -158,15 +172,22 @@ PLAIN = {
     "path": "field in the sender's spelling, empty for the whole line",
     "received_at": "when it came in",
     "rejected": "lines that were refused",
+    "rule": "rule that raised it",
+    "scope": "what it is about, below",
+    "severity": "`info`, `warning` or `critical`",
+    "signal": "what the rule watches",
+    "signals": "rows of name, ssid, events, clients: disassociations, clock_skew, insecure, unapproved",
+    "since": "when it was paused, ISO 8601, UTC",
     "site": "site, null for none",
     "source_offset": "offset of the raw record",
     "source_partition": "partition of the raw topic, and of this record",
     "ssid": "name of the network",
     "stage": "step that refused it",
+    "state": "`open`, `acked`, `flapping`, `silenced` or `resolved`",
     "stream": "`connection_logs`, `client_events` or `device_logs`",
-    "since": "when it was paused, ISO 8601, UTC",
     "sub_code": "failure within its class",
     "transform_version": "setting `transform_version` of the worker",
+    "value": "that value",
 }
 
 
@@ -231,7 +252,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "rejects": rejects_part,
     "reject-fields": fields_part(rejects, rejects.Reject),
     "failure-fields": fields_part(failures, failures.Failure),
-    "health-fields": fields_part(health, health.MinuteCounts),
+    "alert-fields": fields_part(alerts, alerts.Alert),
+    "alert-scope": fields_part(alerts, alerts.Scope),
+    "alert-impact": fields_part(alerts, alerts.Impact),
+    "alert-cause": fields_part(alerts, alerts.Cause),
+    "health-fields": fields_part(counts, counts.MinuteCounts),
     "enriched-headers": fields_part(frames, frames.EnrichedHeaders),
 }
 
@@ -244,9 +269,7 @@ def rewritten(text: str) -> str:
 def contracts() -> dict[Path, str]:
     """The contracts for machines, by file."""
     defaults = settings.Settings()
-    migration = DOCS.parent / "src/tidegate/store/migrations/0002_books.sql"
-    columns = asyncapi.alert_columns(migration.read_text(encoding="utf-8"))
-    schemas = asyncapi.components(described, columns)
+    schemas = asyncapi.components(described)
     documents: dict[str, Any] = {
         "openapi-gateway.json": openapi.document(defaults),
         "openapi-api.json": build(defaults).openapi(),

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-import uvicorn
 
-from tidegate.api.app import build
+from tidegate.api.server import server as server_of
 from tidegate.local.child import free_port
+from tidegate.service.server import listener
 from tidegate.settings import Settings
 
 
@@ -29,12 +29,9 @@ def client_of(settings: Settings, token: str | None, **changed: Any) -> Iterator
 @contextmanager
 def serve(settings: Settings) -> Iterator[str]:
     """The API in a thread of its own; gives its URL."""
-    host, port = settings.api_listen.split(":")
-    config = uvicorn.Config(
-        build(settings), host=host, port=int(port), log_config=None, ws="none", timeout_keep_alive=75
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
+    listening = listener(settings.api_listen, "api_listen")
+    server = server_of(settings)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     while not server.started:
         thread.join(0.01)

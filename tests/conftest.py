@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import control_key
 import hypothesis
 import pytest
 
 from tidegate import settings
+from tidegate.local import child
 from tidegate.local.broker import Broker, EmbeddedBroker
 from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
@@ -26,6 +28,14 @@ from tidegate.local.kafka import KafkaBroker, why_not_here
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("tidegate", deadline=None)
 hypothesis.settings.load_profile("tidegate")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process of a parallel run (`pytest -n`) its own ports: it may restart a server on one."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    assert os.environ[control_key.VARIABLE]
+    child.PORTS = child.PORTS[number::count]
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +104,12 @@ def require_apache_kafka() -> None:
     if os.environ.get("CI"):
         pytest.fail(f"CI must run the Apache Kafka leg, but {missing}")
     pytest.skip(f"Apache Kafka cannot run here: {missing}")
+
+
+@pytest.fixture(scope="session")
+def kafka_is_here() -> None:
+    """For tests that run Apache Kafka by themselves."""
+    require_apache_kafka()
 
 
 @pytest.fixture(scope="session")

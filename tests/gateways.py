@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import control_key
 import httpx
 import metrics
 import roles
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from tidegate import settings
 from tidegate.contracts.position import Position, parse_id
-from tidegate.contracts.topics import Stream, raw
+from tidegate.contracts.topics import Stream, TopicPartition, raw
 from tidegate.kafka import topics
+from tidegate.kafka.connection import Connection
 from tidegate.kafka.ends import log_ends
 from tidegate.local.child import free_port
 from tidegate.tokens import Role, TokenFile
@@ -44,6 +48,7 @@ class GatewayProcess:
             "kafka_bootstrap": bootstrap,
             "gateway_listen": self.url.removeprefix("http://"),
             "data_dir": str(folder),
+            "control_key_file": os.environ[control_key.VARIABLE],
             **values,
         }
         self.child = roles.role("gateway", folder, self.values)
@@ -109,7 +114,11 @@ def running_gateway(bootstrap: str, folder: Path, **values: object) -> Iterator[
 
 def prepare_topics(bootstrap: str) -> str:
     """Create the topics; the epoch."""
-    return topics.ensure_topics(settings.load({}, overrides={"kafka_bootstrap": bootstrap})).epoch
+    return topics.ensure_topics(
+        settings.load(
+            {}, overrides={"kafka_bootstrap": bootstrap, "control_key_file": os.environ[control_key.VARIABLE]}
+        )
+    ).epoch
 
 
 def read_lines(bootstrap: str, *ids: str) -> list[dict[str, Any]]:
@@ -122,7 +131,7 @@ def read_lines(bootstrap: str, *ids: str) -> list[dict[str, Any]]:
             assert isinstance(position, Position), id
             place = (position.stream, position.partition, position.offset)
             if place not in frames:
-                partition = TopicPartition(raw(position.stream), position.partition, position.offset)
+                partition = KafkaPartition(raw(position.stream), position.partition, position.offset)
                 consumer.assign([partition])
                 frames[place] = _next(consumer).split(b"\n")
             found.append(json.loads(frames[place][position.index]))
@@ -136,7 +145,7 @@ def read_headers(bootstrap: str, id: str) -> dict[str, bytes]:
     place = position(id)
     consumer = _consumer(bootstrap)
     try:
-        consumer.assign([TopicPartition(raw(place.stream), place.partition, place.offset)])
+        consumer.assign([KafkaPartition(raw(place.stream), place.partition, place.offset)])
         message = consumer.poll(10)
         assert message is not None and message.error() is None, message and message.error()
         return dict(message.headers() or [])
@@ -149,11 +158,13 @@ def read_all(
 ) -> dict[tuple[int, int, int], dict[str, Any]]:
     """Every envelope of a raw topic by partition, offset and index."""
     found = {}
-    ends = log_ends(bootstrap, [(raw(stream), number) for number in range(partitions)])
+    ends = log_ends(
+        Connection(bootstrap), [TopicPartition(raw(stream), number) for number in range(partitions)]
+    )
     consumer = _consumer(bootstrap)
     try:
         for (_, number), (low, high) in ends.items():
-            consumer.assign([TopicPartition(raw(stream), number, low)])
+            consumer.assign([KafkaPartition(raw(stream), number, low)])
             while low < high:
                 message = consumer.poll(10)
                 assert message is not None and message.error() is None

@@ -56,7 +56,7 @@ def assert_verified(values: Mapping[str, object], *options: str, seconds: float 
     done = run("verify", "--json", *options, values=values, seconds=seconds)
     assert done.stdout, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
-    assert report["findings"] == []
+    assert report["findings"] == [], report["findings"]
     assert done.returncode == 0, done.stderr
     return report
 

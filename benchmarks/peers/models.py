@@ -33,6 +33,12 @@ def row(table: Table, value: bytes) -> bytes:
     return b'{"geo":"%b",%b' % (bucket.encode(), log.model_dump_json().encode()[1:])
 
 
+def fields_of(table: Table) -> dict[str, str]:
+    """Column name → the field's name in the event's JSON."""
+    models = [NetworkLog] if table == "connection_logs" else [SuccessEvent, FailureEvent, IntermediateEvent]
+    return {name: field.alias or name for model in models for name, field in model.model_fields.items()}
+
+
 def columns(table: Table) -> dict[str, str]:
     """Column name → ClickHouse type."""
     if table == "connection_logs":

@@ -18,7 +18,11 @@ BATCH_SECONDS = 0.5
 def connect(url: str) -> Client:
     parts = urlsplit(url)
     return clickhouse_connect.get_client(
-        host=parts.hostname or "", port=parts.port or 8123, autogenerate_session_id=False
+        host=parts.hostname or "",
+        port=parts.port or 8123,
+        username=parts.username,
+        password=parts.password or "",
+        autogenerate_session_id=False,
     )
 
 

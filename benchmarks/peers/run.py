@@ -5,19 +5,21 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks import workload
+from benchmarks.peers import with_java
 from benchmarks.peers.models import DATABASE, TABLES, Table, columns, topic
 from benchmarks.pipeline import Result
 from benchmarks.stack import Stack
 from benchmarks.usage import CpuClock
 from tidegate.local.child import Child
 
-Peer = Literal["faust", "aiokafka"]
+Peer = Literal["faust", "aiokafka", "java"]
 LIMIT_SECONDS = 300.0
 
 
@@ -28,9 +30,7 @@ def measure(stack: Stack, peer: Peer, events: int, seed: int = 1) -> Result:
     count = _preload(bootstrap, events, seed, stack.settings.kafka_partitions)
     first = stack.folder / f"{peer}.first"
     first.unlink(missing_ok=True)
-    module = f"benchmarks.peers.with_{peer}"
-    argv = [sys.executable, "-m", module, bootstrap, stack.settings.clickhouse_url, str(first)]
-    child = Child(peer, argv, stack.folder / f"{peer}.log")
+    child = Child(peer, _command(stack, peer, first), stack.folder / f"{peer}.log")
     child.start()
     try:
         deadline = time.monotonic() + LIMIT_SECONDS
@@ -41,10 +41,20 @@ def measure(stack: Stack, peer: Peer, events: int, seed: int = 1) -> Result:
             if child.status is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{peer} stands at {stored:,} of {count:,} rows:\n{child.tail()}")
             time.sleep(0.02 if clock is None else 0.1)
-        seconds = time.time() - float(first.read_text())
+        end = time.time()
+        while not (begin := first.read_text()):  # a peer may store the little there is before it says so
+            time.sleep(0.02)
+        seconds = end - float(begin)
         return Result(count, seconds, clock.seconds() if clock is not None else {})
     finally:
         child.stop(5.0)
+
+
+def _command(stack: Stack, peer: Peer, first: Path) -> list[str]:
+    bootstrap, url = stack.settings.kafka_bootstrap, stack.settings.clickhouse_url
+    if peer == "java":
+        return with_java.command(stack.folder, bootstrap, url, first)
+    return [sys.executable, "-m", f"benchmarks.peers.with_{peer}", bootstrap, url, str(first)]
 
 
 def _records(events: int, seed: int) -> Iterator[tuple[Table, bytes]]:

@@ -5,8 +5,10 @@ Exit status: 0 done, 1 the check found something wrong or the work could not go 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import click
 
 from tidegate import __version__, settings
 from tidegate.errors import TidegateError, UsageError
+from tidegate.kafka.acls import ROLES
 from tidegate.telemetry import configure_logging
 
 
@@ -44,10 +47,17 @@ class Commands(click.Group):
 
 class Tidegate(Commands):
     elsewhere = {
+        "alerts": "tidegate.alerts.command:command",
+        "audit": "tidegate.audit.command:command",
+        "backup": "tidegate.backup.command:backup",
+        "connect": "tidegate.connectors.command:command",
+        "erase": "tidegate.erase.command:command",
         "fleet": "tidegate.pauses.command:command",
         "replay": "tidegate.replay.command:command",
+        "restore": "tidegate.backup.command:restore",
         "simulate": "tidegate.simulate.command:simulate",
         "verify": "tidegate.verify.command:command",
+        "webhook": "tidegate.notify.command:command",
     }
 
 
@@ -71,7 +81,7 @@ def main() -> None:
 def _run(role: str, place: str) -> None:
     """Load the settings, set up the logs, run the role to its end."""
     loaded = settings.load()
-    configure_logging(role, loaded.log_level)
+    configure_logging(role, loaded.log_level, loaded.log_format)
     module, _, attribute = place.partition(":")
     run: Callable[[settings.Settings], int] = getattr(import_module(module), attribute)
     sys.exit(run(loaded))
@@ -95,12 +105,20 @@ def _run(role: str, place: str) -> None:
     metavar="EVENTS_PER_SECOND",
     help="Rate of the simulated fleet; 0: none.",
 )
-def up(data: Path | None, broker: str, rate: float) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Workers that share the partitions, of which there are at least as many; 0: half as many as cores.",
+)
+def up(data: Path | None, broker: str, rate: float, workers: int) -> None:
     """Run all of Tidegate on this machine: broker, ClickHouse, every role, and a simulated fleet."""
     from tidegate.local import supervisor
 
     loaded = settings.load(overrides={"data_dir": str(data) if data else None})
-    sys.exit(supervisor.run(loaded, broker=broker, rate=rate))
+    count = workers or max(1, (os.cpu_count() or 1) // 2)
+    sys.exit(supervisor.run(loaded, broker=broker, rate=rate, workers=count))
 
 
 @main.command()
@@ -112,7 +130,7 @@ def gateway() -> None:
 @main.command()
 def worker() -> None:
     """Decode and enrich raw frames, from Kafka to Kafka."""
-    _run("worker", "tidegate.worker:run")
+    _run("worker", "tidegate.worker.role:run")
 
 
 @main.group(cls=Sink, invoke_without_command=True)
@@ -130,6 +148,12 @@ def api() -> None:
 
 
 @main.command()
+def notify() -> None:
+    """Tell webhooks of alerts."""
+    _run("notify", "tidegate.notify.role:run")
+
+
+@main.command()
 def topics() -> None:
     """Create the Kafka topics and mint their epoch; safe to run again."""
     _run("topics", "tidegate.kafka.topics:run")
@@ -142,17 +166,22 @@ def migrate() -> None:
 
 
 @main.command()
-def check() -> None:
+@click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    help="Name each right that a role's user lacks at the broker, and the command that gives it.",
+)
+def check(role: str | None) -> None:
     """Print the settings in force, secrets masked, and check what the guarantee rests on.
 
     Tries each connection, and looks at the topics, the schema, the settings of ClickHouse that keep an
     insert from doubling, the epoch and the clocks. Each line is ok, a warning or wrong, with what to do
     about it; status 1 where anything is wrong. Nothing is changed.
     """
-    from tidegate.inspection import check as checks
+    from tidegate.preflight import check as checks
 
     configure_logging("check", "critical")  # what fails is printed; the libraries need not say it too
-    sys.exit(checks.run(settings.load(), click.echo))
+    sys.exit(checks.run(settings.load(), click.echo, role or ""))
 
 
 @main.command()
@@ -189,21 +218,55 @@ def token() -> None:
 @click.option(
     "--rate-bytes", type=click.FloatRange(min=0), default=0, help="Most bytes per second; 0: as set."
 )
-def token_create(name: str, fleet: str, role: str, rate: float, rate_bytes: float) -> None:
+@click.option(
+    "--expires", metavar="WHEN", help="From then on it answers 401: 90d, 12h, 30m, 2w, or an ISO 8601 time."
+)
+def token_create(
+    name: str, fleet: str, role: str, rate: float, rate_bytes: float, expires: str | None
+) -> None:
     """Add a token and print it. Only its hash is kept: it is not shown again."""
+    from tidegate.tokens import expiry
+
     made = _tokens().create(
-        name, fleet=fleet, role=role, rate_events_per_second=rate, rate_bytes_per_second=rate_bytes
+        name,
+        fleet=fleet,
+        role=role,
+        rate_events_per_second=rate,
+        rate_bytes_per_second=rate_bytes,
+        expires_at=None if expires is None else expiry(expires, datetime.now(UTC)),
     )
     click.echo(made)
 
 
+@token.command("link")
+@click.argument("name")
+def token_link(name: str) -> None:
+    """Print a link that logs a browser in to the dashboard with a token, once, for a few minutes."""
+    from tidegate.login_links import login_link
+    from tidegate.tokens import READERS
+
+    given = settings.load()
+    row = next((row for row in _tokens().list() if row.name == name), None)
+    if row is None:
+        raise UsageError(f"no token is named {name!r}")
+    if row.role not in READERS:
+        raise UsageError(f"{name!r} is of the role {row.role}, which reads nothing")
+    click.echo(login_link(given, row.sha256))
+
+
 @token.command("list")
 def token_list() -> None:
-    """Show every token's name, fleet, role, rates of events and bytes, and when it was made."""
+    """Show every token's name, fleet, role, rates of events and bytes, when it was made and when it ends."""
+    from tidegate.tokens import written
+
+    now = datetime.now(UTC).timestamp()
     for row in _tokens().list():
+        ends = "-" if row.expires_at is None else written(row.expires_at)
+        ends += " (expired)" if row.is_expired(now) else ""
         rates = (row.rate_events_per_second, row.rate_bytes_per_second)
         events, bytes_ = (f"{rate:,.15g}/s" if rate else "-" for rate in rates)
-        click.echo(f"{row.name:24} {row.fleet:16} {row.role:14} {events:>10} {bytes_:>16}  {row.created_at}")
+        columns = f"{row.name:24} {row.fleet:16} {row.role:14} {events:>10} {bytes_:>16}"
+        click.echo(f"{columns}  {row.created_at:20}  {ends}")
 
 
 @token.command("revoke")
@@ -218,3 +281,63 @@ def _tokens() -> Any:
     from tidegate.tokens import TokenFile
 
     return TokenFile(settings.load().tokens_path)
+
+
+KEY_FILES = {
+    "control": "control_key_path",
+    "link": "link_key_path",
+    "pseudonym": "pseudonym_key_path",
+}
+
+
+@main.group(cls=Commands)
+def key() -> None:
+    """Key files: of pseudonyms, of what the API signs, and of the control topic."""
+
+
+@key.command("list")
+def key_list() -> None:
+    """Show where each key file is and the ids of its keys; never a key."""
+    from tidegate import keyfile
+
+    loaded = settings.load()
+    for name, attribute in KEY_FILES.items():
+        path: Path = getattr(loaded, attribute)
+        try:
+            keys = keyfile.load(path)
+        except UsageError as error:
+            if path.exists():
+                raise
+            click.echo(f"{name:12} {path}: {error}")
+            continue
+        ids = ", ".join(f"{id} (current)" if id == keys.current else id for id in keys.keys)
+        click.echo(f"{name:12} {path}: {ids}")
+
+
+@key.command("rotate")
+@click.argument("name", type=click.Choice([*KEY_FILES]))
+def key_rotate(name: str) -> None:
+    """Draw a new key and use it from now on. The old ones stay in the file, to check and to find by."""
+    from tidegate import audit_file, keyfile
+
+    loaded = settings.load()
+    path: Path = getattr(loaded, KEY_FILES[name])
+    audit_file.append(audit_file.beside(loaded.tokens_path), "key_rotated", subject=name, details={})
+    click.echo(keyfile.rotate(path).current)
+
+
+@key.command("pseudonym")
+@click.argument("mac")
+@click.option("--fleet", required=True, help="The fleet of the client.")
+def key_pseudonym(mac: str, fleet: str) -> None:
+    """Show the pseudonyms of a client, MAC, under every key of the file; the current one first."""
+    from tidegate import keyfile, pseudonyms
+    from tidegate.contracts.formats import parse_mac
+
+    try:
+        canonical = parse_mac(mac)
+    except ValueError:
+        raise UsageError(f"mac: {mac!r} is no MAC address") from None
+    keys = keyfile.load(settings.load().pseudonym_key_path)
+    for id in (keys.current, *(id for id in reversed(list(keys.keys)) if id != keys.current)):
+        click.echo(pseudonyms.of_mac(keys, fleet, canonical, id=id))

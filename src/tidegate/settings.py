@@ -2,23 +2,47 @@
 
 Sources, the later wins: the defaults below, a TOML file (``tidegate.toml`` or ``TIDEGATE_CONFIG``),
 environment variables ``TIDEGATE_<NAME>``. In TOML a setting is written flat (``gateway_listen = …``)
-or in a table (``[gateway]`` and ``listen = …``). The rest of the code receives values: nothing but
-this module reads the environment.
+or in a table (``[gateway]`` and ``listen = …``). A secret may stand in a file of its own instead, which
+``TIDEGATE_<NAME>_FILE`` (in TOML ``<name>_file``) names. A name that is no setting is refused. The rest
+of the code receives values: nothing but this module reads the environment.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tidegate.contracts.limits import SHARE, largest_event
 from tidegate.errors import UsageError
 
 PREFIX = "TIDEGATE_"
+CLICKHOUSE_CREDENTIALS = "clickhouse-credentials.json"  # in the data folder of `up`
+SECRET_FILE_BYTES = 65_536  # a secret is a line; whoever names a disk by mistake is told so
+
+LOG_FORMATS = ("text", "json")
+
+NO_SETTINGS = frozenset(
+    {
+        "TIDEGATE_CONFIG",  # names the TOML file
+        "TIDEGATE_IMAGE",  # docker-compose.yml
+        "TIDEGATE_GATEWAY_PORT",
+        "TIDEGATE_API_PORT",
+        "TIDEGATE_BIND",
+        "TIDEGATE_BENCH_DATA",  # benchmarks
+    }
+)
+"""Variables of this prefix that are read elsewhere."""
+
+# Kubernetes puts these into every pod for each service of its namespace, unless enableServiceLinks is false.
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
 def setting(default: Any, help: str, *, secret: bool = False) -> Any:
@@ -35,26 +59,78 @@ class Settings:
         "./tidegate-data", "Folder for local state: engines of `up`, tokens, Faust tables"
     )
     log_level: str = setting("info", "debug, info, warning or error")
+    log_format: str = setting("text", "Form of the logs: text, or json, an object a line")
     tokens_file: str = setting("", "Token file (hashes); empty: <data_dir>/tokens.json")
+    decoder: str = setting(
+        "auto", "Decoder of worker and gateway: auto (native where it is installed), native or python"
+    )
     lookups_dir: str = setting("", "Folder whose CSV files replace the shipped lookups of the same name")
 
+    control_key_file: str = setting(
+        "",
+        "Key that tidegate.control is signed with, the same for all roles; `tidegate topics` draws it; empty:"
+        " <data_dir>/control-key.json",
+    )
     idempotency_window_hours: float = setting(
         24.0, "How long the same Idempotency-Key or event_id lands once, hours"
     )
 
+    # HTTP, of every role
+    http_connections: int = setting(2000, "Most connections of a process; further ones are answered 503")
+    http_head_seconds: float = setting(
+        15.0, "Longest wait for the first byte of a connection, and for the whole head of a request, seconds"
+    )
+    http_body_seconds: float = setting(30.0, "Longest time that the body of a request may take, seconds")
+    http_idle_seconds: float = setting(15.0, "How long a connection may wait for its next request, seconds")
+    http_stall_seconds: float = setting(
+        30.0, "A connection ends whose client takes less than 48 KiB of an answer in this time, seconds"
+    )
+    metrics_listen: str = setting(
+        "",
+        "An address of its own for /metrics, open to all who reach it; elsewhere it answers loopback and "
+        "tokens alone. Empty: none. `up` gives its roles ports one after another from here",
+    )
+
     # Kafka
     kafka_bootstrap: str = setting("127.0.0.1:9092", "Kafka bootstrap servers, comma-separated host:port")
+    kafka_security_protocol: str = setting("PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+    kafka_sasl_mechanism: str = setting("", "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER")
+    kafka_sasl_username: str = setting("", "User at the broker; for OAUTHBEARER the client's id")
+    kafka_sasl_password: str = setting(
+        "", "Password of that user; for OAUTHBEARER the client's secret", secret=True
+    )
+    kafka_oauth_token_url: str = setting("", "Where OAUTHBEARER's tokens come from: client credentials")
+    kafka_oauth_scope: str = setting("", "Scope of those tokens; empty: the server's default")
+    kafka_ca_file: str = setting(
+        "", "PEM file of the CAs that broker certificates are held to; empty: the system's"
+    )
+    kafka_cert_file: str = setting("", "PEM file of this client's certificate, with its chain; empty: none")
+    kafka_key_file: str = setting("", "PEM file of that certificate's key, not encrypted")
     kafka_partitions: int = setting(4, "Partitions of each topic when `tidegate topics` creates them")
     kafka_replication: int = setting(1, "Replication factor of created topics")
     kafka_retention_hours: int = setting(72, "Retention of created topics, hours")
     kafka_session_timeout_ms: int = setting(6000, "Consumer group session timeout, milliseconds")
-    kafka_max_record_bytes: int = setting(16_777_216, "Largest Kafka record that roles write or read, bytes")
+    kafka_max_record_bytes: int = setting(
+        16_777_216,
+        "Largest Kafka record, bytes: the same for all roles, and the topics' max.message.bytes; an event may"
+        " take a quarter of it",
+    )
 
     # ClickHouse
     clickhouse_url: str = setting(
         "http://127.0.0.1:8123", "ClickHouse HTTP URL, with user and password if any", secret=True
     )
+    clickhouse_password: str = setting(
+        "", "Password of the user in clickhouse_url, where that has none", secret=True
+    )
     clickhouse_database: str = setting("tidegate", "Database of Tidegate's tables")
+    clickhouse_ca_file: str = setting(
+        "", "PEM file of the CAs that ClickHouse's certificate is held to; empty: the system's"
+    )
+    clickhouse_cert_file: str = setting(
+        "", "PEM file of this client's certificate at ClickHouse; empty: none"
+    )
+    clickhouse_key_file: str = setting("", "PEM file of that certificate's key")
     clickhouse_cluster: str = setting(
         "", "Cluster name: DDL runs ON CLUSTER with Replicated engines; empty: one server"
     )
@@ -62,21 +138,37 @@ class Settings:
     ttl_client_events_days: int = setting(90, "Days to keep client_events; 0: for ever")
     ttl_device_logs_days: int = setting(365, "Days to keep device_logs; 0: for ever")
     ttl_rejects_days: int = setting(30, "Days to keep rejects; 0: for ever")
+    ttl_alerts_days: int = setting(400, "Days to keep alerts; 0: for ever")
+    ttl_webhook_deliveries_days: int = setting(90, "Days to keep webhook_deliveries; 0: for ever")
     ttl_rollups_1m_days: int = setting(30, "Days to keep minute rollups; 0: for ever")
     ttl_rollups_1h_days: int = setting(400, "Days to keep hour rollups; 0: for ever")
     ttl_rollups_1d_days: int = setting(0, "Days to keep day rollups; 0: for ever")
+
+    # HTTPS of gateway and API
+    tls_cert_file: str = setting(
+        "", "PEM file of the certificate that gateway and API serve, with its chain; reread; empty: HTTP"
+    )
+    tls_key_file: str = setting("", "PEM file of that certificate's key, not encrypted")
 
     # Gateway
     gateway_listen: str = setting("127.0.0.1:8080", "Address of the gateway, host:port")
     gateway_max_body_bytes: int = setting(8_388_608, "Largest request body as sent, bytes")
     gateway_max_decoded_bytes: int = setting(33_554_432, "Largest request body after decompression, bytes")
+    gateway_max_expansion: int = setting(
+        200, "Most bytes that a byte of a compressed body may become, beyond the first MiB of them"
+    )
     gateway_max_batch_events: int = setting(10_000, "Most events in one request")
-    gateway_max_event_bytes: int = setting(1_048_576, "Largest single event, bytes")
+    gateway_max_event_bytes: int = setting(
+        1_048_576, "Largest event over HTTP, bytes; at most a quarter of kafka_max_record_bytes"
+    )
     gateway_linger_ms: float = setting(
         5.0, "Longest wait for more events before a frame is sent, milliseconds"
     )
     gateway_frame_events: int = setting(1000, "Most events in a frame")
-    gateway_frame_bytes: int = setting(1_048_576, "A frame is sent when it holds this many bytes")
+    gateway_frame_bytes: int = setting(
+        1_048_576,
+        "A frame is sent when it holds this many bytes; at most a quarter of kafka_max_record_bytes",
+    )
     gateway_queue_bytes: int = setting(
         67_108_864, "Accepted but unacknowledged bytes before the gateway answers 503"
     )
@@ -120,6 +212,9 @@ class Settings:
         100_000, "Refused lines of a fleet's stream in a window below which it is not paused"
     )
     worker_reject_seconds: float = setting(300.0, "Window in which refused lines are counted, seconds")
+    alerts_rules_file: str = setting(
+        "", "TOML file of the alert rules, looked at again every minute; empty: the product's"
+    )
     worker_watchdog_seconds: float = setting(
         60.0, "Exit when lag stands above zero and nothing moved for this long, seconds"
     )
@@ -137,26 +232,89 @@ class Settings:
         268_435_456, "Frames held in memory before the sink stops reading, bytes"
     )
     sink_busy_age_ms: int = setting(
-        500, "Age to which batches may grow where inserts would come too often, milliseconds"
+        1000, "Age to which batches may grow where inserts would come too often, milliseconds"
     )
     sink_late_age_ms: int = setting(
         2000, "Age to which batches may grow while their newest event is more than 5 s old, milliseconds"
     )
     sink_drain_seconds: float = setting(10.0, "Longest wait for the last inserts on SIGTERM, seconds")
     sink_group: str = setting("tidegate-sink", "Kafka consumer group of the sink")
-    test_pause_at: str = setting("", "For tests: a moment of the sink at which the process stops itself")
 
     # API
     api_listen: str = setting("127.0.0.1:8081", "Address of the query API, host:port")
-    public_url: str = setting("", "URL that links in answers begin with; empty: taken from the request")
+    public_url: str = setting(
+        "", "URL that links in answers begin with; empty: a loopback Host, else links are relative"
+    )
+    link_key_file: str = setting(
+        "",
+        "Key file that signs cursors and names of files, the same for every api;"
+        " empty: <data_dir>/link-key.json, drawn at first use",
+    )
+    pseudonym_key_file: str = setting(
+        "",
+        "Key file of pseudonyms (`tohashmac`), the same for every api;"
+        " empty: <data_dir>/pseudonym-key.json, drawn at first use",
+    )
     api_query_seconds: float = setting(30.0, "Longest run of one query in ClickHouse, seconds")
     api_query_memory_bytes: int = setting(2_000_000_000, "Most memory of one query in ClickHouse, bytes")
     api_query_rows: int = setting(200_000, "Most rows that one query in ClickHouse may answer")
     api_export_rows: int = setting(10_000_000, "Most rows of one export")
     api_export_seconds: float = setting(600.0, "Longest run of one export, seconds")
     api_exports: int = setting(8, "Exports and association files that one api process sends at once")
+    api_exports_per_fleet: int = setting(4, "Of these, most for one fleet")
+    api_exports_per_token: int = setting(2, "Of these, most for one token")
+    api_reader_least_bytes_per_second: int = setting(
+        16_384,
+        "Rate at which a reader must take an answer: who is behind by http_stall_seconds is ended, bytes/s",
+    )
     api_association_file_seconds: int = setting(
         3600, "How long a file of associations can be fetched, and how long fetching it may take, seconds"
+    )
+
+    api_session_hours: float = setting(12.0, "How long a login to the dashboard lasts, hours")
+    api_login_link_minutes: float = setting(
+        10.0, "How long a link that logs in once can be used, minutes (`tidegate token link`, `tidegate up`)"
+    )
+    api_live_connections: int = setting(64, "Browsers and programs that follow /api/v1/live at once")
+
+    # Notify
+    notify_listen: str = setting("127.0.0.1:8084", "Address of notify's /healthz, /readyz and /metrics")
+    notify_group: str = setting("tidegate-notify", "Kafka consumer group of notify")
+    webhooks_file: str = setting(
+        "", "File of webhook endpoints and their secrets; empty: <data_dir>/webhooks.json"
+    )
+    webhook_allow: str = setting(
+        "",
+        "Addresses, CIDR blocks and host names, comma-separated, that webhooks may have though they are not"
+        " public; there also http",
+    )
+    webhook_ca_file: str = setting(
+        "", "PEM file of the CAs that certificates of webhooks are held to; empty: the system's"
+    )
+    webhook_seconds: float = setting(15.0, "Longest time of one attempt, seconds")
+
+    # Connectors
+    connect_listen: str = setting(
+        "127.0.0.1:8085", "Address of a connector's webhook, and of its /healthz, /readyz and /metrics"
+    )
+    connect_gateway_url: str = setting("http://127.0.0.1:8080", "The gateway that connectors post to")
+    connect_ca_file: str = setting(
+        "", "PEM file of the CAs that the gateway's certificate is held to; empty: the system's"
+    )
+    connect_token: str = setting("", "Token that a connector writes with: its fleet's", secret=True)
+    connect_secret: str = setting(
+        "", "What senders prove: the secret of a webhook, or the one shared with RADIUS clients", secret=True
+    )
+    connect_max_body_bytes: int = setting(1_048_576, "Largest body of a webhook, bytes")
+    connect_radius_listen: str = setting("127.0.0.1:1813", "UDP address of RADIUS accounting")
+    connect_syslog_listen: str = setting("127.0.0.1:5514", "UDP and TCP address of syslog")
+    connect_kafka_bootstrap: str = setting(
+        "", "Kafka that OpenWiFi writes to, with the kafka_ settings' security; empty: kafka_bootstrap"
+    )
+    connect_group: str = setting("tidegate-connect", "Kafka consumer group of a connector")
+    connect_allow: str = setting(
+        "127.0.0.0/8,::1/128",
+        "Addresses and CIDR blocks, comma-separated, that RADIUS and syslog are taken from",
     )
 
     # `tidegate up`
@@ -171,8 +329,34 @@ class Settings:
     )
 
     @property
+    def control_key_path(self) -> Path:
+        return Path(self.control_key_file or Path(self.data_dir) / "control-key.json")
+
+    @property
+    def clickhouse_credentials_path(self) -> Path:
+        """Where `up` keeps the passwords of its ClickHouse."""
+        return Path(self.data_dir) / CLICKHOUSE_CREDENTIALS
+
+    @property
     def tokens_path(self) -> Path:
         return Path(self.tokens_file) if self.tokens_file else Path(self.data_dir) / "tokens.json"
+
+    @property
+    def webhooks_path(self) -> Path:
+        return Path(self.webhooks_file) if self.webhooks_file else Path(self.data_dir) / "webhooks.json"
+
+    @property
+    def link_key_path(self) -> Path:
+        return Path(self.link_key_file or Path(self.data_dir) / "link-key.json")
+
+    @property
+    def login_links_path(self) -> Path:
+        """Folder of the links that log in once."""
+        return Path(self.data_dir) / "login-links"
+
+    @property
+    def pseudonym_key_path(self) -> Path:
+        return Path(self.pseudonym_key_file or Path(self.data_dir) / "pseudonym-key.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +372,11 @@ class Row:
     @property
     def variable(self) -> str:
         return PREFIX + self.name.upper()
+
+    @property
+    def file_variable(self) -> str:
+        """Names a file that holds the value; secrets alone have it."""
+        return self.variable + "_FILE"
 
 
 TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
@@ -211,20 +400,97 @@ def load(
     """Read the settings once.
 
     `environment` defaults to the process's; `overrides` (command-line options) win over everything.
-    Raises UsageError naming the setting for an unknown name or a value of the wrong type.
+    Raises UsageError naming the setting for an unknown name, a value of the wrong type, or values that do
+    not go together.
     """
     env = os.environ if environment is None else environment
     rows = {row.name: row for row in table()}
+    _refuse_unknown(env, rows.values())
     values: dict[str, Any] = {}
     for name, value in _from_toml(env, rows).items():
         values[name] = _typed(rows[name], value, f"{name} in the TOML file")
     for name, row in rows.items():
-        if row.variable in env:
-            values[name] = _typed(row, env[row.variable], row.variable)
+        if (text := _from_variables(env, row)) is not None:
+            values[name] = _typed(row, text, row.variable)
     for name, value in (overrides or {}).items():
         if value is not None:
             values[name] = _typed(rows[name], value, name)
-    return Settings(**values)
+    loaded = Settings(**values)
+    if loaded.log_format not in LOG_FORMATS:
+        raise UsageError(f"log_format: {loaded.log_format!r} is none of {', '.join(LOG_FORMATS)}")
+    _check_sizes(loaded)
+    return loaded
+
+
+def _check_sizes(loaded: Settings) -> None:
+    """What the gateway acknowledges must fit the records that the worker makes of it."""
+    most = largest_event(loaded.kafka_max_record_bytes)
+    for name in ("gateway_max_event_bytes", "gateway_frame_bytes"):
+        if (size := getattr(loaded, name)) > most:
+            raise UsageError(
+                f"{name} is {size}, but at most {most}, a quarter of kafka_max_record_bytes"
+                f" ({loaded.kafka_max_record_bytes}): lower it, or set kafka_max_record_bytes for all roles,"
+                f" and max.message.bytes of the topics, to at least {size * SHARE}"
+            )
+    if loaded.gateway_queue_bytes < (least := 2 * loaded.gateway_max_event_bytes):
+        raise UsageError(
+            f"gateway_queue_bytes is {loaded.gateway_queue_bytes}, but at least {least}, twice"
+            " gateway_max_event_bytes: an event counts as held while it is read and while it is on its way"
+        )
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """This process's environment for a child that is to have exactly these settings."""
+    others = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    return others | {row.variable: str(getattr(settings, row.name)) for row in table()}
+
+
+def _refuse_unknown(env: Mapping[str, str], rows: Iterable[Row]) -> None:
+    known = {row.variable for row in rows} | {row.file_variable for row in rows if row.secret} | NO_SETTINGS
+    for name, value in env.items():
+        if not name.upper().startswith(PREFIX) or name in known or _is_service_link(name, value):
+            continue
+        raise UsageError(f"{name} is no setting{_nearest(name.upper(), known)}")
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    return bool(_SERVICE_LINK.search(name) or (name.endswith("_PORT") and _SERVICE_ADDRESS.match(value)))
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The prefix, which all have, is no likeness."""
+    by_tail = {one.removeprefix(PREFIX): one for one in known}
+    found = difflib.get_close_matches(name.removeprefix(PREFIX), by_tail, n=1, cutoff=0.6)
+    return f"; did you mean {by_tail[found[0]]}?" if found else "; docs/settings.md lists them all"
+
+
+def _from_variables(env: Mapping[str, str], row: Row) -> str | None:
+    """The value by the environment, None where it says nothing. An empty name of a file says nothing."""
+    text = env.get(row.variable)
+    path = env.get(row.file_variable) if row.secret else None
+    if not path:
+        return text
+    if text:
+        raise UsageError(f"{row.variable} and {row.file_variable} are both set: only one can hold")
+    return _from_secret_file(path, row.file_variable)
+
+
+def _from_secret_file(path: str, source: str) -> str:
+    """A secret without the line end behind it."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(SECRET_FILE_BYTES + 1)
+        text = data.decode("utf-8")
+    except OSError as error:
+        raise UsageError(f"{source}: {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source}: {path} is not UTF-8 text") from error
+    if len(data) > SECRET_FILE_BYTES:
+        raise UsageError(f"{source}: {path} is larger than {SECRET_FILE_BYTES} bytes")
+    text = text.rstrip("\r\n")
+    if not text:
+        raise UsageError(f"{source}: {path} is empty")
+    return text
 
 
 def _from_toml(env: Mapping[str, str], rows: Mapping[str, Row]) -> dict[str, Any]:
@@ -238,16 +504,39 @@ def _from_toml(env: Mapping[str, str], rows: Mapping[str, Row]) -> dict[str, Any
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not TOML: {error}") from error
+    return _settle_files(_flat(document, path), rows, path)
+
+
+def _flat(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A table's name stands before the names in it. Raises UsageError for a setting that is there twice."""
     flat: dict[str, Any] = {}
     for key, value in document.items():
-        if isinstance(value, dict):
-            flat.update({f"{key}_{inner}": item for inner, item in value.items()})
-        else:
-            flat[key] = value
-    for name in flat:
-        if name not in rows:
-            raise UsageError(f"{path}: unknown setting {name}")
+        inner = (
+            {f"{key}_{name}": item for name, item in value.items()}
+            if isinstance(value, dict)
+            else {key: value}
+        )
+        for name, item in inner.items():
+            if name in flat:
+                raise UsageError(f"{path}: {name} is set twice")
+            flat[name] = item
     return flat
+
+
+def _settle_files(flat: Mapping[str, Any], rows: Mapping[str, Row], path: Path) -> dict[str, Any]:
+    """The values by name of setting, those of files among them."""
+    files = {f"{row.name}_file": row for row in rows.values() if row.secret}
+    values: dict[str, Any] = {}
+    for name, value in flat.items():
+        if name in rows:
+            values[name] = value
+        elif (row := files.get(name)) is None:
+            raise UsageError(f"{path}: unknown setting {name}{_nearest(name, [*rows, *files])}")
+        elif row.name in flat:
+            raise UsageError(f"{path}: {row.name} and {name} are both set: only one can hold")
+        else:
+            values[row.name] = _from_secret_file(str(value), f"{name} in {path}")
+    return values
 
 
 def _typed(row: Row, value: Any, source: str) -> Any:
@@ -258,6 +547,8 @@ def _typed(row: Row, value: Any, source: str) -> Any:
         if text in {"0", "false", "no", "off"}:
             return False
         raise UsageError(f"{source}: {value!r} is not true or false")
+    if not isinstance(value, str | int | float):  # an array, a table or a date of the TOML file
+        raise UsageError(f"{source}: {type(value).__name__} is not text or a number")
     if row.type is not str and isinstance(value, bool):
         raise UsageError(f"{source}: {value!r} is not a number")
     try:

@@ -8,18 +8,55 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import Metric
+
+from tidegate.log_lines import JsonFormatter, LineFormatter
 
 
-def configure_logging(role: str, level: str) -> None:
-    """Plain one-line logs on standard error, led by time, level and role."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format=f"%(asctime)s %(levelname)-7s {role} %(name)s: %(message)s",
-        force=True,
-    )
+def configure_logging(role: str, level: str, format: str = "text") -> None:
+    """Logs on standard error: lines led by time, level and role (`text`), or an object a line (`json`)."""
+    handler = logging.StreamHandler(sys.stderr)
+    if format == "json":
+        handler.setFormatter(JsonFormatter(role))
+    else:
+        handler.setFormatter(LineFormatter(f"%(asctime)s %(levelname)-7s {role} %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if level.upper() != "DEBUG":
+        for name in ("aiokafka", "clickhouse_connect"):  # what they are told to do is no news to an operator
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+ROLES = ("gateway", "worker", "sink", "api", "notify", "connect")
+
+
+class RoleMetrics:
+    """The metrics that one role exports: the process's and its own. Those of other roles are declared in the
+    same process, and as 0 would make an alert on a minimum wrong."""
+
+    def __init__(self, role: str, registry: CollectorRegistry = REGISTRY) -> None:
+        self._registry = registry
+        self._others = tuple(f"tidegate_{other}_" for other in ROLES if other != role)
+
+    def collect(self) -> Iterator[Metric]:
+        return (metric for metric in self._registry.collect() if not metric.name.startswith(self._others))
+
+
+# HTTP, at every role
+
+# At `http_connections`: further ones are answered 503; add processes, or look for who holds so many.
+HTTP_CONNECTIONS = Gauge("tidegate_http_connections", "Open HTTP connections")
+# Rising `head`, `body`, `first_byte`, `stalled`: clients on bad networks, or somebody who holds connections;
+# `full`: the cap was reached; `idle` is how a connection without work ends.
+HTTP_ENDED = Counter(
+    "tidegate_http_ended_connections_total", "Connections ended by a limit, by which one", ["reason"]
+)
+# Rising: a client speaks broken HTTP, or somebody tries what a server takes; `code` is that of the answer.
+HTTP_REFUSED = Counter(
+    "tidegate_http_refused_requests_total", "Requests refused before a route saw them", ["code"]
+)
 
 
 # Gateway
@@ -65,8 +102,19 @@ WORKER_LINES = Counter(
 )
 # Lines divided by frames is the frame size; small frames cost far more an event: let senders batch.
 WORKER_FRAMES = Counter("tidegate_worker_frames_total", "Raw frames sent on", ["stream"])
+# A producer writes what no honest one does, or is set to batches that are too large; the log says where.
+WORKER_UNREAD = Counter(
+    "tidegate_worker_unread_records_total", "Raw records and batches refused unread", ["stream"]
+)
 # Growing: add workers (up to the number of partitions); steady and not 0: look at the wait for acks.
 WORKER_LAG = Gauge("tidegate_worker_lag_records", "Raw records not sent on yet", ["stream", "partition"])
+# Above 0 for longer than the producers' `transaction.timeout.ms`: a transaction hangs, and nobody can read
+# what stands behind it; `kafka-transactions.sh find-hanging` names its producer, `abort` ends it.
+WORKER_UNDECIDED = Gauge(
+    "tidegate_worker_undecided_offsets",
+    "Raw offsets from the first open transaction on",
+    ["stream", "partition"],
+)
 # Its rate is the share of one core that the steps take; near 1: add workers.
 WORKER_TRANSFORM_SECONDS = Counter("tidegate_worker_transform_seconds_total", "Time in the steps", ["stream"])
 # Its rate near 1: the broker acknowledges too slowly; look at its disk, or raise `worker_window_frames`.
@@ -125,6 +173,14 @@ WORKER_KEYS_COVERED = Gauge(
 WORKER_BAD_KEYS = Counter("tidegate_worker_bad_keys_total", "Headers `keys` that could not be read")
 # Minutes held for merging; grows with sites, not with events.
 WORKER_HEALTH_MINUTES = Gauge("tidegate_worker_health_minutes", "Minutes of sites held in the table")
+# The rate of `open` is how often people are called; all at once: look at what the sites have in common.
+WORKER_ALERTS = Counter("tidegate_worker_alerts_total", "Changes of alerts told, by the state", ["state"])
+# Above a few minutes: the worker is behind, or a raw partition is not read; no alert opens meanwhile.
+WORKER_ALERTS_LATE = Gauge(
+    "tidegate_worker_alerts_late_seconds", "Age of the last minute that was looked at, on the worst partition"
+)
+# Its rate is the share of one core that detection takes.
+WORKER_DETECT_SECONDS = Counter("tidegate_worker_detect_seconds_total", "Time in detection")
 
 
 # API
@@ -139,11 +195,28 @@ API_QUERY_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
 )
 # Rising `broken`: the log names the limit that was hit after the first rows, or ClickHouse went away.
-# Rising `left`: clients give up; look at their time limits.
+# Rising `left`: clients give up; look at their time limits. Rising `slow`: see slow readers below.
 API_FILES = Counter(
     "tidegate_api_files_total",
-    "Exports and association files by how they ended: whole, broken, left (by the client)",
+    "Exports and association files by how they ended: whole, broken, left (by the client), slow (the client)",
     ["name", "end"],
+)
+# `all`: raise `api_exports`, or start another api. `fleet`, `token`: a client asks for too much at once.
+API_FILES_REFUSED = Counter(
+    "tidegate_api_files_refused_total",
+    "Exports refused since a share was taken: all, fleet or token",
+    ["share"],
+)
+# Rising: clients read more slowly than `api_reader_least_bytes_per_second`, or hold connections on purpose.
+API_SLOW_READERS = Counter("tidegate_api_slow_readers_total", "Answers ended since they were not read")
+
+
+# Control topic
+
+# Above 0: somebody who is no role writes to tidegate.control (take its write access away), or roles have
+# different key files; the log has the key of the last one and why it was passed over.
+CONTROL_IGNORED = Counter(
+    "tidegate_control_ignored_records_total", "Records of tidegate.control that were passed over", ["why"]
 )
 
 
@@ -181,7 +254,56 @@ SINK_OLDEST_UNSTORED = Gauge(
 SINK_RETENTION_SHARE = Gauge(
     "tidegate_sink_retention_share", "The same as a share of what the enriched topic keeps", ["stream"]
 )
+# Changes of alerts inserted, repeats among them; flat while `tidegate.alerts` grows: /readyz says why.
+SINK_ALERTS = Counter("tidegate_sink_alerts_total", "Changes of alerts inserted")
+# Above 0: somebody who is no worker writes to tidegate.alerts; the log has the offset.
+SINK_FOREIGN_ALERTS = Counter(
+    "tidegate_sink_foreign_alerts_total", "Records of tidegate.alerts that are no alerts"
+)
 # Close to `sink_buffer_bytes`: ClickHouse is slower than what comes in; reading pauses there.
 SINK_BUFFER_BYTES = Gauge("tidegate_sink_buffer_bytes", "Bytes of frames held in memory")
 # Above 2 with no lag: ClickHouse is slow; with lag: the sink is behind.
 SINK_OLDEST_SECONDS = Gauge("tidegate_sink_oldest_seconds", "Age of the oldest frame held in memory")
+
+
+# Notify
+
+# Rising `failed`: an endpoint is away or refuses; the log and `tidegate webhook deliveries --failed` say why.
+NOTIFY_ATTEMPTS = Counter("tidegate_notify_attempts_total", "Requests to webhooks", ["outcome"])
+# Rising `failed`: notices were given up after the last retry; `gone`, `dropped`: an endpoint is disabled or
+# deleted. `tidegate webhook replay` sends them again.
+NOTIFY_ENDED = Counter("tidegate_notify_ended_notices_total", "Notices by how they ended", ["outcome"])
+# Above 0 for long: an endpoint does not answer; each notice is tried again for some three days.
+NOTIFY_OWED = Gauge("tidegate_notify_owed_notices", "Notices that are owed, retries among them")
+# Above some seconds: more is owed than endpoints take, or the process hangs.
+NOTIFY_OLDEST_SECONDS = Gauge(
+    "tidegate_notify_oldest_due_seconds", "How long the notice that waits longest has been due"
+)
+# Growing: ClickHouse is away; notices go out all the same, and no offset is committed meanwhile.
+NOTIFY_UNSTORED = Gauge("tidegate_notify_unstored_entries", "Entries of the delivery log not stored yet")
+# Above 0: an endpoint answered 410 Gone; `tidegate webhook list` says which.
+NOTIFY_DISABLED = Gauge("tidegate_notify_disabled_endpoints", "Endpoints to which nothing is sent")
+# Above 0: somebody who is no worker writes to tidegate.alerts; the log has the offset.
+NOTIFY_FOREIGN = Counter(
+    "tidegate_notify_foreign_records_total", "Records of tidegate.alerts that are no alerts"
+)
+
+
+# Connectors
+
+# Flat while devices connect: look at requests by status, then at /readyz. Rising `refused`: a sender says
+# what the gateway does not take, and the log names the field; `unread`: lines that are no events of a client.
+CONNECT_EVENTS = Counter(
+    "tidegate_connect_events_total", "What senders said, by what became of it", ["connector", "outcome"]
+)
+# Rising 401: a sender has another secret, or somebody tries; 503: the gateway is away, and senders retry.
+CONNECT_REQUESTS = Counter(
+    "tidegate_connect_requests_total", "Answered webhooks, by status", ["connector", "status"]
+)
+# Rising: datagrams and connections were not taken, by why; `stranger`: somebody outside `connect_allow`,
+# `secret`: another RADIUS secret, `full`: more comes than the gateway takes, `malformed`: no such protocol.
+CONNECT_DROPPED = Counter(
+    "tidegate_connect_dropped_total", "Datagrams and lines not taken, by why", ["connector", "reason"]
+)
+# Growing: the gateway is away or too slow; at its bound datagrams are dropped, and TCP senders wait.
+CONNECT_WAITING = Gauge("tidegate_connect_waiting_bytes", "Bytes that wait for the gateway")

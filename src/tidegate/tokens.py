@@ -2,11 +2,15 @@
 
     {"tokens": [{"name": "gw-7", "sha256": "<hex of the token>", "fleet": "demo", "role": "ingest",
                  "rate_events_per_second": 5000, "rate_bytes_per_second": 10000000,
-                 "created_at": "2026-01-01T00:00:00Z"}],
+                 "created_at": "2026-01-01T00:00:00Z", "expires_at": "2027-01-01T00:00:00Z"}],
      "fleets": ["demo", "a-fleet-without-tokens"]}
 
 Only hashes are stored: `create` returns a token once. A token belongs to one fleet; the role superuser
-sees all fleets. The fleets that exist are those of the tokens and those listed under `fleets`.
+sees all fleets. From `expires_at` on a token lets nobody in. The fleets that exist are those of the tokens,
+expired ones among them, and those listed under `fleets`.
+
+`read` is the one parser of the file; `TokenFile` is for roles that ask who somebody is, `fleets` of the
+worker for which fleets exist.
 """
 
 from __future__ import annotations
@@ -15,16 +19,19 @@ import fcntl
 import hashlib
 import logging
 import os
+import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
+from tidegate import audit_file
 from tidegate.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -39,6 +46,7 @@ class Role(StrEnum):
 
 
 WRITERS = frozenset({Role.INGEST, Role.ADMINISTRATOR, Role.SUPERUSER})
+EDITORS = frozenset({Role.ADMINISTRATOR, Role.SUPERUSER})
 READERS = frozenset({Role.SUPERUSER, Role.ADMINISTRATOR, Role.OPERATOR, Role.VIEWER})
 
 
@@ -52,18 +60,84 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True):
     rate_events_per_second: float = 0
     rate_bytes_per_second: float = 0
     created_at: str = ""
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+    def is_expired(self, now: float) -> bool:
+        """Whether the token has ended at `now`, epoch seconds."""
+        return self.expires_at is not None and now >= self.expires_at.timestamp()
 
     @property
     def all_fleets(self) -> bool:
         return self.role is Role.SUPERUSER
 
 
-class _Content(msgspec.Struct, frozen=True, omit_defaults=True):
+class Content(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the file holds."""
+
     tokens: list[Token] = []
     fleets: list[str] = []
 
+    def known_fleets(self) -> frozenset[str]:
+        """Every fleet that exists."""
+        return frozenset(self.fleets) | {row.fleet for row in self.tokens}
 
-_DECODER = msgspec.json.Decoder(_Content)
+
+Signature = tuple[int, int, int]
+
+MOST_BYTES = 64 << 20
+"""A larger file is refused: it is something else, and would fill the memory of every role."""
+
+_DECODER = msgspec.json.Decoder(Content)
+_DURATION = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def signature(path: Path) -> Signature | None:
+    """What tells one state of the file from another; None where it is not there."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return (state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+def read(path: Path) -> Content | None:
+    """What the file holds; None where it is not there. Raises UsageError where it is wrong or unreadable."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"tokens_file {path}: {error.strerror}") from error
+    if len(data) > MOST_BYTES:
+        raise UsageError(f"tokens_file {path}: larger than {MOST_BYTES} bytes")
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"tokens_file {path}: {error}") from error
+
+
+def expiry(text: str, now: datetime) -> datetime:
+    """The moment that ``--expires`` means: ``90d`` from `now` on (m, h, d, w), or an ISO 8601 date or time.
+
+    A date is its first moment, a time without a zone is UTC. Raises UsageError for anything else, and for
+    what lies in the past.
+    """
+    try:
+        if match := _DURATION.fullmatch(text.strip().lower()):
+            moment = now + timedelta(**{_UNITS[match[2]]: int(match[1])})
+        else:
+            moment = datetime.fromisoformat(text.strip())
+            moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"expires: {text!r} is no time from now (90d, 12h, 30m, 2w), date (2027-01-31) or ISO 8601 time"
+        ) from None
+    if moment <= now:
+        raise UsageError(f"expires: {moment:%Y-%m-%dT%H:%M:%SZ} lies in the past")
+    return moment.replace(microsecond=0)
 
 
 def hash_token(token: str) -> str:
@@ -78,16 +152,42 @@ class TokenFile:
     last good content stays in force, so that a slip of an editor locks nobody out.
     """
 
-    def __init__(self, path: Path | str, *, check_seconds: float = 0.5) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        check_seconds: float = 0.5,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` tells the epoch seconds by which tokens expire."""
         self.path = Path(path)
         self._check_seconds = check_seconds
+        self._clock = clock
         self._checked = float("-inf")
-        self._signature: tuple[int, int, int] | None = None
+        self._signature: Signature | None = None
         self._by_hash: dict[str, Token] = {}
         self._fleets: frozenset[str] = frozenset()
 
     def lookup(self, token: str) -> Token | None:
-        """The row of a token as it came in the request, or None."""
+        """The row of a token as it came in the request; None for one that is unknown or has expired."""
+        return self._current(self._find(token))
+
+    def by_hash(self, sha256: str) -> Token | None:
+        """The row of the token with that hash, lower case; None as `lookup`."""
+        self._refresh()
+        return self._current(self._by_hash.get(sha256))
+
+    def refusal(self, token: str) -> str:
+        """Why `lookup` found nothing, for the answer to whoever sent the token."""
+        found = self._find(token)
+        if found is not None and found.expires_at is not None and found.is_expired(self._clock()):
+            return f"the token expired at {written(found.expires_at)}"
+        return "the token is not known"
+
+    def _current(self, found: Token | None) -> Token | None:
+        return None if found is None or found.is_expired(self._clock()) else found
+
+    def _find(self, token: str) -> Token | None:
         self._refresh()
         return self._by_hash.get(hash_token(token))
 
@@ -108,10 +208,14 @@ class TokenFile:
         role: Role | str,
         rate_events_per_second: float = 0,
         rate_bytes_per_second: float = 0,
+        expires_at: datetime | None = None,
     ) -> str:
         """Add a token and return it: the only time that it is seen. Raises UsageError on a taken name."""
         if not name or not fleet:
             raise UsageError("a token needs a name and a fleet")
+        for what, text in (("name", name), ("fleet", fleet)):
+            if _CONTROL.search(text):
+                raise UsageError(f"{what}: {text!r} holds a control character")
         try:
             known = Role(role)
         except ValueError:
@@ -124,13 +228,18 @@ class TokenFile:
             role=known,
             rate_events_per_second=rate_events_per_second,
             rate_bytes_per_second=rate_bytes_per_second,
-            created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            created_at=written(datetime.now(UTC)),
+            expires_at=expires_at,
         )
         with self._locked():
             content = self._read()
             if any(other.name == name for other in content.tokens):
                 raise UsageError(f"there is a token named {name!r} already")
-            self._write(_Content([*content.tokens, row], content.fleets))
+            details = {"role": known.value, "expires_at": expires_at and written(expires_at)}
+            audit_file.append(
+                audit_file.beside(self.path), "token_created", subject=name, fleet=fleet, details=details
+            )
+            self._write(Content([*content.tokens, row], content.fleets))
         return token
 
     def revoke(self, name: str) -> bool:
@@ -142,8 +251,16 @@ class TokenFile:
             if not gone:
                 return False
             kept = [row for row in content.tokens if row.name != name]
+            for row in gone:
+                audit_file.append(
+                    audit_file.beside(self.path),
+                    "token_revoked",
+                    subject=name,
+                    fleet=row.fleet,
+                    details={"role": row.role.value},
+                )
             fleets = list(dict.fromkeys([*content.fleets, *(row.fleet for row in gone)]))
-            self._write(_Content(kept, fleets))
+            self._write(Content(kept, fleets))
         return True
 
     def _refresh(self) -> None:
@@ -151,13 +268,8 @@ class TokenFile:
         if now - self._checked < self._check_seconds:
             return
         self._checked = now
-        try:
-            state = self.path.stat()
-        except OSError:
-            signature = None
-        else:
-            signature = (state.st_mtime_ns, state.st_size, state.st_ino)
-        if signature == self._signature:
+        found = signature(self.path)
+        if found == self._signature:
             return
         try:
             content = self._read()
@@ -165,22 +277,13 @@ class TokenFile:
             logger.error("%s; the tokens read before stay in force", error)
         else:
             self._by_hash = {row.sha256.lower(): row for row in content.tokens}
-            self._fleets = frozenset(content.fleets) | {row.fleet for row in content.tokens}
-        self._signature = signature
+            self._fleets = content.known_fleets()
+        self._signature = found
 
-    def _read(self) -> _Content:
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return _Content()
-        except OSError as error:
-            raise UsageError(f"tokens_file {self.path}: {error.strerror}") from error
-        try:
-            return _DECODER.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"tokens_file {self.path}: {error}") from error
+    def _read(self) -> Content:
+        return read(self.path) or Content()
 
-    def _write(self, content: _Content) -> None:
+    def _write(self, content: Content) -> None:
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         data = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -201,3 +304,8 @@ class TokenFile:
             yield
         finally:
             os.close(handle)
+
+
+def written(moment: datetime) -> str:
+    """A moment as it stands in the file and in answers: UTC, whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1, help="runs, each with the next seed")
     parser.add_argument("--broker", choices=("kafka", "embedded"), default="kafka")
     parser.add_argument("--sabotage", choices=("", *SABOTAGES), default="", help="take a safeguard out")
+    parser.add_argument("--incidents", action="store_true", help="and alerts, told to webhooks")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between faults, on average")
     parser.add_argument("--rate", type=float, default=1000.0, help="events per second")
     parser.add_argument("--folder", type=Path, help="for data and logs; kept  [default: kept on damage only]")
@@ -42,6 +43,7 @@ def main() -> int:
             options.every,
             options.rate,
             sabotage,
+            incidents=options.incidents,
             round=ROUND if sabotage.what else 0,
             tell=lambda line: print(time.strftime("%H:%M:%S"), line, flush=True),
         )
@@ -52,6 +54,7 @@ def main() -> int:
             print(f"seed {seed}: DAMAGE after {run.faults.total()} faults. Again by:", flush=True)
             again = f"KILLS={options.kills} SEED={seed} BROKER={options.broker}"
             again += f" SABOTAGE={options.sabotage}" if options.sabotage else ""
+            again += " ARGS=--incidents" if options.incidents else ""
             print(f"  make chaos {again}", flush=True)
         elif options.folder is None:
             shutil.rmtree(folder.parent, ignore_errors=True)

@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import TopicPartition as KafkaPartition
+from stored_rows import micros
 
-from chaos.books import FIELD, Event, read
-from chaos.events import TEXT
+from chaos import contents
+from chaos.books import Event, read
 from chaos.world import World
-from tidegate.contracts.topics import FAILURES, STREAMS, Stream, raw
+from tidegate.contracts.topics import FAILURES, STREAMS, Stream, TopicPartition, raw
+from tidegate.kafka.connection import Connection
 from tidegate.kafka.ends import log_ends
 from tidegate.store.migrate import LEVELS
 
@@ -30,12 +33,14 @@ class Balance:
     unacked: int = 0  # there all the same: their answer was lost
     failures: int = 0
     batches: int = 0
+    changes: int = 0  # of alerts, times the webhooks that are told
     damage: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return (
             f"sent {self.sent}, acked {self.acked}; stored {self.stored}, rejected {self.rejected},"
-            f" of them not acked {self.unacked}; failures told {self.failures}; batches {self.batches}: "
+            f" of them not acked {self.unacked}; failures told {self.failures}; batches {self.batches},"
+            f" changes of alerts to webhooks {self.changes}: "
             + ("balanced" if not self.damage else f"{len(self.damage)} kinds of DAMAGE")
         )
 
@@ -56,36 +61,38 @@ def balance(world: World) -> Balance:
         for level in LEVELS:
             _rollup(world, stream, level, found)
     _ledger(world, found)
+    if world.notices:
+        found.changes, wrong = world.notices.damage(world)
+        found.note("notices are wrong", wrong)
     _verify(world, found)
     return found
 
 
 def _events(world: World, books: dict[int, Event], found: Balance) -> None:
-    """acked ⊆ stored ∪ rejected, each exactly once, as it was sent; nothing else."""
+    """acked ⊆ stored ∪ rejected, each exactly once, with everything that was sent; nothing else."""
     seen: Counter[int] = Counter()
-    foreign, changed, elsewhere, refused, untimely = [], [], [], [], []
-    for table, number, checksum, id, received in _rows(world):
-        seen[number] += 1
-        event = books.get(number)
-        if event is None:
-            foreign.append(f"{table} {id}")
-            continue
-        if event.sum != checksum or table != ("rejects" if event.bad else event.stream):
-            changed.append(f"{table} {id}, number {number}")
-        if event.id and event.id != id:
-            elsewhere.append(f"{event.id} is {id}")
-        if event.refused:
-            refused.append(f"{table} {id}")
-        if event.received:
-            timely = received == event.received
-        else:
-            latest = event.acked_at or received
-            timely = event.sent_at - CLOCK <= received <= latest + CLOCK
-        if not timely:
-            untimely.append(f"{table} {id}")
-        found.unacked += not event.acked_at
-        found.rejected += table == "rejects"
-        found.stored += table != "rejects"
+    foreign: list[str] = []
+    changed: list[str] = []
+    elsewhere, refused, untimely = [], [], []
+    for table, rows in contents.stored(world, books):
+        changed += contents.changed(table, rows, books)
+        for number, row in rows:
+            event, id = books.get(number), row["id"]
+            if event is None:
+                foreign.append(
+                    f"{table} {id} {row['original']}" if table == contents.REJECTS else f"{table} {id}"
+                )
+                continue
+            seen[number] += 1
+            if event.id and event.id != id:
+                elsewhere.append(f"{event.id} is {id}")
+            if event.refused:
+                refused.append(f"{table} {id}")
+            if event.line.received is None and not _timely(event, micros(row["received_at"])):
+                untimely.append(f"{table} {id}")
+            found.unacked += not event.acked_at
+            found.rejected += table == contents.REJECTS
+            found.stored += table != contents.REJECTS
     lost = [f"{event.id} of {event.stream}" for n, event in books.items() if event.acked_at and not seen[n]]
     doubled = [f"number {number} {count} times" for number, count in seen.items() if count > 1]
     found.note("acknowledged events are LOST", lost)
@@ -97,21 +104,9 @@ def _events(world: World, books: dict[int, Event], found: Balance) -> None:
     found.note("rows have a received time that is none", untimely)
 
 
-def _rows(world: World) -> Iterator[tuple[str, int, int, str, int]]:
-    """Table, number, checksum, id and received time (µs) of every row."""
-    for stream in STREAMS:
-        query = (
-            f"SELECT JSONExtractUInt(extra, '{FIELD}') AS number, CRC32({TEXT[stream]}) AS checksum, id,"
-            f" toUnixTimestamp64Micro(received_at) AS received FROM {stream}"
-        )
-        for row in world.rows(query):
-            yield stream, *row
-    query = (
-        f"SELECT toUInt64OrZero(extract(original, '\"{FIELD}\": ([0-9]+)')) AS number,"
-        " CRC32(original) AS checksum, id, toUnixTimestamp64Micro(received_at) AS received FROM rejects"
-    )
-    for row in world.rows(query):
-        yield "rejects", *row
+def _timely(event: Event, received: int) -> bool:
+    """Whether the gateway may have taken it in then."""
+    return event.sent_at - CLOCK <= received <= (event.acked_at or received) + CLOCK
 
 
 def _failures(world: World, found: Balance) -> None:
@@ -136,7 +131,7 @@ def _consume(bootstrap: str, topic: str) -> Iterator[bytes]:
     )
     try:
         missing = set(consumer.list_topics(topic, timeout=30).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in missing])
+        consumer.assign([KafkaPartition(topic, partition, 0) for partition in missing])
         while missing:
             message = consumer.poll(30)
             if message is None:
@@ -187,8 +182,8 @@ def _ledger(world: World, found: Balance) -> None:
         " sum(accepted + rejected + duplicates), sum(accepted), sum(rejected), count()"
         " FROM verify_batches GROUP BY stream, partition ORDER BY stream, partition"
     )
-    places = [(raw(stream), partition) for stream, partition, *_ in books]
-    ends = log_ends(world.broker.bootstrap, places, seconds=30.0)
+    partitions = [TopicPartition(raw(stream), partition) for stream, partition, *_ in books]
+    ends = log_ends(Connection(world.broker.bootstrap), partitions, seconds=30.0)
     tables = " UNION ALL ".join(
         f"SELECT '{stream}' AS stream, partition, count() AS rows FROM {stream} GROUP BY partition"
         for stream in STREAMS
@@ -202,7 +197,7 @@ def _ledger(world: World, found: Balance) -> None:
     }
     for stream, partition, first, last, frames, lines, outcomes, accepted, rejected, batches in books:
         found.batches += batches
-        begin, end = ends[raw(stream), partition]
+        begin, end = ends[TopicPartition(raw(stream), partition)]
         place = f"{stream} partition {partition}"
         if (first, last + 1) != (begin, end) or frames != end - begin:
             found.damage.append(
@@ -215,7 +210,7 @@ def _ledger(world: World, found: Balance) -> None:
 
 
 def _verify(world: World, found: Balance) -> None:
-    status, report = world.verify()
+    status, report = world.verify(*(["--alerts"] if world.notices else []))
     whats = [finding["what"] for finding in report["findings"]]
     if status or whats:
         found.damage.append(f"`tidegate verify` ended with {status}: {'; '.join(whats[:SHOWN])}")

@@ -1,7 +1,7 @@
 """The producer's own file: what it sent, and what of it was acknowledged. A JSON document a line.
 
-Every event has a number of its own, `batch * SPACING + index`, which travels in a field that no model
-knows, and a checksum over fields that do reach a table.
+Every event has a number of its own, `batch * SPACING + index`, which travels in one of its fields, and stands
+here whole.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TextIO
 
 import msgspec
+from expected import Line
 
 from tidegate.contracts.position import Position
 from tidegate.contracts.topics import Stream
 
 SPACING = 1000  # most events in a batch
-FIELD = "chaos"  # carries the event's number
+FLEET = "demo"
 
 
 class Sent(msgspec.Struct, tag="sent", frozen=True):
@@ -26,9 +27,19 @@ class Sent(msgspec.Struct, tag="sent", frozen=True):
     at: int  # µs
     way: str  # http or kafka
     stream: Stream
-    sums: list[int]  # CRC-32 of each event's text
+    events: list[str]  # JSON
+    devices: list[str]  # whose each of them is
     bad: list[int] = []  # indexes of events that must be refused
     received: list[int] = []  # µs that the envelopes say; empty: the gateway's business
+
+    def lines(self) -> list[Line]:
+        """The events with what is said of them: their envelopes are what goes straight into Kafka."""
+        received: list[str | None] = [str(at) for at in self.received]
+        received = received or [None] * len(self.events)
+        return [
+            Line(event.encode(), FLEET, device, at)
+            for event, device, at in zip(self.events, self.devices, received, strict=True)
+        ]
 
 
 class Acked(msgspec.Struct, tag="acked", frozen=True):
@@ -61,9 +72,8 @@ class Event(msgspec.Struct):
     """One event as the books know it."""
 
     stream: Stream
-    sum: int
+    line: Line
     bad: bool
-    received: int  # µs, 0: not said by the sender
     sent_at: int
     acked_at: int = 0  # 0: not acknowledged
     id: str = ""  # that the acknowledgement gave; of a Kafka record's line without the epoch
@@ -77,13 +87,12 @@ def read(path: Path, epoch: str) -> dict[int, Event]:
     for entry in _entries(path):
         if isinstance(entry, Sent):
             batches[entry.batch] = entry
-            for index, checksum in enumerate(entry.sums):
-                received = entry.received[index] if entry.received else 0
+            for index, line in enumerate(entry.lines()):
                 number = entry.batch * SPACING + index
-                events[number] = Event(entry.stream, checksum, index in entry.bad, received, entry.at)
+                events[number] = Event(entry.stream, line, index in entry.bad, entry.at)
             continue
         sent = batches[entry.batch]
-        for index in range(len(sent.sums)):
+        for index in range(len(sent.events)):
             event = events[entry.batch * SPACING + index]
             if entry.attempts > 1:
                 event.refused = bool(entry.ids) and entry.ids[index] is None

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from given_up import give_up
+from leave_group import give_up
+from stopping import stop_at
 
 from chaos.parts import Part, Role
 from chaos.proxy import Trouble
@@ -20,20 +21,6 @@ MOMENT_SECONDS = 30.0  # for a moment to be reached
 DELAY_SECONDS = 0.3
 SECOND_SECONDS = 15.0  # that a second sink by mistake runs at most
 
-# Stops the worker at a moment of its own, as the sink's setting does it there: after the n-th frame went to
-# the producer; and when what it produced is there, before the commit.
-SENT = """
-import os, signal
-from tidegate.processing.emitter import Emitter
-send, left = Emitter.send, [{count}]
-def stopping(self, *arguments, **named):
-    send(self, *arguments, **named)
-    left[0] -= 1
-    if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGSTOP)
-Emitter.send = stopping
-"""
-PRODUCED = SENT.replace("Emitter.send", "Emitter.send_partials")
 # Tells the suite as which member of its group a sink goes on.
 MEMBER = """
 from pathlib import Path
@@ -106,10 +93,7 @@ class Faults:
         with self._part(fault) as part:
             assert isinstance(part, Role)
             count = fault.draw % 4 + 1
-            if part.role == "sink":
-                part.once = {"test_pause_at": f"{moment}:{count}"}
-            else:
-                part.once_prelude = (SENT if moment == "sent" else PRODUCED).format(count=count)
+            part.once_prelude = stop_at(moment, count)
             self._kill_part(part)
             reached = self._until(lambda: part.stopped, MOMENT_SECONDS)
             if reached and then == "freeze":
@@ -130,11 +114,8 @@ class Faults:
             assert isinstance(part, Role)
             told = self._world.folder / f"{part.name}.member"
             told.unlink(missing_ok=True)
-            part.once = {
-                "test_pause_at": f"cut:{OWN_CUTS + fault.draw % 4}",
-                "kafka_session_timeout_ms": UNHEARD_MS,
-            }
-            part.once_prelude = MEMBER.format(path=str(told))
+            part.once = {"kafka_session_timeout_ms": UNHEARD_MS}
+            part.once_prelude = MEMBER.format(path=str(told)) + stop_at("cut", OWN_CUTS + fault.draw % 4)
             self._kill_part(part)
             inherited = self._until(lambda: part.stopped, MOMENT_SECONDS)
             if inherited:
@@ -166,7 +147,7 @@ class Faults:
             assert isinstance(sink, Role)
             server = self._world.part("clickhouse")
             assert server is not None
-            sink.once = {"test_pause_at": f"fenced:{OWN_CUTS + fault.draw % 4}"}
+            sink.once_prelude = stop_at("fenced", OWN_CUTS + fault.draw % 4)
             self._kill_part(sink)
             reached = self._until(lambda: sink.stopped, MOMENT_SECONDS)
             seconds = fault.draw % WITHIN_MS / 1000

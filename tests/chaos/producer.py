@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
-from zlib import crc32
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from expected import Line
 
 from chaos.books import SPACING, Acked, Sent, Writer
-from chaos.events import DAY, Made, make
+from chaos.events import DAY, make
 from tidegate.contracts.topics import STREAMS, Stream, raw
 
 PATHS: dict[Stream, str] = {
@@ -66,27 +66,30 @@ class Batch:
         self.stream: Stream = random.choice(STREAMS)
         self.at = time.time_ns() // 1000
         self.bad = [index for index in range(size) if random.random() < BAD]
-        self.events: list[Made] = [
+        # A record without ids cannot be sent again; but then fewer of its lines are judged one by one.
+        self.with_ids = (
+            way == "kafka" and fleet.options.keys and (fleet.options.idempotent or random.random() < 0.5)
+        )
+        self.events = [
             make(
                 self.stream,
                 self.number * SPACING + index,
                 self.at,
                 random,
                 bad=index in self.bad,
-                with_id=way == "kafka" and fleet.options.keys,
+                with_id=self.with_ids,
                 clock_days=fleet.options.clock_days,
+                incidents=fleet.options.incidents,
             )
             for index in range(size)
         ]
         self._books, self._way = fleet.books, way
 
-    def enter(self, lines: list[bytes], received: list[int]) -> None:
-        """A bad event is known again by its line, any other by the text of its row."""
-        sums = [
-            crc32(lines[index] if index in self.bad else event.text.encode())
-            for index, event in enumerate(self.events)
-        ]
-        self._books.put(Sent(self.number, self.at, self._way, self.stream, sums, self.bad, received))
+    def enter(self, devices: list[str], received: list[int]) -> list[Line]:
+        """Into the books, before it is sent."""
+        sent = Sent(self.number, self.at, self._way, self.stream, self.events, devices, self.bad, received)
+        self._books.put(sent)
+        return sent.lines()
 
 
 # --- over HTTP
@@ -98,13 +101,13 @@ def over_http(fleet: Fleet, seed: int) -> None:
     connection: http.client.HTTPConnection | None = None
     for size in fleet.paced(fleet.options.rate * 0.6 / HTTP_THREADS, random, HTTP_BATCH):
         batch = Batch(fleet, "http", size, random)
-        lines = [event.body for event in batch.events]
-        batch.enter(lines, [])
+        device = f"device-{batch.number % 50}"
+        lines = [line.event for line in batch.enter([device] * size, [])]
         for attempt in itertools.count(1):
             try:
                 if connection is None:
                     connection = http.client.HTTPConnection(host, int(port), timeout=ANSWER_SECONDS)
-                status, answer = _post(fleet, connection, batch, b"\n".join(lines))
+                status, answer = _post(fleet, connection, batch, device, b"\n".join(lines))
             except (OSError, http.client.HTTPException):
                 if connection is not None:
                     connection.close()
@@ -121,11 +124,13 @@ def over_http(fleet: Fleet, seed: int) -> None:
                 break
 
 
-def _post(fleet: Fleet, connection: http.client.HTTPConnection, batch: Batch, body: bytes) -> tuple[int, Any]:
+def _post(
+    fleet: Fleet, connection: http.client.HTTPConnection, batch: Batch, device: str, body: bytes
+) -> tuple[int, Any]:
     headers = {
         "Authorization": f"Bearer {fleet.options.token}",
         "Content-Type": "application/x-ndjson",
-        "X-Device-Id": f"device-{batch.number % 50}",
+        "X-Device-Id": device,
     }
     if fleet.options.keys:
         headers["Idempotency-Key"] = f"chaos-{batch.number}"
@@ -147,13 +152,10 @@ def into_kafka(fleet: Fleet, seed: int) -> None:
     for size in fleet.paced(fleet.options.rate * 0.4, random, KAFKA_BATCH):
         batch = Batch(fleet, "kafka", size, random)
         # Most came just now; a frame may hold lines of the day before, from a producer that was cut off.
-        old = random.random() < 0.2
+        old = random.random() < 0.2 and not fleet.options.incidents
         received = [batch.at - (DAY if old and random.random() < 0.5 else 0) for _ in batch.events]
-        lines = [
-            b'{"fleet":"demo","received_at":%d,"event":%b}' % (at, event.body)
-            for at, event in zip(received, batch.events, strict=True)
-        ]
-        batch.enter(lines, received)
+        devices = [f"device-{random.randrange(50)}" for _ in batch.events]
+        lines = [line.envelope() for line in batch.enter(devices, received)]
         topics.send(batch, random.randrange(fleet.options.partitions), b"\n".join(lines))
     topics.flush(30)
 
@@ -200,7 +202,7 @@ class Records:
         failed, self._failed = self._failed, []
         for number in failed:
             batch, partition, value, attempts = self._open.pop(number)
-            if self._fleet.options.keys:
+            if batch.with_ids:
                 self.send(batch, partition, value, attempts + 1)
 
 
@@ -227,6 +229,7 @@ def main() -> None:
     parser.add_argument("--idempotent", action="store_true", help="the broker has an idempotent producer")
     parser.add_argument("--keys", action="store_true", help="retry under an Idempotency-Key")
     parser.add_argument("--clock-days", type=int, default=0, help="device clocks are up to so far behind")
+    parser.add_argument("--incidents", action="store_true", help="a site fails every other two minutes")
     fleet = Fleet(parser.parse_args())
     signal.signal(signal.SIGTERM, lambda *_: fleet.stopped.set())
     seed = fleet.options.seed * 100

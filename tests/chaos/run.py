@@ -33,6 +33,7 @@ class Run:
     every: float = 2.0  # seconds between faults, on average
     rate: float = 1000.0  # events per second
     sabotage: Sabotage = NOTHING
+    incidents: bool = False  # among the load, and somebody who is to be told
     round: int = 0  # balance after so many faults, and go on; 0: at the end only
     tell: Tell = print
     faults: Counter[str] = field(default_factory=Counter)
@@ -42,7 +43,14 @@ class Run:
 
     def run(self) -> list[str]:
         """The damage found; empty: everything accepted is there once, and the books agree."""
-        world = World(self.folder, self.broker, seed=self.seed, rate=self.rate, sabotage=self.sabotage)
+        world = World(
+            self.folder,
+            self.broker,
+            seed=self.seed,
+            rate=self.rate,
+            sabotage=self.sabotage,
+            incidents=self.incidents or self.sabotage.incidents,
+        )
         try:
             world.start()
             self.tell(f"seed {self.seed}: {self.kills} faults on {self.broker}, logs in {self.folder}")
@@ -53,6 +61,7 @@ class Run:
                 every=self.every,
                 session=world.session_seconds,
                 only=self.sabotage.cards,
+                incidents=world.notices is not None,
             )
             while not self.damage and self.faults.total() < self.kills:
                 size = min(self.round or self.kills, self.kills - self.faults.total())

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple
 
+from stopping import SINK_MOMENTS, WORKER_MOMENTS
+
 from chaos.proxy import Trouble
-from tidegate.sink.moments import MOMENTS
 
 LONGEST_GAP = 4.0  # in means
 
@@ -34,18 +35,18 @@ Card = tuple[str, str, str]  # kind, target, how
 KILLS: dict[str, int] = {"gateway": 2, "worker": 4, "sink": 4, "clickhouse": 3}
 FREEZES: dict[str, int] = {"gateway": 1, "worker": 2, "sink": 3, "clickhouse": 2}
 TERMS: dict[str, int] = {"gateway": 1, "worker": 2, "sink": 2, "clickhouse": 1}
+NOTIFY: dict[str, int] = {"kill": 6, "freeze": 2, "term": 2}  # with incidents
 BROKER: dict[str, int] = {"kill": 2, "freeze": 1, "term": 1}
 LINKS = ("producer-gateway", "sink-clickhouse", "sink-clickhouse")
 KAFKA_LINKS = ("producer-kafka", "gateway-kafka", "worker-kafka", "sink-kafka")
-WORKER_MOMENTS = ("sent", "produced")
 
 
-def deck(on_kafka: bool) -> list[Card]:
+def deck(on_kafka: bool, incidents: bool = False) -> list[Card]:
     """All kinds of faults, the frequent ones several times."""
     cards: list[Card] = []
     for kind, counts in (("kill", KILLS), ("freeze", FREEZES), ("term", TERMS)):
         cards += [(kind, target, "") for target, count in counts.items() for _ in range(count)]
-    for target, moments in (("sink", MOMENTS), ("worker", WORKER_MOMENTS)):
+    for target, moments in (("sink", SINK_MOMENTS), ("worker", WORKER_MOMENTS)):
         for moment in moments:
             cards += [("moment", target, f"{moment}, kill"), ("moment", target, f"{moment}, freeze")]
     troubles = [trouble.value for trouble in Trouble if trouble is not Trouble.NONE]
@@ -55,6 +56,8 @@ def deck(on_kafka: bool) -> list[Card]:
     cards += [("disk", "clickhouse", "full")] * 2
     cards += [("scale", "worker and sink", "1, 3, 2"), ("second", "sink", "of another group")]
     cards += [("roll", "worker", "a new transform_version")]
+    if incidents:
+        cards += [(kind, "notify", "") for kind, count in NOTIFY.items() for _ in range(count)]
     if on_kafka:
         cards += [(kind, "kafka", "") for kind, count in BROKER.items() for _ in range(count)]
     return cards
@@ -67,12 +70,13 @@ def draw(
     every: float,
     session: float,
     only: tuple[Card, ...] = (),
+    incidents: bool = False,
 ) -> Iterator[Fault]:
     """Faults without end, one `every` so many seconds on average; from `only` these cards if any."""
     random = Random(seed)
     at, number = 0.0, 0
     while True:
-        cards = list(only) or deck(on_kafka)
+        cards = list(only) or deck(on_kafka, incidents)
         random.shuffle(cards)
         for kind, target, how in cards:
             number += 1

@@ -20,6 +20,7 @@ import roles
 from waiting import await_
 
 from chaos.disk import Disk
+from chaos.notices import Notices
 from chaos.parts import KafkaWithDoors, Part, Role, run_tidegate
 from chaos.proxy import Link, Proxies
 from chaos.sabotage import NOTHING, Sabotage
@@ -27,6 +28,7 @@ from tidegate import settings
 from tidegate.local.broker import EmbeddedBroker
 from tidegate.local.child import Child, free_port
 from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.store.client import plain
 from tidegate.tokens import Role as TokenRole
 from tidegate.tokens import TokenFile
 
@@ -39,8 +41,18 @@ TESTS = Path(__file__).resolve().parent.parent
 class World:
     """Started by `start`, and healthy again after `heal`. `folder` gets all data, logs and books."""
 
-    def __init__(self, folder: Path, broker: str, *, seed: int, rate: float, sabotage: Sabotage = NOTHING):
+    def __init__(
+        self,
+        folder: Path,
+        broker: str,
+        *,
+        seed: int,
+        rate: float,
+        sabotage: Sabotage = NOTHING,
+        incidents: bool = False,
+    ):
         folder.mkdir(parents=True, exist_ok=True)
+        self.notices = Notices(folder) if incidents else None
         self.folder = folder
         self.on_kafka = broker == "kafka"
         self.session_seconds = 3.0 if self.on_kafka else 6.0
@@ -70,6 +82,7 @@ class World:
             "kafka_partitions": PARTITIONS,
             "clickhouse_url": self.clickhouse.url,
             "data_dir": self.folder / "data",
+            **(self.notices.settings if self.notices else {}),
         }
         run_tidegate(["topics"], self.direct)
         run_tidegate(["migrate"], self.direct, self.sabotage.prelude("migrate"))
@@ -80,6 +93,10 @@ class World:
         self.links["producer-gateway"] = self._proxies.link("producer-gateway", self.gateway.listen)
         for role in ("worker", "worker", "sink", "sink"):
             self._add(role)
+        if self.notices:
+            self.notices.create(self.direct)
+            for _ in range(2):
+                self._add("notify")
         self._keeper.start()
         await_(
             lambda: all(role.ready() for role in self.roles()),
@@ -105,9 +122,7 @@ class World:
             self.broker: Any = kafka
         else:
             self.broker = EmbeddedBroker(f"127.0.0.1:{free_port()}", self.folder / "broker.log")
-        self.links["sink-clickhouse"] = self._proxies.link(
-            "sink-clickhouse", self.clickhouse.url.removeprefix("http://")
-        )
+        self.links["sink-clickhouse"] = self._proxies.link("sink-clickhouse", self.clickhouse.address)
         self.clickhouse.start()
         self.parts.append(Part("clickhouse", self.clickhouse.child))
         self.broker.start()
@@ -135,6 +150,8 @@ class World:
         self.broker.child.kill()
         self.broker.stop()
         self._proxies.stop()
+        if self.notices:
+            self.notices.stop()
         self.disk.unmount(self.folder / "clickhouse-kept" if keep else None)
 
     # --- roles
@@ -156,7 +173,9 @@ class World:
         values = {
             **self.direct,
             "kafka_bootstrap": kafka.address if kafka else self.broker.bootstrap,
-            "clickhouse_url": f"http://{self.links['sink-clickhouse'].address}",
+            "clickhouse_url": self.clickhouse.url.replace(
+                self.clickhouse.address, self.links["sink-clickhouse"].address
+            ),
             "kafka_session_timeout_ms": int(self.session_seconds * 1000),
             "transform_version": self.version,
             **changed,
@@ -198,6 +217,7 @@ class World:
         command += ["--books", str(self.books), "--rate", str(self._rate), "--seed", str(self._seed)]
         command += ["--partitions", str(PARTITIONS), *(["--idempotent"] if self.on_kafka else []), "--keys"]
         command += ["--clock-days", str(self.sabotage.clock_days)]
+        command += ["--incidents"] if self.notices else []
         path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
         environment = os.environ | {"PYTHONPATH": path}
         self._producer = Child("producer", command, self.folder / "producer.log", environment=environment)
@@ -240,7 +260,8 @@ class World:
     def table(self, query: str) -> pa.Table:
         """The answer of ClickHouse, asked past all links."""
         asked = urllib.parse.urlencode({"default_format": "ArrowStream", "database": DATABASE})
-        request = urllib.request.Request(f"{self.clickhouse.url}/?{asked}", data=query.encode())
+        url, headers = plain(self.clickhouse.url)
+        request = urllib.request.Request(f"{url}/?{asked}", data=query.encode(), headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=120) as answer:
                 body = answer.read()
@@ -249,9 +270,9 @@ class World:
                 raise RuntimeError(f"{error.read().decode()[:500]}: {query}") from error
         return pa.ipc.open_stream(body).read_all()
 
-    def verify(self) -> tuple[int, dict[str, Any]]:
+    def verify(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """Exit status and report of `tidegate verify`."""
-        done = roles.run("verify", "--json", values=self.direct, seconds=180)
+        done = roles.run("verify", "--json", *arguments, values=self.direct, seconds=180)
         try:
             return done.returncode, json.loads(done.stdout)
         except ValueError:

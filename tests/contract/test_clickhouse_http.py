@@ -24,12 +24,14 @@ import psutil
 import pyarrow as pa
 import pytest
 import zstandard
-from clickhouse_asking import ask, rows, runs
+from clickhouse_client import ask, rows, runs, sign
 from clickhouse_connect.driver.exceptions import DatabaseError
 from clickhouse_connect.driver.external import ExternalData
 from waiting import await_
 
 from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.local.clickhouse.blocks import BlockCompressor, unpacked
+from tidegate.local.clickhouse.credentials import User
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +64,10 @@ def client(clickhouse: ClickHouseServer) -> Iterator[Any]:
 
 def test_health_pages(clickhouse: ClickHouseServer) -> None:
     for path in ("/ping", "/replicas_status", "/"):
-        with urllib.request.urlopen(clickhouse.url + path) as answer:
+        with urllib.request.urlopen(f"http://{clickhouse.address}{path}") as answer:
             assert answer.read() == b"Ok.\n"
     with pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(clickhouse.url + "/nowhere")
+        urllib.request.urlopen(f"http://{clickhouse.address}/nowhere")
     assert error.value.code == 404
     error.value.close()
 
@@ -151,7 +153,8 @@ def test_get_only_reads(clickhouse: ClickHouseServer, table: str) -> None:
 
 def test_pages_of_other_sites_are_refused(clickhouse: ClickHouseServer) -> None:
     assert ask(clickhouse, b"SELECT 1", headers={"Origin": "https://example.com"})[0] == 403
-    assert ask(clickhouse, b"SELECT 1", headers={"Origin": "http://localhost:3000"})[0] == 200
+    assert ask(clickhouse, b"SELECT 1", headers={"Origin": "http://localhost:3000"})[0] == 403
+    assert ask(clickhouse, b"SELECT 1", headers={"Origin": f"http://{clickhouse.address}"})[0] == 200
 
 
 def test_headers(clickhouse: ClickHouseServer) -> None:
@@ -227,19 +230,22 @@ def test_large_arrow_insert_by_every_transfer(clickhouse: ClickHouseServer, tabl
         ]
     ):
         headers = {"Content-Encoding": coding} if coding else {}
-        status, _, body = ask(clickhouse, packed, headers=headers, query=insert, **settings)
+        status, _, body = ask(
+            clickhouse, packed, headers=headers, user=User.TIDEGATE, query=insert, **settings
+        )
         assert status == 200, body
         assert rows(clickhouse, f"SELECT count(), uniqExact(id) FROM {table}") == [
             [str((number + 1) * 800_000), "800000"]
         ]
-    host = clickhouse.url.removeprefix("http://")
-    connection = http.client.HTTPConnection(host)
+    headers = sign(clickhouse)
+    connection = http.client.HTTPConnection(clickhouse.address)
     pieces = (data[at : at + 100_000] for at in range(0, len(data), 100_000))
     url = "/?" + urllib.parse.urlencode({"query": insert, **settings})
-    connection.request("POST", url, pieces, encode_chunked=True)
+    connection.request("POST", url, pieces, headers, encode_chunked=True)
     assert connection.getresponse().read() == b""
     url = "/?" + urllib.parse.urlencode(settings)
-    connection.request("POST", url, insert.encode() + b"\n" + data)  # the same connection, all in the body
+    all_in_one = insert.encode() + b"\n" + data
+    connection.request("POST", url, all_in_one, headers)  # the same connection, all in the body
     assert connection.getresponse().read() == b""
     connection.close()
     assert rows(clickhouse, f"SELECT count() FROM {table}") == [["4800000"]]
@@ -260,24 +266,49 @@ def test_broken_bodies(clickhouse: ClickHouseServer, table: str) -> None:
     cut = gzip.compress(b"(1), (2)")[:-4]
     assert ask(clickhouse, cut, headers={"Content-Encoding": "gzip"}, query=insert)[0] == 400
     assert ask(clickhouse, b"(1)", headers={"Content-Encoding": "snappy"}, query=insert)[0] == 500
-    assert ask(clickhouse, b"(1)", query=insert, decompress="1")[0] == 501
+    blocks = BlockCompressor()
+    whole = blocks.compress(b"(1), (2)") + blocks.flush()
+    for broken in (b"(1)", b"\0" * 40, whole[:-1], b"\0" + whole[1:]):
+        status, headers, body = ask(clickhouse, broken, query=insert, decompress="1")
+        assert (status, headers["X-ClickHouse-Exception-Code"]) in (
+            (400, "117"),
+            (500, "271"),
+            (500, "40"),
+        ), body
     # A client that hangs up in the middle of its data has stored nothing.
-    connection = http.client.HTTPConnection(clickhouse.url.removeprefix("http://"))
+    connection = http.client.HTTPConnection(clickhouse.address)
     connection.putrequest("POST", "/?" + urllib.parse.urlencode({"query": insert}))
-    connection.putheader("Content-Length", "1000")
+    for name, value in {**sign(clickhouse), "Content-Length": "1000"}.items():
+        connection.putheader(name, value)
     connection.endheaders(b"(1), (2),")
     connection.close()
     time.sleep(0.2)
     assert rows(clickhouse, f"SELECT count() FROM {table}") == [["0"]]
 
 
+def test_bodies_in_clickhouses_own_blocks(clickhouse: ClickHouseServer, table: str) -> None:
+    """Of one block and of several, an answer and a body, with a query and without."""
+    rows_sent = b"".join(b"%d,name\n" % number for number in range(300_000))
+    blocks = BlockCompressor()
+    body = blocks.compress(rows_sent) + blocks.flush()
+    insert = f"INSERT INTO {table} (id, name) FORMAT CSV"
+    assert ask(clickhouse, body, query=insert, decompress="1")[0] == 200
+    sql = f"SELECT id, name FROM {table} ORDER BY id FORMAT CSV".encode()
+    status, headers, packed = ask(clickhouse, sql, compress="1")
+    assert status == 200 and "Content-Encoding" not in headers
+    assert b"".join(unpacked(iter([packed]))) == ask(clickhouse, sql)[2]
+    assert b"".join(unpacked(iter([ask(clickhouse, b"SELECT 1", compress="1")[2]]))) == b"1\n"
+
+
 def test_refused_large_insert_keeps_the_connection(clickhouse: ClickHouseServer) -> None:
-    connection = http.client.HTTPConnection(clickhouse.url.removeprefix("http://"))
-    connection.request("POST", "/?query=INSERT+INTO+nowhere+FORMAT+CSV", b"1\n" * 10_000_000)
+    connection = http.client.HTTPConnection(clickhouse.address)
+    connection.request(
+        "POST", "/?query=INSERT+INTO+nowhere+FORMAT+CSV", b"1\n" * 10_000_000, sign(clickhouse)
+    )
     answer = connection.getresponse()
     assert answer.status == 404
     assert b"UNKNOWN_TABLE" in answer.read()
-    connection.request("GET", "/?query=SELECT+1")
+    connection.request("GET", "/?query=SELECT+1", headers=sign(clickhouse))
     assert connection.getresponse().read() == b"1\n"
     connection.close()
 
@@ -354,13 +385,10 @@ def test_memory_stays_flat_while_a_large_result_streams(clickhouse: ClickHouseSe
     assert clickhouse.child.pid is not None
     process = psutil.Process(clickhouse.child.pid)
     before = process.memory_info().rss
-    url = (
-        clickhouse.url
-        + "/?query="
-        + urllib.parse.quote("SELECT number, toString(number) AS s FROM numbers(20000000) FORMAT JSONEachRow")
-    )
+    sql = "SELECT number, toString(number) AS s FROM numbers(20000000) FORMAT JSONEachRow"
+    url = f"http://{clickhouse.address}/?query={urllib.parse.quote(sql)}"
     peak, size = before, 0
-    with urllib.request.urlopen(url) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=sign(clickhouse))) as answer:
         while piece := answer.read(4 << 20):
             size += len(piece)
             peak = max(peak, process.memory_info().rss)
@@ -373,8 +401,8 @@ def test_query_ends_when_its_client_hangs_up(clickhouse: ClickHouseServer) -> No
         "SELECT number FROM numbers(100000000000)",  # is sending
         "SELECT count() FROM numbers(100000000000) WHERE sipHash64(number) = 1",  # is computing
     ):
-        connection = http.client.HTTPConnection(clickhouse.url.removeprefix("http://"))
-        connection.request("POST", "/", sql)
+        connection = http.client.HTTPConnection(clickhouse.address)
+        connection.request("POST", "/", sql, sign(clickhouse))
         await_(lambda: runs(clickhouse, "100000000000"))
         assert connection.sock is not None
         connection.sock.close()
@@ -384,11 +412,13 @@ def test_query_ends_when_its_client_hangs_up(clickhouse: ClickHouseServer) -> No
 
 def test_query_whose_client_is_gone_at_once_ends_too(clickhouse: ClickHouseServer) -> None:
     """Also where the engine has not begun with it when the connection ends."""
-    host, port = clickhouse.url.removeprefix("http://").split(":")
+    host, port = clickhouse.address.split(":")
+    names = "".join(f"{name}: {value}\r\n" for name, value in sign(clickhouse).items())
+    head = f"POST / HTTP/1.1\r\nHost: {clickhouse.address}\r\n{names}".encode()
     sql = b"SELECT count() FROM numbers(200000000000) WHERE sipHash64(number) = 1"
     for _ in range(20):
         with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(sql), sql))
+            connection.sendall(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(sql), sql))
     time.sleep(0.5)
     await_(lambda: not runs(clickhouse, "200000000000"))
 
@@ -524,6 +554,35 @@ def test_curl(clickhouse: ClickHouseServer, table: str) -> None:
     insert = urllib.parse.quote(f"INSERT INTO {table} (id, name) FORMAT CSV")
     assert curl(f"{url}/?query={insert}", "--data-binary", "@-", data=rows_sent) == ""
     assert curl(url, "-G", "--data-urlencode", f"query=SELECT count() FROM {table}") == "300000\n"
-    assert curl("--user", "default:", url, "-d", "SELECT 1") == "1\n"
+    password = clickhouse.credentials[User.ANALYST]
+    assert curl("--user", f"analyst:{password}", f"http://{clickhouse.address}", "-d", "SELECT 1") == "1\n"
     assert curl("--compressed", f"{url}/?enable_http_compression=1", "-d", "SELECT 1") == "1\n"
     assert curl("-I", f"{url}/ping").startswith("HTTP/1.1 200")
+
+
+DEFAULT = "defaultValueOfTypeName('%s')"
+TYPES = (
+    "DateTime", "DateTime('UTC')", "DateTime64(6)", "Date", "Date32", "UUID", "IPv4", "IPv6", "Bool",
+    "Nullable(UInt64)", "Nullable(Float64)", "Nullable(Int8)", "Nullable(String)", "Nullable(DateTime)",
+    "Nullable(Nothing)", "LowCardinality(Nullable(String))", "Array(DateTime)", "Array(Nullable(Int32))",
+    "Map(String, DateTime)", "Tuple(DateTime, Nullable(UInt8))", "Decimal(9, 2)", "Enum8('a' = 1)",
+    "FixedString(3)", "Int256",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_native_for_a_newer_client_has_every_type(clickhouse: ClickHouseServer, kind: str) -> None:
+    """clickhouse-go's connection was cut at a DateTime, Date, UUID, IPv4 or a number that may be null."""
+    value = "NULL" if kind == "Nullable(Nothing)" else DEFAULT % kind.replace("'", "''")
+    sql = f"SELECT materialize({value}) AS t FROM numbers(3)"
+    _, _, plain = ask(clickhouse, sql.encode(), default_format="Native")
+    status, _, newer = ask(clickhouse, sql.encode(), default_format="Native", client_protocol_version="54460")
+    assert status == 200, newer
+    head = 2 + 2 + 1 + plain[4]  # columns, rows; the name and the type, each with its length
+    assert newer == b"\x01\x00\x02\xff\xff\xff\xff\x00" + plain[:head] + b"\x00" + plain[head:]
+
+
+def test_a_type_that_native_cannot_give_a_newer_client_is_told(clickhouse: ClickHouseServer) -> None:
+    sql = b"SELECT countState() AS t"
+    status, _, body = ask(clickhouse, sql, default_format="Native", client_protocol_version="54460")
+    assert status >= 400 and b"AggregateFunction(count)" in body and b"cast it" in body

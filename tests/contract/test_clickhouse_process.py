@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clickhouse_asking import Answer, ask, rows, runs
+from clickhouse_client import Answer, ask, rows, runs
 from waiting import await_
 
 from tidegate.errors import RetryLater, UsageError
@@ -48,8 +48,22 @@ def test_sigterm_waits_for_the_insert_under_way(own: ClickHouseServer) -> None:
     assert rows(own, "SELECT count() FROM t") == [["10000"]]
 
 
+def test_it_starts_again_with_an_empty_default_database_and_with_tables_there(own: ClickHouseServer) -> None:
+    """chDB lays `default` over the file system; it is made an ordinary database at each start."""
+    for stored in (None, "INSERT INTO t VALUES (7)", None):
+        own.stop()
+        own.start()
+        engine = "SELECT engine FROM system.databases WHERE name = 'default'"
+        assert rows(own, engine) == [["Atomic"]]
+        assert ask(own, b"SELECT * FROM `/etc/passwd`")[0] == 404
+        if stored:
+            rows(own, "CREATE TABLE t (x UInt64) ENGINE = MergeTree ORDER BY x")
+            rows(own, stored)
+    assert rows(own, "SELECT x FROM t") == [["7"]]
+
+
 def test_one_store_one_server_one_port(own: ClickHouseServer, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="clickhouse_listen"):
-        ClickHouseServer(own.url.removeprefix("http://"), tmp_path / "b", tmp_path / "b.log").start()
+        ClickHouseServer(own.address, tmp_path / "b", tmp_path / "b.log").start()
     with pytest.raises(RetryLater, match="(?i)lock"):
         ClickHouseServer(f"127.0.0.1:{free_port()}", tmp_path / "store", tmp_path / "c.log").start()

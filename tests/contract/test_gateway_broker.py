@@ -52,12 +52,11 @@ def test_without_topics_it_is_not_ready_and_makes_none(own_broker: Broker, tmp_p
         assert gateway.stop() == 0
 
 
-def test_the_producer_is_idempotent_where_the_broker_has_it(own_broker: Broker, tmp_path: Path) -> None:
+def test_the_producer_is_idempotent(own_broker: Broker, tmp_path: Path) -> None:
+    """On the embedded broker too, behind its front."""
     prepare_topics(own_broker.bootstrap)
     gateway = gateway_on(own_broker, tmp_path).start()
-    assert (
-        f"idempotent {own_broker.durable}" in gateway.child.tail()
-    )  # Apache Kafka has, the embedded has not
+    assert "idempotent True" in gateway.child.tail()
     assert gateway.stop() == 0
 
 
@@ -175,13 +174,12 @@ def test_a_drain_under_load_loses_no_acked_event(own_broker: Broker, tmp_path: P
     epoch = prepare_topics(own_broker.bootstrap)
     gateway = gateway_on(own_broker, tmp_path).start()
     senders = Senders(gateway, 8)
-    time.sleep(2.0)
+    await_(lambda: len(senders.acked) > 100)
     gateway.child.signal(signal.SIGTERM)
     assert gateway.child.wait(30) == 0, gateway.child.tail()
     senders.stop()
     gateway.client.close()
     assert senders.statuses == {201}
-    assert len(senders.acked) > 100
     log = read_all(own_broker.bootstrap, "client_events")
     for id, ssid in senders.acked.items():
         place = position(id)

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import stored
+import table_rows
 from clickhouse_connect.driver.client import Client
-from stores import migrated, settings_of
+from databases import migrated, settings_of
 
 import builders
 from tidegate.contracts.position import Position
@@ -25,7 +25,7 @@ COLUMNS += ["path", "original", "original_encoding", "origin", "replayed_under"]
 
 
 def id_of(stream: Stream, offset: int) -> str:
-    return Position(stored.EPOCH, stream, 0, offset, 0).id()
+    return Position(table_rows.EPOCH, stream, 0, offset, 0).id()
 
 
 def reject(client: Client, stream: Stream, offset: int, **changed: Any) -> None:
@@ -34,7 +34,7 @@ def reject(client: Client, stream: Stream, offset: int, **changed: Any) -> None:
         "id": id_of(stream, offset),
         "received_at": RECEIVED,
         "stream": stream,
-        "epoch": stored.EPOCH,
+        "epoch": table_rows.EPOCH,
         "partition": 0,
         "offset": offset,
         "index": 0,
@@ -56,7 +56,9 @@ def client(clickhouse: ClickHouseServer) -> Iterator[Client]:
     with migrated(settings) as client:
         for offset in (1, 2, 3):
             reject(client, "client_events", offset)
-        stored.store(client, "client_events", builders.success(), offset=12, origin=id_of("client_events", 2))
+        table_rows.store(
+            client, "client_events", builders.success(), offset=12, origin=id_of("client_events", 2)
+        )
         reject(client, "client_events", 13, origin=id_of("client_events", 3), replayed_under="1.a")
         reject(client, "client_events", 4, fleet="other", kind="required", code="missing_field")
         reject(client, "device_logs", 5)

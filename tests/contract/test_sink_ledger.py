@@ -8,18 +8,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from databases import migrated, settings_of
 from enriched_frames import DAY, EPOCH, frame, now
-from stores import migrated, settings_of
 
+from tidegate.contracts.ledger import BatchPlan, Gap
+from tidegate.contracts.topics import StreamPartition
 from tidegate.errors import Stop
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.sink.blocks import build
-from tidegate.sink.chain import Gap
-from tidegate.sink.insert import insert
-from tidegate.sink.ledger import Ledger, Place
-from tidegate.sink.plan import Plan, plan_of
+from tidegate.sink.plan import plan_of
+from tidegate.store.insert import insert
+from tidegate.store.ledger import Ledger
 
-PLACE = Place("client_events", 0)
+PLACE = StreamPartition("client_events", 0)
 
 
 class Books:
@@ -39,7 +40,7 @@ def books(clickhouse: ClickHouseServer) -> Iterator[Books]:
         yield Books(client, settings.clickhouse_database)
 
 
-def plan(first: int, last: int, generation: int, epoch: str = EPOCH) -> Plan:
+def plan(first: int, last: int, generation: int, epoch: str = EPOCH) -> BatchPlan:
     frames = [frame(offset, epoch=epoch) for offset in range(first, last + 1)]
     return plan_of(frames, [datetime.now(UTC).date()], generation=generation, member="m")
 
@@ -50,7 +51,7 @@ def test_the_newest_plan_is_of_the_highest_generation(books: Books) -> None:
     other = plan(0, 0, generation=7, epoch="01ZZZZZZZZZZZZZZZZZZZZZZZZ")
     books.ledger.write([plan(0, 1, generation=1), plan(2, 3, generation=2), newest])
     books.ledger.write([late, other])
-    found = books.ledger.newest([PLACE, Place("device_logs", 3)])
+    found = books.ledger.newest([PLACE, StreamPartition("device_logs", 3)])
     assert found == {PLACE: {EPOCH: newest, other.epoch: other}}
     assert books.ledger.newest([]) == {}
 

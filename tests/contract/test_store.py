@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import h3
 import pyarrow as pa
 import pytest
-import stored
+import table_rows
 from clickhouse_connect.driver.client import Client
-from stores import migrated, settings_of
+from databases import migrated, settings_of
 
 import builders
 from tidegate.contracts.columns import SCHEMAS
@@ -152,8 +152,8 @@ def test_a_table_has_the_columns_of_its_frames(client: Client, stream: Stream) -
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_row_comes_back_as_it_was_sent(client: Client, stream: Stream) -> None:
-    rows = stored.table(stream, EVENTS[stream], offset=7)
-    stored.insert(client, stream, rows, token="one")
+    rows = table_rows.table(stream, EVENTS[stream], offset=7)
+    table_rows.insert(client, stream, rows, token="one")
     names = ", ".join(f"`{name}`" for name in rows.column_names)
     sql = f"SELECT {names} FROM {stream} ORDER BY index"
     found = client.query_arrow(sql, use_strings=True).to_pylist()
@@ -164,15 +164,15 @@ def test_a_row_comes_back_as_it_was_sent(client: Client, stream: Stream) -> None
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_the_id_is_the_position_written_down(client: Client, stream: Stream) -> None:
-    stored.store(client, stream, *EVENTS[stream], partition=3, offset=12345678901)
+    table_rows.store(client, stream, *EVENTS[stream], partition=3, offset=12345678901)
     found = client.query(f"SELECT id FROM {stream} ORDER BY index").result_columns[0]
     assert list(found) == [
-        Position(stored.EPOCH, stream, 3, 12345678901, index).id() for index in range(len(EVENTS[stream]))
+        Position(table_rows.EPOCH, stream, 3, 12345678901, index).id() for index in range(len(EVENTS[stream]))
     ]
 
 
 def test_coordinates_have_their_h3_cell(client: Client) -> None:
-    stored.store(client, "connection_logs", *EVENTS["connection_logs"])
+    table_rows.store(client, "connection_logs", *EVENTS["connection_logs"])
     found = client.query("SELECT latitude, longitude, h3 FROM connection_logs").result_rows
     cells = [int(h3.latlng_to_cell(north, east, 8), 16) if north else 0 for north, east, _ in found]
     assert [cell for _, _, cell in found] == cells
@@ -184,44 +184,44 @@ def test_coordinates_have_their_h3_cell(client: Client) -> None:
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_token_that_comes_again_changes_neither_table_nor_rollup(client: Client, stream: Stream) -> None:
-    rows = stored.table(stream, EVENTS[stream])
+    rows = table_rows.table(stream, EVENTS[stream])
     size = len(EVENTS[stream])
     for _ in range(3):
-        stored.insert(client, stream, rows, token="a")
+        table_rows.insert(client, stream, rows, token="a")
     assert count(client, stream) == (size,) * 4
-    stored.insert(client, stream, rows, token="b")
+    table_rows.insert(client, stream, rows, token="b")
     assert count(client, stream) == (2 * size,) * 4
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_resend_heals_the_rollups_that_a_crash_left_behind(client: Client, level: str) -> None:
     """What a kill between base and view leaves: the view, and those that it feeds, without the block."""
-    rows = stored.table("client_events", EVENTS["client_events"])
+    rows = table_rows.table("client_events", EVENTS["client_events"])
     client.command(f"DETACH TABLE client_events_{level}_mv")
-    stored.insert(client, "client_events", rows, token="a")
+    table_rows.insert(client, "client_events", rows, token="a")
     assert count(client, "client_events")[-1] == 0
     client.command(f"ATTACH TABLE client_events_{level}_mv")
     for _ in range(2):
-        stored.insert(client, "client_events", rows, token="a")
+        table_rows.insert(client, "client_events", rows, token="a")
         assert count(client, "client_events") == (4, 4, 4, 4)
 
 
 def test_a_resend_heals_the_access_points(client: Client) -> None:
     """The view is behind after a kill; events older than the table are in it from the migration on."""
-    rows = stored.table("client_events", EVENTS["client_events"])
+    rows = table_rows.table("client_events", EVENTS["client_events"])
     client.command("DETACH TABLE access_points_mv")
-    stored.insert(client, "client_events", rows, token="a")
+    table_rows.insert(client, "client_events", rows, token="a")
     assert client.command("SELECT count() FROM access_points") == 0
     client.command("ATTACH TABLE access_points_mv")
     for _ in range(2):
-        stored.insert(client, "client_events", rows, token="a")
+        table_rows.insert(client, "client_events", rows, token="a")
         assert client.command("SELECT count() FROM access_points") == 1
 
 
 def test_a_block_stays_one_block_in_every_rollup(client: Client) -> None:
     """However far apart the devices' clocks: a block in several partitions could be left half-inserted."""
     moments = [1_763_712_000, 1_763_700_000, 1_505_109_958, 1_893_456_000]
-    stored.store(client, "client_events", *(builders.success(timestamp=at) for at in moments))
+    table_rows.store(client, "client_events", *(builders.success(timestamp=at) for at in moments))
     sql = (
         "SELECT table, count() FROM system.parts WHERE active AND database = currentDatabase()"
         " AND table LIKE 'client_events%' GROUP BY table ORDER BY table"
@@ -248,7 +248,7 @@ def test_the_rollup_of_client_events_says_what_the_events_say(client: Client) ->
     ]
     events += [builders.failure(macAddress=macs[0], timestamp=now), builders.intermediate(timestamp=now)]
     for offset in range(0, len(events), 5):  # states of several blocks are merged
-        stored.store(client, "client_events", *events[offset : offset + 5], offset=offset)
+        table_rows.store(client, "client_events", *events[offset : offset + 5], offset=offset)
     for level, bucket in zip(LEVELS, ("Minute", "Hour", "Day"), strict=True):
         rolled = client.query(
             f"SELECT outcome, failure_code, bucket, sum(events), uniqMerge(clients),"
@@ -265,13 +265,13 @@ def test_the_rollup_of_client_events_says_what_the_events_say(client: Client) ->
 
 
 def test_where_the_clock_is_wrong_the_bucket_is_the_received_time(client: Client) -> None:
-    stored.store(client, "client_events", builders.success(timestamp=0))
+    table_rows.store(client, "client_events", builders.success(timestamp=0))
     rows = client.query("SELECT toUnixTimestamp(bucket), clock_skew FROM client_events_1m").result_rows
     assert [tuple(row) for row in rows] == [(builders.RECEIVED_AT // 60_000_000 * 60, True)]
 
 
 def test_the_rollup_of_connection_logs_sums_bytes(client: Client) -> None:
-    stored.store(client, "connection_logs", *EVENTS["connection_logs"])
+    table_rows.store(client, "connection_logs", *EVENTS["connection_logs"])
     rows = client.query(
         "SELECT network_type, ap, band, sum(events), sum(inbytes), sum(outbytes),"
         " sum(rssi_sum) / sum(rssi_count)"
@@ -281,7 +281,7 @@ def test_the_rollup_of_connection_logs_sums_bytes(client: Client) -> None:
 
 
 def test_the_rollup_of_device_logs_counts_what_is_applied(client: Client) -> None:
-    stored.store(client, "device_logs", *EVENTS["device_logs"])
+    table_rows.store(client, "device_logs", *EVENTS["device_logs"])
     rows = client.query(
         "SELECT log_action, sum(events), sum(applied), sum(pending), uniqMerge(clients)"
         " FROM device_logs_1d GROUP BY ALL"

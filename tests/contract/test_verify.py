@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from stored import EPOCH, store
-from stores import migrated, settings_of
+from databases import migrated, settings_of
+from table_rows import EPOCH, store
 
 from builders import RECEIVED_AT, success
 from tidegate.local.clickhouse import ClickHouseServer

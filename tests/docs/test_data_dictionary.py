@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stores import migrated, settings_of
+from databases import migrated, settings_of
 
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.store.dictionary import document

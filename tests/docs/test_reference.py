@@ -110,7 +110,7 @@ def test_links_between_pages_lead_somewhere(repository: Path) -> None:
 def test_decisions_are_numbered_once_and_say_what_was_given_up(docs: Path) -> None:
     found = sorted((docs / "decisions").glob("*.md"))
     numbers = [path.name[:4] for path in found]
-    assert numbers == [f"{n:04}" for n in range(1, len(found) + 1)]
+    assert numbers == [f"{number:04d}" for number in range(1, len(found) + 1)]
     for path in found:
         text = path.read_text(encoding="utf-8")
         for part in (

@@ -15,10 +15,10 @@ import psutil
 import roles
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
-from stores import settings_of
+from databases import settings_of
 from waiting import PATIENCE, await_
 
-from tidegate.contracts.topics import STREAMS, Stream, enriched
+from tidegate.contracts.topics import STREAMS, Stream, StreamPartition, enriched
 from tidegate.kafka.topics import ensure_topics
 from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
@@ -26,15 +26,16 @@ from tidegate.store.client import connect
 from tidegate.store.migrate import LEVELS, migrate
 
 PARTITIONS = 2
-Place = tuple[Stream, int]
 
 
 class SinkProcess:
     """`tidegate sink` with its settings as environment."""
 
-    def __init__(self, name: str, folder: Path, values: dict[str, Any]) -> None:
+    def __init__(self, name: str, folder: Path, values: dict[str, Any], prelude: str = "") -> None:
         self.listen = f"127.0.0.1:{free_port()}"
-        self.child = roles.role("sink", folder, {**values, "sink_listen": self.listen}, name=name)
+        self.child = roles.role(
+            "sink", folder, {**values, "sink_listen": self.listen}, name=name, prelude=prelude
+        )
 
     def start(self) -> SinkProcess:
         self.child.start()
@@ -61,7 +62,7 @@ class SinkProcess:
         return metrics.total(text, name)
 
     def paused(self) -> bool:
-        """Whether it has stopped itself at `test_pause_at`."""
+        """Whether it has stopped itself at a moment; see `stopping`."""
         assert self.child.running and self.child.pid is not None, self.child.tail()
         return psutil.Process(self.child.pid).status() == psutil.STATUS_STOPPED
 
@@ -96,7 +97,7 @@ class SinkRig:
         self.sinks: list[SinkProcess] = []
         self.expected: Counter[tuple[str, Stream, int, int, int]] = Counter()  # rows by position
         self.refused: Counter[tuple[str, Stream, int, int, int]] = Counter()
-        self.next: Counter[Place] = Counter()  # source offset to write next
+        self.next: Counter[StreamPartition] = Counter()  # source offset to write next
         self._producer = Producer(
             {"bootstrap.servers": bootstrap, "message.max.bytes": 16_000_000, "log_level": 0}
         )
@@ -109,12 +110,12 @@ class SinkRig:
 
     # --- sinks
 
-    def sink(self, **changed: Any) -> SinkProcess:
-        """Start a sink with the rig's settings."""
+    def sink(self, prelude: str = "", **changed: Any) -> SinkProcess:
+        """Start a sink with the rig's settings; `prelude` is Python that runs in its process before."""
         names = ["clickhouse_url", "clickhouse_database", "kafka_bootstrap", "kafka_session_timeout_ms"]
         names += ["sink_group", "kafka_partitions"]
         values = {name: getattr(self.settings, name) for name in names}
-        sink = SinkProcess(f"sink-{len(self.sinks)}", self.folder, {**values, **changed})
+        sink = SinkProcess(f"sink-{len(self.sinks)}", self.folder, {**values, **changed}, prelude)
         self.sinks.append(sink)
         return sink.start()
 
@@ -123,8 +124,8 @@ class SinkRig:
     def write(self, stream: Stream, partition: int, frames: int = 1, **changed: Any) -> None:
         """The next frames of a partition, which belong into the tables."""
         for _ in range(frames):
-            offset = self.next[stream, partition]
-            self.next[stream, partition] += 1
+            offset = self.next[StreamPartition(stream, partition)]
+            self.next[StreamPartition(stream, partition)] += 1
             self.put(stream, partition, offset, **changed)
             accepted = (
                 len(changed["received"]) if changed.get("received") is not None else changed.get("count", 3)

@@ -105,7 +105,5 @@ def stored_all(up: Up, acked: list[Position]) -> bool:
 
 def balance(up: Up) -> None:
     """The product's own proof: the ledger beside the tables, the base beside its rollups."""
-    report = assert_verified(
-        {"clickhouse_url": f"http://{up.listens['clickhouse']}", "kafka_bootstrap": up.listens["kafka"]}
-    )
+    report = assert_verified({"clickhouse_url": up.clickhouse_url, "kafka_bootstrap": up.listens["kafka"]})
     assert sum(item["frames"] for item in report["in_flight"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from up_rig import Up, await_
+
+from builders import body, failure
+from tidegate.contracts.topics import FAILURES, raw
+from tidegate.kafka.connection import Connection
+from tidegate.kafka.ends import partition_counts
 
 PLACES = {  # what the README says: what it is in this test
     "127.0.0.1:8080": "gateway",
@@ -72,12 +79,31 @@ def test_the_first_curl_and_the_first_query(repository: Path, up: Up) -> None:
 
 def test_the_first_kcat_line(repository: Path, up: Up) -> None:
     need("kcat")
+    found = "SELECT count() FROM tidegate.client_events WHERE mac = '68:05:71:a4:ef:0e'"
     write, _, read = block(repository, "Without HTTP").partition("sleep 2\n")
     type_in(up, write)
-    await_(lambda: '"stage":"authentication"' in type_in(up, read))
-    assert '"action":"Enter the SSID' in type_in(up, read)
-    found = "SELECT count() FROM tidegate.client_events WHERE mac = '68:05:71:a4:ef:0e'"
     await_(lambda: up.sql(found) == "1")
+    others_fail(up)  # behind the reader's own, in each partition, as the simulated fleet's do
+    told = type_in(up, read).splitlines()
+    assert [json.loads(line)["client"] for line in told] == ["68:05:71:a4:ef:0e"]
+    assert '"stage":"authentication"' in told[0] and '"action":"Enter the SSID' in told[0]
+
+
+def others_fail(up: Up) -> None:
+    """A failure of another client in each partition, told at tidegate.failures when this returns."""
+    producer = Producer({"bootstrap.servers": up.listens["kafka"]})
+    counts = partition_counts(Connection(up.listens["kafka"]), [raw("client_events")])
+    for partition in range(counts[raw("client_events")]):
+        event = body(failure(macAddress=f"02:00:00:00:00:{partition:02x}"))
+        producer.produce(raw("client_events"), event, partition=partition, headers={"fleet": b"demo"})
+    assert producer.flush(30) == 0
+    command = ["kcat", "-C", "-q", "-e", "-b", up.listens["kafka"], "-t", FAILURES]
+
+    def told() -> int:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.count("02:00:00:00:00:")
+
+    await_(lambda: told() == sum(counts.values()))
 
 
 def test_the_two_commands_exist(repository: Path) -> None:
@@ -112,7 +138,7 @@ def test_verify_stays_balanced_while_a_shell_loop_kills_worker_and_sink(
 
     python = [sys.executable, "-m", "tidegate"]
     addresses = {
-        "TIDEGATE_CLICKHOUSE_URL": f"http://{up.listens['clickhouse']}",
+        "TIDEGATE_CLICKHOUSE_URL": up.clickhouse_url,
         "TIDEGATE_KAFKA_BOOTSTRAP": up.listens["kafka"],
     }
     load = [*python, "simulate", "--rate", "2000", "--batch", "100", "--invalid", "0.01"]

@@ -16,6 +16,7 @@ import pytest
 import roles
 from confluent_kafka import Producer
 from conftest import require_apache_kafka
+from stopping import stop_at
 from up_rig import Up, await_
 
 from builders import envelope, network_log
@@ -44,14 +45,14 @@ class Fleet:
 
     def settings(self) -> dict[str, object]:
         return {
-            "clickhouse_url": f"http://{self.up.listens['clickhouse']}",
+            "clickhouse_url": self.up.clickhouse_url,
             "kafka_bootstrap": self.up.listens["kafka"],
             "data_dir": self.up.data,
         }
 
-    def command(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+    def command(self, *arguments: str, prelude: str = "", **settings: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            roles.command(*arguments),
+            roles.command(*arguments, prelude=prelude),
             env=roles.environment({**self.settings(), **settings}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -120,7 +121,7 @@ def test_refused_lines_come_back_once(fleet: Fleet) -> None:
     # Half of it, then death; the next run begins while what the first one sent is not stored yet.
     sink = psutil.Process(fleet.up.pid("sink"))
     sink.suspend()
-    first = fleet.command("replay", "--code", "wrong_type", test_pause_at="replayed")
+    first = fleet.command("replay", "--code", "wrong_type", prelude=stop_at("replayed"))
     await_(lambda: paused(first))
     first.kill()
     first.communicate()
@@ -160,7 +161,7 @@ def test_one_at_a_time_and_a_sleeper_that_wakes_sends_nothing(fleet: Fleet) -> N
     fleet.became("SELECT count() FROM tidegate.rejects", FRAMES * LINES)
     (fleet.lookups / "value_aliases.csv").write_text(ALIASES)
     fleet.restart_worker()
-    first = fleet.command("replay", test_pause_at="replayed")
+    first = fleet.command("replay", prelude=stop_at("replayed"))
     await_(lambda: paused(first))
     status, report = fleet.replay()  # waits until the first one's session is over
     assert (status, 0 < report["sent"] < FRAMES * LINES) == (0, True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from databases import settings_of
 from gateways import CLIENT_EVENTS, CONNECTION_LOGS, GatewayProcess
 from roles import assert_verified
 from sink_rig import SinkProcess
-from stores import settings_of
 from waiting import await_
 from worker_rig import PARTITIONS, Rig, chain
 

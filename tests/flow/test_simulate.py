@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import control_key
 import pytest
 import roles
 from clickhouse_connect.driver.client import Client
@@ -37,6 +38,7 @@ class Pipeline:
         self.broker = EmbeddedBroker(f"127.0.0.1:{free_port()}", folder / "broker.log")
         values: dict[str, object] = {
             "data_dir": str(folder),
+            "control_key_file": os.environ[control_key.VARIABLE],
             "kafka_bootstrap": self.broker.bootstrap,
             "clickhouse_url": clickhouse_url,
             "clickhouse_database": f"simulate_{os.getpid()}",

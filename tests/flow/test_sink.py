@@ -11,8 +11,9 @@ import enriched_frames
 import pytest
 from click.testing import CliRunner
 from conftest import running_broker
-from given_up import give_up
+from leave_group import give_up
 from sink_rig import SinkRig
+from stopping import stop_at
 from waiting import await_
 
 from tidegate.contracts.topics import STREAMS
@@ -118,11 +119,11 @@ def test_a_kill_at_a_named_moment_costs_nothing_and_doubles_nothing(rig: SinkRig
     for stream in STREAMS:
         rig.write(stream, 0, 4, received=[now, now - enriched_frames.DAY], rejected=1)
         rig.write(stream, 1, 4)
-    first = rig.sink(test_pause_at=moment)
+    first = rig.sink(stop_at(moment))
     await_(first.paused)
     rig.write("client_events", 0, 3, received=[now, now - enriched_frames.DAY], rejected=1)
     first.kill()
-    second = rig.sink(test_pause_at=f"{moment}:3")
+    second = rig.sink(stop_at(moment, 3))
     await_(second.paused)
     rig.write("client_events", 1, 3)
     second.kill()
@@ -138,7 +139,7 @@ def test_a_frozen_sink_that_wakes_up_is_refused(rig: SinkRig, moment: str) -> No
     """Frozen for longer than its session, while another takes over and goes on."""
     for stream in STREAMS:
         rig.write(stream, 0, 3, rejected=1)
-    zombie = rig.sink(test_pause_at=moment)
+    zombie = rig.sink(stop_at(moment))
     await_(zombie.paused)
     heir = rig.sink()
     await_(lambda: heir.ready() and heir.metric("tidegate_sink_take_overs_total") >= 6)
@@ -166,7 +167,7 @@ def test_a_sink_that_does_not_know_of_its_end_is_refused(rig: SinkRig) -> None:
     no plan to keep to, and cuts the same frames into another batch: two tokens, which ClickHouse would
     take both.
     """
-    zombie = rig.sink(test_pause_at="cut:2", kafka_session_timeout_ms=120_000)  # heartbeats every 30 s
+    zombie = rig.sink(stop_at("cut", 2), kafka_session_timeout_ms=120_000)  # heartbeats every 30 s
     rig.write("client_events", 0, 3)
     rig.await_all()
     rig.write("client_events", 0, 3, rejected=1)

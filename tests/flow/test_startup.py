@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +13,16 @@ import roles
 from clickhouse_connect.driver.client import Client
 from confluent_kafka.admin import AdminClient
 from conftest import running_broker
+from databases import settings_of
 from sink_rig import SinkProcess
-from stores import settings_of
 from waiting import PATIENCE, await_
 
 from tidegate.kafka import topics
 from tidegate.local.child import Child, free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
-from tidegate.sink.ledger import Ledger
 from tidegate.store.client import connect
+from tidegate.store.ledger import Ledger
 from tidegate.store.migrate import migrate
 from tidegate.store.templates import DEDUPLICATION_WINDOW
 from tidegate.tokens import TokenFile
@@ -95,7 +96,7 @@ def test_without_topics_roles_wait_and_make_none(settings: Settings, client: Cli
 
 def test_fewer_partitions_than_expected(settings: Settings, client: Client, tmp_path: Path) -> None:
     migrate(client, settings)
-    topics.ensure_topics(Settings(kafka_bootstrap=settings.kafka_bootstrap, kafka_partitions=2))
+    topics.ensure_topics(dataclasses.replace(settings, kafka_partitions=2))
     there, before = topics_there(settings), tables_there(client, settings)
     told = "kafka_partitions is 4, but tidegate.connection_logs.raw has 2"
     gateway, worker, sink = (role(settings, name, tmp_path) for name in ("gateway", "worker", "sink"))

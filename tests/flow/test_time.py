@@ -21,7 +21,8 @@ from waiting import await_
 from worker_rig import Rig
 
 import builders
-from tidegate.contracts.topics import raw
+from tidegate.contracts.topics import TopicPartition, raw
+from tidegate.kafka.connection import Connection
 from tidegate.kafka.retention import Retention
 from tidegate.local.broker import Broker
 from tidegate.local.clickhouse import ClickHouseServer
@@ -136,8 +137,8 @@ def test_a_retention_that_runs_out_is_told_well_before(
         sink.stop()
 
         # What a worker asks, of a topic that nobody reads.
-        retention = Retention(kafka.bootstrap)
-        place = (raw("connection_logs"), 0)
+        retention = Retention(Connection(kafka.bootstrap))
+        place = TopicPartition(raw("connection_logs"), 0)
         assert retention.look({place: 0})[place[0]].age == 0
         straight = Producer({"bootstrap.servers": kafka.bootstrap})
         straight.produce(place[0], b"{}", partition=0)

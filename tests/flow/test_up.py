@@ -89,6 +89,23 @@ def test_a_role_that_dies_is_started_again(make: Callable[..., Up]) -> None:
     assert up.stop() == 0
 
 
+def test_two_workers_share_the_partitions(make: Callable[..., Up]) -> None:
+    up = make("--simulate", "0", "--workers", "2")
+    up.start()
+    assert "2 workers" in up.said() and "worker-2 ready" in up.said()
+    for number in range(40):  # of many devices, so that both partitions have some
+        assert up.post(event("spread"), device=f"device-{number}") == 201
+    await_(lambda: up.count("spread") == 40, up.said)
+    assert up.sql("SELECT uniqExact(partition) FROM tidegate.connection_logs") == "2"
+    os.kill(up.pid("worker-2"), signal.SIGKILL)
+    up.wait_for("worker-2 started again")
+    for number in range(40):
+        assert up.post(event("behind"), device=f"device-{number}") == 201
+    await_(lambda: up.count("behind") == 40, up.said)
+    assert up.stop() == 0
+    assert "drained: everything acknowledged is in ClickHouse" in up.said()
+
+
 def test_the_embedded_broker_dies(make: Callable[..., Up]) -> None:
     up = make("--simulate", "0")
     up.start()

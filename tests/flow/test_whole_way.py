@@ -23,7 +23,7 @@ def tidegate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield Tidegate(
             gateway=f"http://{up.listens['gateway']}",
             token=up.tokens()["ingest"],
-            clickhouse=f"http://{up.listens['clickhouse']}",
+            clickhouse=up.clickhouse_url,
             bootstrap=up.listens["kafka"],
         )
         assert up.stop() == 0, up.said()

@@ -13,15 +13,16 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from conftest import running_broker
+from reject_documents import original_bytes
 from waiting import await_
 from worker_rig import PARTITIONS, Enriched, Rig, chain
 
 from builders import body, device_log, envelope, failure, frame, network_log, session_log, success
+from tidegate.contracts.counts import MinuteCounts
 from tidegate.contracts.frames import read_rejects
-from tidegate.contracts.rejects import Code, Reject, original_bytes
+from tidegate.contracts.rejects import Code, Reject
 from tidegate.contracts.topics import FAILURES, HEALTH, REJECTS, STREAMS, Stream, raw
 from tidegate.local.broker import Broker
-from tidegate.processing.health import MinuteCounts
 
 EVENTS = {"connection_logs": network_log(), "client_events": success(), "device_logs": device_log()}
 
@@ -292,15 +293,15 @@ def test_a_broker_that_goes_and_comes_costs_time_only(tmp_path: Path) -> None:
 QUICK = {"kafka_session_timeout_ms": 4000}  # the embedded broker forms a group in half of it
 
 DROPS = """
-from tidegate.worker.intake import Intake
-right = Intake.process
+from tidegate.worker.consume import RecordConsumer
+right = RecordConsumer.process
 async def process(self, stream, message):
     if 40 <= message.offset < 90 and message.offset not in dropped:
         dropped.add(message.offset)
     else:
         await right(self, stream, message)
 dropped = set()
-Intake.process = process
+RecordConsumer.process = process
 """
 
 
@@ -318,7 +319,7 @@ def test_records_that_faust_drops_are_read_again(kind: str, tmp_path: Path) -> N
 
 KILLER = """
 import os
-import tidegate.processing.transform as transform
+import tidegate.steps.frame as transform
 right = transform.decode_frame
 def decode_frame(stream, value, **options):
     if b"KILLER" in value:
@@ -348,10 +349,10 @@ def test_a_line_that_kills_the_process_is_set_aside_in_the_end(tmp_path: Path) -
 
 STUCK = """
 import asyncio
-from tidegate.worker.intake import Intake
+from tidegate.worker.consume import RecordConsumer
 async def process(self, stream, message):
     await asyncio.sleep(3600)
-Intake.process = process
+RecordConsumer.process = process
 """
 
 

@@ -7,14 +7,17 @@ from random import Random
 from typing import Any
 
 import msgspec
+import native_decoder
 import pyarrow as pa
-from enriching import enriched, enriched_frame
+import pytest
+from enriched_events import enriched, enriched_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
 import builders
+from tidegate.contracts.counts import PartialCounts
 from tidegate.contracts.formats import MICROS_LIMIT
-from tidegate.steps.aggregate import Partial, aggregate, merge, merge_all
+from tidegate.steps.aggregate import aggregate, merge, merge_all
 from tidegate.steps.geo import geohash
 
 LATITUDES = st.floats(-90, 90, allow_subnormal=False)
@@ -84,7 +87,7 @@ LINES = st.lists(
 )
 
 
-def counted(frames: list[list[bytes]]) -> list[Partial]:
+def counted(frames: list[list[bytes]]) -> list[PartialCounts]:
     """The merged partials of the frames, each aggregated by itself."""
     partials = []
     for lines in frames:
@@ -106,7 +109,7 @@ def test_counts_do_not_depend_on_order_or_frame_boundaries(
 @given(LINES, LINES, LINES)
 def test_merging_is_associative_and_commutative(a: list[bytes], b: list[bytes], c: list[bytes]) -> None:
     parts = [counted([lines]) for lines in (a, b, c)]
-    by_key: dict[Any, list[Partial]] = {}
+    by_key: dict[Any, list[PartialCounts]] = {}
     for part in parts:
         for partial in part:
             by_key.setdefault(partial.key, []).append(partial)
@@ -131,12 +134,16 @@ def test_counts_are_those_of_the_rows(lines: list[bytes]) -> None:
     assert found == rows
 
 
-@given(LINES, st.integers(1, 7))
-def test_a_row_does_not_depend_on_its_frame(lines: list[bytes], size: int) -> None:
-    whole = enriched_frame("client_events", b"\n".join(lines)).sort_by("index").to_pylist()
+@pytest.mark.parametrize("decoder", native_decoder.NAMES)
+@given(lines=LINES, size=st.integers(1, 7))
+def test_a_row_does_not_depend_on_its_frame(decoder: str, lines: list[bytes], size: int) -> None:
+    native = native_decoder.named(decoder, "client_events")
+    whole = enriched_frame("client_events", b"\n".join(lines), native=native).sort_by("index").to_pylist()
     parts: list[dict[str, Any]] = []
     for start in range(0, len(lines), size):
-        rows = enriched_frame("client_events", b"\n".join(lines[start : start + size])).to_pylist()
+        rows = enriched_frame(
+            "client_events", b"\n".join(lines[start : start + size]), native=native
+        ).to_pylist()
         parts += [row | {"index": row["index"] + start} for row in rows]
     assert sorted(parts, key=lambda row: int(row["index"])) == sorted(
         whole, key=lambda row: int(row["index"])
@@ -146,5 +153,5 @@ def test_a_row_does_not_depend_on_its_frame(lines: list[bytes], size: int) -> No
 @given(st.lists(SUCCESSES, min_size=1, max_size=10))
 def test_partials_keep_through_json(events: list[dict[str, Any]]) -> None:
     found = aggregate("client_events", enriched_frame("client_events", builders.frame(*events)))
-    assert msgspec.json.decode(msgspec.json.encode(found), type=list[Partial]) == found
+    assert msgspec.json.decode(msgspec.json.encode(found), type=list[PartialCounts]) == found
     assert len(enriched("client_events", *events)) == len(events)

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tidegate.cli import main
-from tidegate.inspection.check import masked
 from tidegate.local.child import free_port
+from tidegate.preflight.check import masked
 from tidegate.settings import table
 
 
@@ -76,6 +76,7 @@ def test_check_masks_and_fails(tidegate: Any) -> None:
     assert "geheim" not in result.output
     assert "* clickhouse_url = 'http://me:***@127.0.0.1" in result.output
     assert "kafka: FAILED" in result.output and "clickhouse: FAILED" in result.output
+    assert "ok       webhooks: " in result.output
 
 
 def test_masks() -> None:

@@ -12,7 +12,10 @@ def test_every_metric_is_named_after_its_role_and_has_help() -> None:
     own = [metric for metric in REGISTRY.collect() if metric.name.startswith("tidegate_")]
     assert own
     for metric in own:
-        assert re.fullmatch(r"tidegate_(gateway|worker|sink|api|store|up|simulate)_[a-z0-9_]+", metric.name)
+        assert re.fullmatch(
+            r"tidegate_(http|control|gateway|worker|sink|api|notify|connect|store|up|simulate)_[a-z0-9_]+",
+            metric.name,
+        )
         assert metric.documentation
 
 

@@ -169,11 +169,11 @@ async def _export(request: Request, format: exports.Format, devices: Sequence[De
     rows = [device.document() for device in devices]
 
     async def pieces() -> AsyncGenerator[bytes, None]:
-        written = table_files.written(format.name, EXPORTED, rows)
+        written = table_files.written(format.name, EXPORTED, rows, csv_safe=format.csv_safe)
         while piece := await asyncio.to_thread(next, written, b""):
             yield piece
 
-    with files.place() as place:
+    with files.place(request) as place:
         return await place.answer(
             request, pieces(), name="aps", media_type=format.media_type, extension=format.extension
         )

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import Receive, Scope, Send
 
 import tidegate
 from tidegate.api import (
@@ -15,18 +16,33 @@ from tidegate.api import (
     client_events,
     device_logs,
     events,
+    live,
     openapi,
     problems,
-    statistics,
     status,
+    webhooks,
 )
 from tidegate.api.counting import Counting
+from tidegate.api.dashboard import site_map
 from tidegate.api.files import Files
+from tidegate.api.insight import calls as insight
+from tidegate.api.live import Live
 from tidegate.api.lookup_files import LookupFiles
+from tidegate.api.pacing import Paced, TooSlow
+from tidegate.api.places import Bounds
+from tidegate.api.raw_log import RawLog
 from tidegate.api.reading import Reading
+from tidegate.api.remembered import Remembered
+from tidegate.api.sessions import Sessions
+from tidegate.api.signing import Signer
+from tidegate.api.statistics import calls as statistics
+from tidegate.api.webhook_desk import WebhookDesk
+from tidegate.keyfile import KeyFile
+from tidegate.login_links import LoginLinks
+from tidegate.service import swagger
 from tidegate.settings import Settings
+from tidegate.telemetry import API_SLOW_READERS
 from tidegate.tokens import TokenFile
-from tidegate.web import contract_page
 
 VENDOR_BASE = "/new/webservice"
 ROUTERS: tuple[APIRouter, ...] = (
@@ -37,9 +53,35 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     catalogue.router,
     statistics.router,
+    insight.router,
+    live.router,
+    webhooks.router,
 )
 VENDOR_ROUTERS: tuple[APIRouter, ...] = (client_events.router, associations.router, access_points.router)
 """Those whose paths begin with /V2 or /V5: also under the vendor's base path."""
+
+
+class Application(FastAPI):
+    """FastAPI, with an eye on how fast answers are read."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        settings: Settings = self.state.settings
+        paced = Paced(
+            send,
+            patience_seconds=settings.http_stall_seconds,
+            least_bytes_per_second=settings.api_reader_least_bytes_per_second,
+        )
+        try:
+            await super().__call__(scope, receive, paced)
+        except TooSlow:
+            API_SLOW_READERS.inc()
+            # uvicorn's cycle; to close the connection would wait for the reader
+            transport = getattr(getattr(send, "__self__", None), "transport", None)
+            if transport is not None:
+                transport.abort()
 
 
 def build(settings: Settings) -> FastAPI:
@@ -49,8 +91,9 @@ def build(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await app.state.reading.close()
+        await app.state.raw_log.close()
 
-    app = FastAPI(
+    app = Application(
         title="Tidegate query API",
         version=tidegate.__version__,
         lifespan=lifespan,
@@ -61,16 +104,27 @@ def build(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.tokens = TokenFile(settings.tokens_path)
     app.state.reading = Reading(settings)
-    app.state.files = Files(settings.api_exports)
+    app.state.remembered = Remembered()
+    app.state.signer = Signer(settings.link_key_path)
+    app.state.sessions = Sessions(settings, app.state.tokens, app.state.signer)
+    app.state.login_links = LoginLinks(settings.login_links_path)
+    app.state.live = Live(settings.api_live_connections)
+    app.state.pseudonym_keys = KeyFile(settings.pseudonym_key_path)
+    app.state.raw_log = RawLog(settings)
+    app.state.files = Files(
+        Bounds(settings.api_exports, settings.api_exports_per_fleet, settings.api_exports_per_token)
+    )
+    app.state.webhooks = WebhookDesk(settings)
     app.state.lookups = LookupFiles(settings.lookups_dir)
     for router in ROUTERS:
         app.include_router(router, responses=problems.responses())
     for router in VENDOR_ROUTERS:
         app.include_router(router, prefix=VENDOR_BASE, include_in_schema=False)
     app.include_router(status.router)
+    app.include_router(swagger.router(app.title))
     problems.install(app)
+    site_map.install(app)
     document = openapi.document(app, VENDOR_BASE)
     app.openapi = lambda: document  # type: ignore[method-assign]
-    app.state.page = contract_page.render(document)
     app.add_middleware(Counting)
     return app

@@ -1,16 +1,16 @@
 """Association data in two steps: the first call answers the relative URI of a file, the second the file.
 
 The name of a file says what is in it, and its rows come out of ClickHouse while it is fetched: no process
-keeps anything, so that every api process can answer both steps, and memory stays flat. A name opens nothing:
-whose rows these are is decided by the token, and a fleet that is not the token's is not found.
+keeps anything, so that every api process can answer both steps, and memory stays flat. A name is signed: one
+that the first step did not give is not found, and neither is one of a fleet that is not the token's.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
+import asyncio
 import csv
 import io
+import logging
 import re
 import time
 from typing import Annotated, Any, Literal, NamedTuple
@@ -22,20 +22,27 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from pydantic import BeforeValidator, WithJsonSchema
 from starlette.requests import Request
 
+from tidegate.api import links, pseudonymised
 from tidegate.api.access import AnyReader, Reader
+from tidegate.api.exports import CSV_SAFE
 from tidegate.api.files import Files
 from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.parameters import Flag, Integer, bad_format, choice, epoch, moment, since, until
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Limits, Reading
+from tidegate.api.signing import Signer
 from tidegate.contracts.formats import MICROS_LIMIT, TIME_PATTERN
+from tidegate.errors import UsageError
+from tidegate.keyfile import KeyFile, Keys
 from tidegate.lookups.sites import Sites
 from tidegate.settings import Settings
 from tidegate.store import queries
 from tidegate.store.associations import COLUMNS, STREAMING, Associations, associations
 
+log = logging.getLogger(__name__)
 router = APIRouter(tags=["association data"])
 
+PURPOSE = "association file"
 CLOCK_SECONDS = 60  # by which the clocks of two api processes may differ
 DAY_MICROS = 86_400_000_000
 FILES = "/V2/analytics/files"
@@ -97,21 +104,20 @@ class File(NamedTuple):
     since: Micros
     until: Micros
     made_at: Micros
-    hash_macs: bool
+    hash_key: str  # id of the key of the pseudonyms in place of MACs; '' for MACs
     locations: list[Location] | None
+    csv_safe: bool = True
 
-    def name(self, format: Literal["JSON", "CSV"]) -> str:
-        text = base64.urlsafe_b64encode(msgspec.json.encode(self)).rstrip(b"=").decode("ascii")
-        return f"{text}.{format.lower()}"
+    def name(self, format: Literal["JSON", "CSV"], signer: Signer) -> str:
+        return f"{signer.seal(PURPOSE, msgspec.json.encode(self))}.{format.lower()}"
 
 
-def read_name(text: str) -> File:
+def read_name(text: str, signer: Signer) -> File:
     """The inverse of File.name, without its extension. Raises Problem not_found for anything else."""
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        return msgspec.json.decode(raw, type=File)
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
-        raise Problem("not_found") from None
+    raw = signer.open(PURPOSE, text)
+    if raw is None:
+        raise Problem("not_found")
+    return msgspec.json.decode(raw, type=File)
 
 
 @router.get(
@@ -125,8 +131,9 @@ async def association_data(
     startdate: Annotated[Date, InPath(description="Associations that began at or after this date or time")],
     enddate: Annotated[Date, InPath(description="And at or before this one; a date is meant whole")],
     format: Annotated[FileFormat, Query(description="Of the file")] = "CSV",
-    tohashmac: Annotated[Flag, Query(description="Clients by a hash in place of their MAC")] = False,
+    tohashmac: Annotated[Flag, Query(description="Clients by a pseudonym in place of their MAC")] = False,
     location: Annotated[list[Integer] | None, Query(description="Location; repeat it for several")] = None,
+    csv_safe: Annotated[Flag, Query(description=CSV_SAFE)] = True,
 ) -> PlainTextResponse:
     """The relative URI of a file of the associations of a period. It can be fetched for an hour unless the
     settings say otherwise, and holds what had been received when it was asked for."""
@@ -139,9 +146,10 @@ async def association_data(
             found=enddate,
             allowed="startdate or later",
         )
-    file = File(reader.fleet or "", *period, time.time_ns() // 1000, tohashmac, location)
-    base = request.url.path.partition("/V2/")[0]
-    return PlainTextResponse(f"{base}{FILES}/{file.name(format)}")
+    hash_key = (await _pseudonym_keys(request)).current if tohashmac else ""
+    file = File(reader.fleet or "", *period, time.time_ns() // 1000, hash_key, location, csv_safe)
+    base = links.path(request).partition("/V2/")[0]
+    return PlainTextResponse(f"{base}{FILES}/{file.name(format, request.app.state.signer)}")
 
 
 @router.get(
@@ -174,12 +182,16 @@ async def _answer(
     settings: Settings = request.app.state.settings
     reading: Reading = request.app.state.reading
     files: Files = request.app.state.files
-    query = await _query(request, reader, name)
+    keys, query = await _query(request, reader, name, is_csv=bool(head))
     limits = Limits(settings.api_association_file_seconds, settings.api_query_memory_bytes, 0)
-    with files.place() as place:
+    spill = {"max_bytes_before_external_sort": limits.memory_bytes // 2}
+    pieces = reading.pieces(query, format, {**STREAMING, **spill}, limits)
+    if keys is not None:
+        pieces = pseudonymised.replaced(pieces, query.parameters["mark"], keys)
+    with files.place(request) as place:
         return await place.answer(
             request,
-            reading.pieces(query, format, STREAMING, limits),
+            pieces,
             name="associationdata",
             media_type=media_type,
             extension="csv" if head else "json",
@@ -187,9 +199,14 @@ async def _answer(
         )
 
 
-async def _query(request: Request, reader: Reader, name: str) -> queries.Query:
-    """The rows of a file. Raises Problem `not_found` for one that this token may not have, or no longer."""
-    file = read_name(name)
+async def _query(
+    request: Request, reader: Reader, name: str, *, is_csv: bool
+) -> tuple[Keys | None, queries.Query]:
+    """The rows of a file, and the keys if it has pseudonyms.
+
+    Raises Problem `not_found` for one that this token may not have, or no longer.
+    """
+    file = read_name(name, request.app.state.signer)
     if reader.fleet is not None and file.fleet != reader.fleet:
         raise Problem("not_found")
     age = time.time_ns() // 1000 - file.made_at
@@ -199,15 +216,32 @@ async def _query(request: Request, reader: Reader, name: str) -> queries.Query:
     lookup_files: LookupFiles = request.app.state.lookups
     lookups = await lookup_files.read()
     fleet = file.fleet or None
+    keys = await _pseudonym_keys(request) if file.hash_key else None
+    if keys is not None:
+        if file.hash_key not in keys.keys:
+            raise Problem("not_found", "the file's key is gone; ask for another file")
+        keys = keys._replace(current=file.hash_key)
     wanted = Associations(
         fleet=fleet,
         since=file.since,
         until=file.until,
         made_at=file.made_at,
         locations=file.locations,
-        hash_macs=file.hash_macs,
+        mark=pseudonymised.draw_mark() if keys else "",
+        salt=keys.mac(b"order\n" + msgspec.json.encode(file), id=file.hash_key).hex() if keys else "",
+        safe_text=is_csv and file.csv_safe,
     )
-    return associations(wanted, _zones(lookups.sites, fleet))
+    return keys, associations(wanted, _zones(lookups.sites, fleet))
+
+
+async def _pseudonym_keys(request: Request) -> Keys:
+    """Raises Problem `internal` where the key file is wrong: never a MAC in its place."""
+    file: KeyFile = request.app.state.pseudonym_keys
+    try:
+        return await asyncio.to_thread(file.keys)
+    except UsageError as error:
+        log.error("%s", error)
+        raise Problem("internal", "the key file of pseudonyms is wrong; the log says more") from error
 
 
 def _zones(sites: Sites, fleet: str | None) -> dict[tuple[str, int], str]:

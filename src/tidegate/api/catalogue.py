@@ -33,7 +33,7 @@ class Ieee80211Code(BaseModel):
     action: str
 
 
-class Failures(BaseModel):
+class FailureCodes(BaseModel):
     failures: list[FailureCode]
     ieee80211: list[Ieee80211Code]
 
@@ -54,11 +54,11 @@ class IntermediateEvents(BaseModel):
 
 
 @router.get("/api/v1/catalogue/failures", summary="Failure codes")
-async def failures(request: Request, reader: AnyReader) -> Failures:
+async def failures(request: Request, reader: AnyReader) -> FailureCodes:
     """Vendor codes and 802.11 codes, each with its stage and what to do about it."""
     files: LookupFiles = request.app.state.lookups
     catalogue = (await files.read()).failures
-    return Failures(
+    return FailureCodes(
         failures=[
             FailureCode(
                 failureCode=code,

@@ -183,7 +183,7 @@ async def connection_logs(
     )
     if format is not None:
         bound = request.app.state.settings.api_export_rows
-        rows = store_exports.client_events(wanted, limit=limit, bound=bound)
+        rows = store_exports.client_events(wanted, limit=limit, bound=bound, safe_text=format.safe_text)
         return await exports.export(request, format, rows, "connectionlogs")
     sections: dict[str, list[dict[str, Any]]] = {"successLogs": [], "failureLogs": []}
     found = await newest(
@@ -238,7 +238,9 @@ async def client_events(
     )
     if format is not None:
         bound = request.app.state.settings.api_export_rows
-        export = store_exports.client_events(wanted, offset=offset, limit=limit, bound=bound)
+        export = store_exports.client_events(
+            wanted, offset=offset, limit=limit, bound=bound, safe_text=format.safe_text
+        )
         return await exports.export(request, format, export, "clientevents")
     page = _page(reading, wanted, offset, limit)
     total: int | None = None
@@ -246,7 +248,7 @@ async def client_events(
         rows, [[total]] = await asyncio.gather(page, reading.rows(queries.client_events_count(wanted)))
     else:
         rows = await page
-    before = request.url.path.rsplit("/", 2)[0]
+    before = links.path(request).rsplit("/", 2)[0]
     answer = {
         "previousLink": links.with_path(request, f"{before}/{max(0, offset - limit)}/{limit}"),
         "nextLink": links.with_path(request, f"{before}/{offset + limit}/{limit}"),

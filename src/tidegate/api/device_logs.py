@@ -1,14 +1,12 @@
 """Device operation and configuration logs: `inventory-device-log` of the documents.
 
 The cursor is a place in the list (time and id of an entry, and the direction), so pages stay put while rows
-arrive. It carries no fleet: whose entries it pages through is decided by the token of each request.
+arrive. It is signed, and good for the fleet and the filters that it was made for alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
@@ -27,6 +25,7 @@ from tidegate.api.newest import newest
 from tidegate.api.parameters import Flag, Moment, Rows
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
+from tidegate.api.signing import Signer
 from tidegate.contracts.formats import MICROS_LIMIT
 from tidegate.store import exports as store_exports
 from tidegate.store import queries
@@ -35,6 +34,7 @@ from tidegate.store.queries import DEVICE_LOG_COLUMNS, DeviceLogs, Mark
 router = APIRouter(tags=["device logs"])
 _encode = msgspec.json.Encoder().encode
 
+PURPOSE = "cursor of device logs"
 PAGE = 20  # entries of a page whose limit is not asked for
 
 Row = Mapping[str, Any]
@@ -47,24 +47,23 @@ class Cursor(NamedTuple):
     direction: Literal["older", "newer"]
     mark: Mark
 
-    def text(self) -> str:
+    def text(self, signer: Signer, filters: DeviceLogs) -> str:
         raw = msgspec.json.encode([self.direction[0], self.mark.time, self.mark.id])
-        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+        return signer.seal(PURPOSE, raw, bound=_encode(filters))
 
 
-def read_cursor(text: str) -> Cursor:
-    """The inverse of Cursor.text. Raises Problem for anything else."""
-    try:
-        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        direction, time, id = msgspec.json.decode(raw, type=tuple[Literal["o", "n"], Micros, str])
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
+def read_cursor(text: str, signer: Signer, filters: DeviceLogs) -> Cursor:
+    """The inverse of Cursor.text. Raises Problem for anything else, and for a cursor of other filters."""
+    raw = signer.open(PURPOSE, text, bound=_encode(filters))
+    if raw is None:
         raise Problem(
             "bad_format",
-            "cursor is not one of `next` or `previous`",
+            "cursor is not one of `next` or `previous` of this fleet, with the same filters",
             path="cursor",
             found=text,
-            allowed="a cursor of `next` or `previous`",
-        ) from None
+            allowed="a cursor of `next` or `previous`, with the same filters",
+        )
+    direction, time, id = msgspec.json.decode(raw, type=tuple[Literal["o", "n"], Micros, str])
     return Cursor("older" if direction == "o" else "newer", Mark(time, id))
 
 
@@ -157,12 +156,15 @@ async def device_logs(
 ) -> Response:
     """Device operation and configuration logs, newest first."""
     reading: Reading = request.app.state.reading
-    at = read_cursor(cursor) if cursor else None
+    signer: Signer = request.app.state.signer
+    at = read_cursor(cursor, signer, filters) if cursor else None
     older = at.mark if at and at.direction == "older" else None
     newer = at.mark if at and at.direction == "newer" else None
     if format is not None:
         bound = request.app.state.settings.api_export_rows
-        rows = store_exports.device_logs(filters, limit=limit, older=older, newer=newer, bound=bound)
+        rows = store_exports.device_logs(
+            filters, limit=limit, older=older, newer=newer, bound=bound, safe_text=format.safe_text
+        )
         return await exports.export(request, format, rows, "inventory_device_log")
     limit = limit or PAGE
     # One row more than the page tells whether there is a page behind it.
@@ -174,10 +176,15 @@ async def device_logs(
     entries = [_row(values) for values in page[:limit]]
     if newer:
         entries.reverse()
+
+    def link(direction: Literal["older", "newer"], row: Row) -> str:
+        cursor = Cursor(direction, Mark(row["datetime"], row["id"]))
+        return links.with_query(request, cursor=cursor.text(signer, filters))
+
     answer = {
         "count": count,
-        "next": _link(request, "older", entries[-1]) if entries and (more or newer) else None,
-        "previous": _link(request, "newer", entries[0]) if entries and (older or (newer and more)) else None,
+        "next": link("older", entries[-1]) if entries and (more or newer) else None,
+        "previous": link("newer", entries[0]) if entries and (older or (newer and more)) else None,
         "results": [entry(row) for row in entries],
     }
     return Response(_encode(answer), media_type="application/json")
@@ -260,10 +267,6 @@ def detail(row: Row) -> dict[str, Any]:
         "rollback_available": row["rollback_available"],
         "notes": row["notes"],
     }
-
-
-def _link(request: Request, direction: Literal["older", "newer"], row: Row) -> str:
-    return links.with_query(request, cursor=Cursor(direction, Mark(row["datetime"], row["id"])).text())
 
 
 def _row(values: Sequence[Any]) -> Row:

@@ -12,9 +12,10 @@ from fastapi import Path as InPath
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from tidegate.api.access import Anybody
+from tidegate.api.access import Anybody, Reader
 from tidegate.api.identity import position_of
 from tidegate.api.problems import Problem
+from tidegate.api.raw_log import RawLog
 from tidegate.api.reading import Reading
 from tidegate.contracts.position import Position
 from tidegate.store import queries
@@ -52,37 +53,40 @@ class EventState(BaseModel):
 async def event(
     request: Request, reader: Anybody, id: Annotated[str, InPath(description="Id of the event")]
 ) -> EventState:
-    """The state of one event. An id of another fleet's event is not found."""
+    """The state of one event. An id of another fleet's event, or of none, is not found."""
     reading: Reading = request.app.state.reading
+    log: RawLog = request.app.state.raw_log
     position = position_of(id)
     ledger = await reading.rows(queries.ledger_at(position))
-    if not ledger:
-        return await _unplanned(reading, position)
-    [[planned, last, days]] = ledger
+    [[planned, last, days]] = ledger or [[False, -1, []]]
     if not planned:
-        if position.offset > last:
-            return _pending(position)
-        raise Problem("not_found")
+        if position.offset <= last:
+            raise Problem("not_found")  # it expired before the sink began
+        if not ledger and not (await reading.rows(queries.epoch_known(position.epoch)))[0][0]:
+            raise Problem("not_found")
+        await _in_the_log(log, position, reader)
+        return EventState(id=position.id(), stream=position.stream, status="pending")
     rows = await reading.rows(queries.event_at(reader.fleet, position, days))
     if rows:
         return _stored(position, rows[0])
     rejected = await reading.rows(queries.reject_at(reader.fleet, position))
     if not rejected:
+        # The books count duplicates and do not say whose they were: the log does, as long as it has them.
+        await _in_the_log(log, position, reader)
         [[dropped]] = await reading.rows(queries.is_duplicate(position, days))
-        if not dropped:
-            raise Problem("not_found")
-        return EventState(id=position.id(), stream=position.stream, status="duplicate")
+        # A batch is planned before it is inserted.
+        status: Literal["duplicate", "pending"] = "duplicate" if dropped else "pending"
+        return EventState(id=position.id(), stream=position.stream, status=status)
     [(received_at, *why)] = rejected
     replayed = await reading.rows(queries.replayed(reader.fleet, position, received_at))
     return _stored(position, replayed[0]) if replayed else _rejected(position, received_at, why)
 
 
-async def _unplanned(reading: Reading, position: Position) -> EventState:
-    """A partition that the sink has not begun: pending in a life of the topics that it knows."""
-    [[known]] = await reading.rows(queries.epoch_known(position.epoch))
-    if not known:
+async def _in_the_log(log: RawLog, position: Position, reader: Reader) -> None:
+    """Raises Problem `not_found` unless the raw topic has the line, of a fleet that the reader sees."""
+    fleet = await log.fleet_at(position)
+    if fleet is None or (reader.fleet is not None and fleet != reader.fleet):
         raise Problem("not_found")
-    return _pending(position)
 
 
 def _stored(position: Position, row: Sequence[Any]) -> EventState:
@@ -106,10 +110,6 @@ def _rejected(position: Position, received_at: int, why: Sequence[Any]) -> Event
         received_at=_moment(received_at),
         reject=Refusal(**dict(zip(Refusal.model_fields, why, strict=True))),
     )
-
-
-def _pending(position: Position) -> EventState:
-    return EventState(id=position.id(), stream=position.stream, status="pending")
 
 
 def _moment(micros: int) -> str:

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator
 from starlette.requests import Request
 
 from tidegate.api.files import Files
-from tidegate.api.parameters import choice
+from tidegate.api.parameters import Flag, choice
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Limits, Reading
 from tidegate.settings import Settings
@@ -30,7 +30,17 @@ class Format(NamedTuple):
     written_as: str
     media_type: str
     extension: str
+    csv_safe: bool = True
 
+    @property
+    def safe_text(self) -> bool:
+        """Whether text must be no formula."""
+        return self.name == "csv" and self.csv_safe
+
+
+CSV_SAFE = (
+    "In CSV, text that a spreadsheet would take for a formula gets an apostrophe in front; false: as sent"
+)
 
 FORMATS: Mapping[str, Format] = {
     each.name: each
@@ -63,10 +73,12 @@ async def wanted_format(
             " a page's limit; else the `Accept` header decides"
         ),
     ] = None,
+    csv_safe: Annotated[Flag, Query(description=CSV_SAFE)] = True,
 ) -> Format | None:
     """The format of the export; None is no export, but the document's answer."""
     name = format or accepted(request.headers.get("accept", ""))
-    return FORMATS.get(name)
+    found = FORMATS.get(name)
+    return found and found._replace(csv_safe=csv_safe)
 
 
 Wanted = Annotated[Format | None, Depends(wanted_format)]
@@ -108,7 +120,7 @@ async def export(request: Request, format: Format, rows: Export, name: str) -> R
     limits = Limits(settings.api_export_seconds, settings.api_query_memory_bytes, settings.api_export_rows)
     # Half for sorting leaves half for the rest; what is more goes to the disk.
     spill = {"max_bytes_before_external_sort": limits.memory_bytes // 2}
-    with files.place() as place:
+    with files.place(request) as place:
         [[size]] = await reading.rows(rows.size)
         if size > limits.rows:
             raise Problem("query_too_large", allowed=f"{limits.rows} rows")

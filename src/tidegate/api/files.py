@@ -1,7 +1,7 @@
 """Answers of any length, sent piece by piece while ClickHouse makes them: exports and association files.
 
-So many may be under way at once. A client that goes away ends its query; an error behind the first piece
-breaks the connection off.
+So many may be under way at once, of each token and fleet too. A client that goes away or is too slow ends its
+query; an error behind the first piece breaks the connection off.
 """
 
 from __future__ import annotations
@@ -15,30 +15,37 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from tidegate.api.access import Reader
+from tidegate.api.pacing import TooSlow
+from tidegate.api.places import Bounds, Places
 from tidegate.api.problems import Problem
-from tidegate.telemetry import API_FILES
+from tidegate.telemetry import API_FILES, API_FILES_REFUSED
 
 log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 5
+FULL = {
+    "all": "this process sends as many exports as it may (api_exports)",
+    "fleet": "as many exports of the fleet are under way as there may be (api_exports_per_fleet)",
+    "token": "as many exports of the token are under way as there may be (api_exports_per_token)",
+}
 CLIENT_GONE = 499  # nobody reads it; the metrics do
 
 
 class Files:
     """The places for files under way in this process."""
 
-    def __init__(self, places: int) -> None:
-        self._free = places
+    def __init__(self, bounds: Bounds) -> None:
+        self._places = Places(bounds)
 
-    def place(self) -> Place:
-        """One of them. Raises Problem `exports_busy` when all are taken."""
-        if self._free <= 0:
-            raise Problem("exports_busy", headers={"retry-after": str(BUSY_SECONDS)})
-        self._free -= 1
-        return Place(self._give_back)
-
-    def _give_back(self) -> None:
-        self._free += 1
+    def place(self, request: Request) -> Place:
+        """One of them, for the request's reader. Raises Problem `exports_busy` where its share is taken."""
+        reader: Reader = request.state.reader
+        taken = self._places.take(reader.name, reader.fleet)
+        if isinstance(taken, str):
+            API_FILES_REFUSED.labels(taken).inc()
+            raise Problem("exports_busy", FULL[taken], headers={"retry-after": str(BUSY_SECONDS)})
+        return Place(taken)
 
 
 class Place:
@@ -131,6 +138,9 @@ class _File(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
+        except TooSlow:
+            self._end = "slow"
+            raise
         finally:
             self._give_back()
             API_FILES.labels(self._name, self._end).inc()

@@ -10,9 +10,10 @@ from pydantic.json_schema import models_json_schema
 
 from tidegate.api import answers, problems
 from tidegate.api.client_events import ClientFailure, ClientIntermediate, ClientSuccess
-from tidegate.web import contract
-from tidegate.web.contract import Schema
+from tidegate.service import contract
+from tidegate.service.contract import Schema
 
+METHODS = {"get", "post", "delete"}
 REFS = "#/components/schemas/{model}"
 DESCRIPTION = """\
 What a client written against the reference documents reads: paths, parameters and bodies are theirs. A token
@@ -29,6 +30,8 @@ TAGS = {
     "events": "A single event, by the id that its 201 gave",
     "catalogue": "What failure codes and intermediate events mean",
     "statistics": "Counts, rates and quantiles by dimension and window, out of the rollups",
+    "webhooks": "Where a fleet's alerts are told, and what became of each notice",
+    "insight": "Which site fails, at which stage, why, whom it hits, and what failures share",
 }
 
 
@@ -45,8 +48,9 @@ def document(app: FastAPI, vendor_base: str) -> Schema:
     )
     found["security"] = [{"bearer": []}]
     paths = found["paths"]
-    for path, operation in operations(paths):
-        _complete(path, operation)
+    for path, item in paths.items():
+        for method in METHODS & item.keys():
+            _complete(path, method, item[method])
         if path.startswith(("/V2/", "/V5/")):
             paths[path]["servers"] = [{"url": "/"}, {"url": vendor_base}]
     used = {tag for _, operation in operations(paths) for tag in operation["tags"]}
@@ -65,9 +69,10 @@ def document(app: FastAPI, vendor_base: str) -> Schema:
 
 
 def operations(paths: Schema) -> Iterator[tuple[str, Schema]]:
-    """Path and operation of each GET."""
+    """Path and operation of each call."""
     for path, item in paths.items():
-        yield path, item["get"]
+        for method in METHODS & item.keys():
+            yield path, item[method]
 
 
 def _events() -> Schema:
@@ -99,9 +104,10 @@ HEADERS: Schema = {
 REFUSAL_HEADERS = {"401": "WWW-Authenticate", "503": "Retry-After"}
 
 
-def _complete(path: str, operation: Schema) -> None:
+def _complete(path: str, method: str, operation: Schema) -> None:
     name = path.strip("/").replace("{", "").replace("}", "")
-    operation["operationId"] = "_".join(part for part in name.replace(".", "/").split("/") if part != "api")
+    parts = [part for part in name.replace(".", "/").split("/") if part != "api"]
+    operation["operationId"] = "_".join(parts if method == "get" else [*parts, method])
     operation["security"] = [{"bearer": []}]
     operation["description"] = " ".join(operation.get("description", "").split())
     for parameter in operation.get("parameters", ()):
@@ -110,13 +116,13 @@ def _complete(path: str, operation: Schema) -> None:
     for status in responses:
         if status >= "4":
             responses[status] = {"$ref": f"#/components/responses/{status}"}
-    if not operation.get("parameters"):
+    if not operation.get("parameters") and "requestBody" not in operation:
         for status in ("400", "404", "422"):
             responses.pop(status, None)
-    good = responses["200"]
+    good = next(answer for status, answer in responses.items() if status < "3")
     if path.endswith("/aps"):
         good["headers"] = _headers("X-Total-Count", "Link")
-    if path.startswith("/V2/analytics/files/") or len(good["content"]) > 1:
+    if path.startswith("/V2/analytics/files/") or len(good.get("content", ())) > 1:
         good.setdefault("headers", {}).update(_headers("Content-Disposition"))
     example = answers.EXAMPLES.get(path)
     if example is not None:

@@ -19,6 +19,7 @@ from tidegate.contracts.formats import (
     OutOfRange,
     micros_by_magnitude,
     parse_mac,
+    parse_moment,
     parse_time,
 )
 
@@ -159,6 +160,7 @@ Moment = Annotated[
 ]
 
 
+_FRACTION = re.compile(r"\d{1,11}\.\d{1,20}", re.ASCII)  # of seconds
 INSTANT_ALLOWED = "a date (2024-01-14), an ISO time or an epoch time"
 
 
@@ -167,6 +169,8 @@ def instant(value: Any) -> int:
     text = str(value).strip()
     if text.isdecimal():
         return micros_by_magnitude(max(0, epoch(text)))
+    if _FRACTION.fullmatch(text):
+        return parse_moment(text)
     if not text or text.startswith("-"):
         raise bad_format(INSTANT_ALLOWED)
     return moment(text)
@@ -178,7 +182,7 @@ Instant = Annotated[
     WithJsonSchema(
         {
             "type": "string",
-            "pattern": f"^[0-9]{{1,16}}$|{TIME_PATTERN}",
+            "pattern": f"^[0-9]{{1,16}}$|^[0-9]{{1,9}}[.][0-9]{{1,9}}$|{TIME_PATTERN}",
             "examples": ["2024-01-14", "2024-01-14T10:00:00Z", "1705226400"],
         }
     ),

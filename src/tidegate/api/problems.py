@@ -11,8 +11,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.routing import Match
 
-PROBLEM_JSON = "application/problem+json"
+from tidegate.service import problem
+from tidegate.service.problem import PROBLEM_JSON
+from tidegate.service.refusals import REFUSALS
+
 SHORT = 80  # characters of a value that a problem quotes
 
 
@@ -31,6 +35,7 @@ MEANINGS: dict[str, Meaning] = {
     "unauthorized": Meaning(401, "No valid token", "Send `Authorization: Bearer <token>`."),
     "forbidden": Meaning(403, "Not allowed", "The token's role may not make this call."),
     "not_found": Meaning(404, "Not found", "Nothing of that name in the token's fleet."),
+    "conflict": Meaning(409, "Not in this state", "What was asked for is over."),
     "method_not_allowed": Meaning(405, "Method not allowed", "The `Allow` header lists the methods."),
     "query_too_large": Meaning(422, "Too many rows", "Ask for less: a shorter time, a smaller limit."),
     "query_memory": Meaning(
@@ -38,11 +43,18 @@ MEANINGS: dict[str, Meaning] = {
     ),
     "query_timeout": Meaning(504, "The query takes too long", "Ask for less: a shorter time, more filters."),
     "exports_busy": Meaning(
-        503, "Too many exports at once", "`api_exports` are under way. Ask again after `Retry-After` seconds."
+        503,
+        "Too many exports at once",
+        "`detail` says whose share is taken. Ask again after `Retry-After` seconds.",
     ),
+    "live_busy": Meaning(503, "Too many follow at once", "Come back after `Retry-After` seconds."),
     "lookups_away": Meaning(503, "Lookup files away", "Ask again after `Retry-After` seconds."),
+    "webhooks_away": Meaning(
+        503, "Webhook file away", "The api cannot use `webhooks_file`: its log says why."
+    ),
+    "log_away": Meaning(503, "Kafka away", "Ask again after `Retry-After` seconds."),
     "store_away": Meaning(503, "ClickHouse away", "Ask again after `Retry-After` seconds."),
-    "internal": Meaning(500, "Internal error", "The log of the api says more."),
+    **{code: Meaning(refusal.status, refusal.title, refusal.advice) for code, refusal in REFUSALS.items()},
 }
 """Every code, with the status that it is answered with."""
 
@@ -112,23 +124,22 @@ class Problem(Exception):
 
     def body(self) -> dict[str, object]:
         meaning = MEANINGS[self.code]
-        return {
-            "type": f"/problems/{self.code}",
-            "title": meaning.title,
-            "status": meaning.status,
-            "detail": self.detail or meaning.advice,
-            "code": self.code,
-            "path": self.path,
-            "found": self.found,
-            "allowed": self.allowed,
-        }
+        return problem.document(
+            self.code,
+            meaning.title,
+            meaning.status,
+            self.detail or meaning.advice,
+            path=self.path,
+            found=self.found,
+            allowed=self.allowed,
+        )
 
     def response(self) -> Response:
         return Response(msgspec.json.encode(self.body()), self.status, self.headers, media_type=PROBLEM_JSON)
 
 
-def unauthorized() -> Problem:
-    return Problem("unauthorized", "no token, or none that is known", headers={"www-authenticate": "Bearer"})
+def unauthorized(detail: str) -> Problem:
+    return Problem("unauthorized", detail, headers={"www-authenticate": "Bearer"})
 
 
 def install(app: FastAPI) -> None:
@@ -144,13 +155,33 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> Response:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "internal")
-        detail = "no such path: `/openapi.json` lists what is here" if code == "not_found" else ""
-        return Problem(code, detail, headers=error.headers).response()
+        return framework_problem(request, error).response()
 
     @app.exception_handler(Exception)
     async def crashed(request: Request, error: Exception) -> Response:
         return Problem("internal").response()  # starlette logs the traceback
+
+
+def framework_problem(request: Request, error: HTTPException) -> Problem:
+    """What the framework refuses: no such path, no such method."""
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # starlette names the methods of one route, and a path may have several
+        headers["Allow"] = ", ".join(_methods(request))
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "internal")
+    detail = "no such path: `/openapi.json` lists what is here" if code == "not_found" else ""
+    return Problem(code, detail, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path of a request takes."""
+    return [
+        method
+        for method in ("GET", "POST", "DELETE")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def _of_validation(error: RequestValidationError) -> Problem:

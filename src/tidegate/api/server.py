@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import socket
+from functools import partial
 
-import uvicorn
 import uvloop
 
 from tidegate.api.app import build
+from tidegate.api.status import not_ready
+from tidegate.service.edge import Edge
+from tidegate.service.server import Server, listener, url
+from tidegate.service.status_pages import StatusPages
+from tidegate.service.status_server import beside
 from tidegate.settings import Settings
 from tidegate.telemetry import configure_logging
-from tidegate.web.server import Server, listener, url
 
 log = logging.getLogger(__name__)
 
@@ -19,19 +24,33 @@ DRAIN_SECONDS = 10
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Returns 0; raises UsageError if the address cannot be listened on."""
-    configure_logging("api", settings.log_level)
+    configure_logging("api", settings.log_level, settings.log_format)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     listening = listener(settings.api_listen, "api_listen")
-    config = uvicorn.Config(
-        build(settings),
-        http="httptools",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
     log.info("api listens on %s", url(listening))
-    uvloop.run(Server(config).serve(sockets=[listening]))
+    uvloop.run(_serve(settings, listening))
     log.info("api stopped")
     return 0
+
+
+def server(settings: Settings) -> Server:
+    """The server of the API with its status pages."""
+    app = build(settings)
+    pages = StatusPages(
+        "api",
+        not_ready=partial(not_ready, app),
+        tokens=app.state.tokens,
+        behind=app,
+    )
+    return Server(
+        Edge(pages),
+        settings,
+        drain_seconds=DRAIN_SECONDS,
+        lifespan=True,
+        before_drain=app.state.live.close,
+    )
+
+
+async def _serve(settings: Settings, listening: socket.socket) -> None:
+    async with beside("api", settings):
+        await server(settings).serve(sockets=[listening])

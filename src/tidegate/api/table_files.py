@@ -10,15 +10,19 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from tidegate.contracts import csv_cells
+
 Row = Mapping[str, Any]
 
 PIECE_ROWS = 1000
 _json = msgspec.json.Encoder().encode
 
 
-def written(format: str, schema: pa.Schema, rows: Sequence[Row]) -> Iterator[bytes]:
+def written(format: str, schema: pa.Schema, rows: Sequence[Row], *, csv_safe: bool = True) -> Iterator[bytes]:
     """The file in pieces of some thousand rows. `format` is ndjson, csv, arrow or parquet; each row has the
-    fields of the schema. In CSV a list is JSON text and null is empty."""
+    fields of the schema. In CSV a list is JSON text and null is empty; `csv_safe`: no text is a formula."""
+    if format == "csv":
+        return _csv(schema, rows, csv_cells.safe if csv_safe else str)
     return _WRITERS[format](schema, rows)
 
 
@@ -27,17 +31,19 @@ def _ndjson(schema: pa.Schema, rows: Sequence[Row]) -> Iterator[bytes]:
         yield b"".join(_json(row) + b"\n" for row in part)
 
 
-def _csv(schema: pa.Schema, rows: Sequence[Row]) -> Iterator[bytes]:
+def _csv(schema: pa.Schema, rows: Sequence[Row], text_cell: Callable[[str], str]) -> Iterator[bytes]:
     head: list[list[Any]] = [schema.names]
     for part in _parts(rows):
         text = io.StringIO()
-        lines = [[_cell(row[name]) for name in schema.names] for row in part]
+        lines = [[_cell(row[name], text_cell) for name in schema.names] for row in part]
         csv.writer(text, lineterminator="\n").writerows(head + lines)
         head = []
         yield text.getvalue().encode()
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any, text_cell: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return text_cell(value)
     return _json(value).decode() if isinstance(value, list | tuple) else value
 
 
@@ -74,7 +80,6 @@ def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 _WRITERS: Mapping[str, Callable[[pa.Schema, Sequence[Row]], Iterator[bytes]]] = {
     "ndjson": _ndjson,
-    "csv": _csv,
     "arrow": _arrow,
     "parquet": _parquet,
 }

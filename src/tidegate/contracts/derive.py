@@ -26,6 +26,8 @@ class Derived(NamedTuple):
     strict: type[msgspec.Struct]
     lenient: type[msgspec.Struct]
     checks: dict[str, Parse]  # field -> parse of its text format
+    required: tuple[tuple[str, Parse], ...]  # the checks of fields that always have a value
+    present: tuple[tuple[str, Parse], ...]  # those of the others, for a value that is neither None nor empty
     nested: dict[str, NestedField]  # field -> the object inside it
 
 
@@ -45,11 +47,19 @@ def derive(model: type[BaseModel], *, tag_field: str | None = None) -> Derived:
     """The structs of a model. `tag_field` names the Literal field that tells forms of one stream apart."""
     hints = get_type_hints(model, include_extras=True)
     checks: dict[str, Parse] = {}
+    required: list[tuple[str, Parse]] = []
+    present: list[tuple[str, Parse]] = []
     nested: dict[str, NestedField] = {}
     for name in model.model_fields:
         for part in _parts(hints[name]):
             if isinstance(part, Format):
                 checks[name] = part.parse
+                if part.of_present is not None:
+                    present.append((name, part.of_present))
+                elif model.model_fields[name].is_required():
+                    required.append((name, part.parse))
+                else:
+                    raise TypeError(f"{name}: the format of a field that may be left out is an optional one")
             elif isinstance(part, Prefix):
                 inner = _inner_model(hints[name])
                 wires = wire_names(inner)
@@ -58,7 +68,7 @@ def derive(model: type[BaseModel], *, tag_field: str | None = None) -> Derived:
                 )
     strict = _struct(model, hints, tag_field, forbid_unknown=True)
     lenient = _struct(model, hints, tag_field, forbid_unknown=False)
-    return Derived(strict, lenient, checks, nested)
+    return Derived(strict, lenient, checks, tuple(required), tuple(present), nested)
 
 
 def _struct(

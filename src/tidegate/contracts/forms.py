@@ -15,13 +15,19 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from tidegate.contracts import models
+from tidegate.contracts import json_text, models
 from tidegate.contracts.derive import Derived, derive, wire_names
 from tidegate.contracts.formats import Format
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS, Stream
 
 SHORT = 80  # characters of a value that a fault quotes
+
+
+def _flat(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _flat(argument)
 
 
 class Form:
@@ -39,6 +45,11 @@ class Form:
         self.derived: Derived = derive(model, tag_field=tag_field)
         self.struct = self.derived.strict
         self.fields: tuple[str, ...] = self.struct.__struct_fields__
+        self.free = frozenset(  # fields that hold any object
+            name
+            for name, field in model.model_fields.items()
+            if any(get_origin(part) is dict for part in _flat(field.annotation))
+        )
 
     def __repr__(self) -> str:
         return f"<form {self.name} of {self.stream}>"
@@ -68,7 +79,8 @@ FORM_OF: dict[type[msgspec.Struct], Form] = {
 
 class Event(NamedTuple):
     """A good event. `value` has the model's fields as sent; `extra` is the JSON object of the fields that
-    the model does not know, values byte for byte as sent, empty for none."""
+    the model does not know, values byte for byte as sent, empty for none. A field that holds any object is a
+    msgspec.Raw, its text, where no value of Python's is what was sent."""
 
     form: Form
     value: msgspec.Struct
@@ -101,7 +113,6 @@ _STRICT: dict[Stream, list[msgspec.json.Decoder[Any]]] = {
 _LEGACY: msgspec.json.Decoder[Any] = msgspec.json.Decoder(LEGACY.struct)
 _WRAPPER = msgspec.json.Decoder(Wrapper)
 _OBJECT = msgspec.json.Decoder()
-_RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 REFUSALS = (msgspec.DecodeError, ValueError, RecursionError)
 """What a decoder raises for bytes that it does not take."""
@@ -153,9 +164,10 @@ def _strict_form(stream: Stream, line: bytes) -> Event | None:
 def holds(form: Form, value: msgspec.Struct) -> bool:
     """Whether the text formats of a decoded event hold."""
     try:
-        for name, parse in form.derived.checks.items():
-            field = getattr(value, name)
-            if field is not None:
+        for name, parse in form.derived.required:
+            parse(getattr(value, name))
+        for name, parse in form.derived.present:
+            if field := getattr(value, name):  # a zero is a good coordinate
                 parse(field)
     except ValueError:
         return False
@@ -181,25 +193,82 @@ def _parse(line: bytes, path: str = "") -> dict[str, Any] | Fault:
         return Fault(Code.EMPTY_RECORD, path, "", "one JSON object", "the line is empty")
     try:
         found = _OBJECT.decode(line)
-    except UnicodeDecodeError as error:
-        return Fault(Code.NOT_UTF8, path, _short(line), "UTF-8", f"byte {error.start} is not UTF-8")
     except RecursionError:
         return Fault(Code.NOT_JSON, path, _short(line), "one JSON object", "nested too deeply")
-    except (msgspec.DecodeError, ValueError) as error:
-        try:
-            line.decode("utf-8")
-        except UnicodeDecodeError as utf8:
-            return Fault(Code.NOT_UTF8, path, _short(line), "UTF-8", f"byte {utf8.start} is not UTF-8")
-        return Fault(Code.NOT_JSON, path, _short(line), "one JSON object", str(error)[:200])
+    except (msgspec.DecodeError, ValueError):
+        return _read(line, path)
     if not isinstance(found, dict):
-        return Fault(Code.NOT_OBJECT, path, _short(line), "one JSON object", "JSON, but not an object")
+        return _no_object(line, path)
     return found
+
+
+class _Unreadable(NamedTuple):
+    """A value that is JSON, and that no field of a model can have."""
+
+    fault: Fault
+
+
+def _read(line: bytes, path: str) -> dict[str, Any] | Fault:
+    """The fields of an object some of whose values cannot be read, or why it is no JSON object."""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return Fault(Code.NOT_UTF8, path, _short(line), "UTF-8", f"byte {error.start} is not UTF-8")
+    try:
+        if not isinstance(json_text.check(text), dict):
+            return _no_object(line, path)
+        return _fields_of(line, "")
+    except RecursionError:
+        return Fault(Code.NOT_JSON, path, _short(line), "one JSON object", "nested too deeply")
+    except ValueError as error:
+        return Fault(Code.NOT_JSON, path, _short(line), "one JSON object", str(error)[:200])
+
+
+def _fields_of(text: bytes, path: str) -> dict[str, Any]:
+    fields = json_text.members(text)
+    return {name: _value(value, f"{path}.{name}" if path else name) for name, value in fields.items()}
+
+
+def _value(text: bytes, path: str) -> Any:
+    try:
+        return _OBJECT.decode(text)
+    except (msgspec.DecodeError, ValueError):
+        pass
+    if text[:1] == b"{":  # one of its fields may be the only one that cannot be read
+        return _fields_of(text, path)
+    lone = json_text.lone_surrogate(json_text.check(text.decode("utf-8")))
+    if lone is None:
+        return _Unreadable(
+            Fault(Code.OUT_OF_RANGE, path, _short(text), "a number of 64 bits", "no such number can be kept")
+        )
+    detail = f"{lone} is half of a surrogate pair"
+    return _Unreadable(Fault(Code.BAD_FORMAT, path, _short(text), "text that UTF-8 can hold", detail))
+
+
+def _no_object(line: bytes, path: str) -> Fault:
+    return Fault(Code.NOT_OBJECT, path, _short(line), "one JSON object", "JSON, but not an object")
+
+
+def _unreadable(value: Any) -> Fault | None:
+    """What is wrong with a known field's value, or with one of the values inside it."""
+    if isinstance(value, _Unreadable):
+        return value.fault
+    if isinstance(value, dict):
+        return next((fault for one in value.values() if (fault := _unreadable(one)) is not None), None)
+    return None
+
+
+def _is_plain(value: dict[str, Any]) -> bool:
+    """Whether an object can be written as JSON again."""
+    return _unreadable(value) is None and json_text.lone_surrogate(value) is None
 
 
 def _unwrap(data: Any) -> Event | Fault:
     """The event inside the legacy wrapper; faults name its fields behind ``data.``."""
     if data is None:
         return Fault(Code.MISSING_FIELD, "data", "null", "a string of JSON", "data is required")
+    if isinstance(data, _Unreadable):
+        return data.fault
     if not isinstance(data, str):
         return Fault(Code.WRONG_TYPE, "data", _short(data), "a string of JSON", "data is not a string")
     inner = data.encode("utf-8")
@@ -244,6 +313,8 @@ def classify(stream: Stream, found: Mapping[str, Any]) -> Form | Fault:
                 "Success, Failure or Intermediate",
                 "eventType is required",
             )
+        if isinstance(kind, _Unreadable):
+            return kind.fault
         form_of_kind = EVENT_TYPES.get(kind) if isinstance(kind, str) else None
         if form_of_kind is None:
             code = Code.NOT_IN_ENUM if isinstance(kind, str) else Code.WRONG_TYPE
@@ -255,17 +326,34 @@ def classify(stream: Stream, found: Mapping[str, Any]) -> Form | Fault:
 
 
 def _judge(form: Form, found: dict[str, Any], line: bytes) -> Event | Fault:
+    kept: dict[str, msgspec.Raw] = {}
+    for name in found.keys() & form.wire_set:
+        known = found[name]
+        if name in form.free and isinstance(known, dict) and not _is_plain(known):
+            kept[name] = msgspec.Raw(bytes(json_text.fields(line)[name]))
+            found = found | {name: {}}  # any object will do for the model
+            continue
+        inner = next((one for one in form.derived.nested.values() if one.wire == name), None)
+        if inner is not None and isinstance(known, dict):
+            known = {key: value for key, value in known.items() if key in inner.wires}
+        if (fault := _unreadable(known)) is not None:
+            return fault
     found = models.whole(form.model, found)
     try:
         form.model.model_validate(found)
     except ValidationError as error:
         return _fault(error, form.model)
     known = {key: value for key, value in found.items() if key in form.wire_set}
+    for inner in form.derived.nested.values():
+        if isinstance(part := known.get(inner.wire), dict):
+            known[inner.wire] = {key: value for key, value in part.items() if key in inner.wires}
     # Not `strict` of the line itself: there, a key given twice is checked twice; plain JSON keeps the last.
     try:
         value = msgspec.convert(known, form.derived.lenient)
     except msgspec.ValidationError as error:  # the property test knows of no such event
         return Fault(Code.WRONG_TYPE, "", "", "", str(error)[:200])
+    if kept:
+        value = msgspec.structs.replace(value, **kept)
     return Event(form, value, _extra(form, found, line))
 
 
@@ -278,16 +366,23 @@ def _extra(form: Form, found: Mapping[str, Any], line: bytes) -> bytes:
     ]
     if found.keys() <= form.wire_set and not nested:
         return b""
-    raw = _RAW_FIELDS.decode(line)
+    raw = json_text.fields(line)
     parts = {key: bytes(value) for key, value in raw.items() if key not in form.wire_set}
     for inner in nested:
-        fields = _RAW_FIELDS.decode(raw[inner.wire])
+        fields = json_text.fields(raw[inner.wire])
         parts[inner.wire] = _object({k: bytes(v) for k, v in fields.items() if k not in inner.wires})
     return _object(parts)
 
 
 def _object(parts: Mapping[str, bytes]) -> bytes:
-    return b"{" + b",".join(_ENCODER.encode(key) + b":" + value for key, value in parts.items()) + b"}"
+    return b"{" + b",".join(_key(name) + b":" + value for name, value in parts.items()) + b"}"
+
+
+def _key(name: str) -> bytes:
+    try:
+        return _ENCODER.encode(name)
+    except ValueError:
+        return json_text.key(name)
 
 
 _CODES: dict[str, Code] = {
@@ -345,13 +440,11 @@ def _expected(model: type[BaseModel], path: Sequence[str]) -> str:
     if get_origin(field.annotation) is Literal:
         *values, last = map(repr, get_args(field.annotation))
         return f"{', '.join(values)} or {last}" if values else last
-    return "a string" if field.annotation is str else "an integer" if field.annotation is int else "a value"
+    kinds = {object, *(one for one in _flat(field.annotation) if isinstance(one, type))}
+    return next(words for kind, words in _KINDS if kind in kinds)
 
 
-def _flat(annotation: Any) -> Iterator[Any]:
-    yield annotation
-    for argument in get_args(annotation):
-        yield from _flat(argument)
+_KINDS = ((str, "a string"), (float, "a number"), (int, "an integer"), (object, "a value"))
 
 
 def _missing(problem: Any) -> bool:
@@ -382,7 +475,7 @@ def _short(value: Any) -> str:
     if isinstance(value, bytes):
         text = value[: SHORT * 4].decode("utf-8", "replace")
     elif isinstance(value, str):
-        text = value[: SHORT + 1]
+        text = value[: SHORT + 1].encode("utf-8", "backslashreplace").decode("utf-8")
     else:
         try:
             text = _ENCODER.encode(value)[: SHORT * 4].decode("utf-8", "replace")
@@ -396,8 +489,10 @@ def echo(event: Event) -> dict[str, Any]:
 
     Coordinates are echoed as strings, however they came.
     """
-    plain = msgspec.to_builtins(event.value)
-    answer = {wire: plain.get(wire) for wire in event.form.wires.values()}
+    value = event.value
+    kept = {name: text for name in event.form.free if type(text := getattr(value, name)) is msgspec.Raw}
+    plain = msgspec.to_builtins(msgspec.structs.replace(value, **dict.fromkeys(kept)) if kept else value)
+    answer = {wire: plain.get(wire) for wire in event.form.wires.values()} | kept
     if event.form is NETWORK:
         for name in ("latitude", "longitude"):
             if isinstance(answer[name], float):

@@ -7,11 +7,12 @@ Enriched: one Arrow IPC stream with the columns of `columns.SCHEMAS`; the coordi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 import pyarrow as pa
 
+from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.rejects import Reject
 from tidegate.contracts.topics import STREAMS, Stream
 
@@ -40,10 +41,22 @@ class EnrichedHeaders(NamedTuple):
 
 
 _TYPES = get_type_hints(EnrichedHeaders)
+LONGEST_HEADER = 1024  # bytes of a header, but for the rejects
 
+
+BOM = b"\xef\xbb\xbf"
+"""A byte order mark: it may stand in front of a body and of a record, and means nothing."""
 
 REPLAYED_UNDER = "replayed_under"
 """Header of a raw record that `tidegate replay` wrote: the transform_version by which its lines pass."""
+
+
+def header_text(value: bytes) -> str:
+    """A header of a request or a record as text: UTF-8, or Latin-1 where it is not UTF-8."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def envelope_prefix(fleet: str, received_at: int, device: str | None = None, *, origin: str = "") -> bytes:
@@ -60,14 +73,16 @@ def envelope_prefix(fleet: str, received_at: int, device: str | None = None, *, 
 
 
 def envelope_line(prefix: bytes, event: bytes) -> bytes:
-    """One line of a raw frame, without its newline. `event` is one JSON value, possibly pretty-printed.
+    """One line of a raw frame, without its newline. `event` is one JSON value, possibly pretty-printed."""
+    return prefix + without_breaks(event) + b"}"
 
-    A raw line break can only stand between JSON tokens (inside a string it is refused as not JSON),
-    so a blank in its place changes nothing.
-    """
+
+def without_breaks(event: bytes) -> bytes:
+    """The event on one line. A raw line break can only stand between JSON tokens (inside a string it is
+    refused as not JSON), so a blank in its place changes nothing."""
     if b"\n" in event or b"\r" in event:
-        event = event.replace(b"\n", b" ").replace(b"\r", b" ")
-    return prefix + event + b"}"
+        return event.replace(b"\n", b" ").replace(b"\r", b" ")
+    return event
 
 
 def write_headers(head: EnrichedHeaders, rejects: Iterable[Reject] = ()) -> Headers:
@@ -82,22 +97,28 @@ def write_headers(head: EnrichedHeaders, rejects: Iterable[Reject] = ()) -> Head
 def read_headers(headers: Iterable[tuple[str, bytes]]) -> EnrichedHeaders:
     """The inverse of write_headers. Raises BadFrame naming the header that is missing or wrong."""
     found: Mapping[str, bytes] = dict(headers)
-    values: dict[str, str | int] = {}
+    values: dict[str, Any] = {}
     for name, type_ in _TYPES.items():
         raw = found.get(name)
         if raw is None:
             raise BadFrame(f"header {name} is missing")
+        if len(raw) > LONGEST_HEADER:
+            raise BadFrame(f"header {name} has {len(raw)} bytes")
         text = raw.decode("ascii", "replace")
         if type_ is int:
             try:
                 values[name] = int(text)
             except ValueError:
                 raise BadFrame(f"header {name}: {text!r} is not a whole number") from None
+            if not -1 <= values[name] < 1 << 63 or (values[name] < 0 and name != "previous_offset"):
+                raise BadFrame(f"header {name}: {text} is out of range")
         else:
             values[name] = text
     if values["stream"] not in STREAMS:
         raise BadFrame(f"header stream: {values['stream']!r} is not a stream")
-    head = EnrichedHeaders(**values)  # type: ignore[arg-type]
+    head = EnrichedHeaders(**values)
+    if not head.previous_offset < head.source_offset:
+        raise BadFrame(f"previous_offset {head.previous_offset} is not before {head.source_offset}")
     if head.lines != head.accepted + head.rejected + head.duplicates:
         raise BadFrame(f"lines {head.lines} is not accepted + rejected + duplicates")
     return head
@@ -109,12 +130,15 @@ def read_rejects(headers: Iterable[tuple[str, bytes]]) -> list[Reject]:
     return _REJECTS.decode_lines(raw) if raw else []
 
 
+_HEADS = [(schema, schema.serialize().to_pybytes()) for schema in SCHEMAS.values()]
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+
+
 def write_arrow(batch: pa.RecordBatch) -> bytes:
     """A record batch as one uncompressed Arrow IPC stream (the Kafka batch around it is compressed)."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    schema: pa.Schema = batch.schema
+    head = next((head for known, head in _HEADS if known.equals(schema, check_metadata=True)), None)
+    return b"".join((schema.serialize() if head is None else head, batch.serialize(), _END_OF_STREAM))
 
 
 def read_arrow(value: bytes) -> pa.RecordBatch:

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b, sha256
 from typing import NamedTuple
 
 import msgspec
 
+from tidegate.contracts import json_text
+
 HEADER = "keys"  # of a raw record
 KEY_BYTES = 16
+FLEET_BYTES = 4  # with which a key begins: whose it is
 DIGEST_BYTES = 8
 _PIECE = struct.Struct(f"<{KEY_BYTES}s{DIGEST_BYTES}sII")
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _VALUE = msgspec.json.Decoder(str | int)
+
+Change = tuple[
+    bytes, bytes | None
+]  # a record of the dedup table's changelog: key, and value or None to delete
 
 
 class BadKeys(ValueError):
@@ -64,7 +71,13 @@ def piece_key(key: bytes, number: int) -> bytes:
     """The key of a request's piece `number` in a partition, from that of its first."""
     if number == 0:
         return key
-    return blake2b(b"%d" % number, key=key, digest_size=KEY_BYTES, person=b"piece").digest()
+    rest = blake2b(b"%d" % number, key=key, digest_size=KEY_BYTES - FLEET_BYTES, person=b"piece").digest()
+    return fleet_of(key) + rest
+
+
+def fleet_of(key: bytes) -> bytes:
+    """What tells the keys of one fleet from another's: 4 bytes."""
+    return key[:FLEET_BYTES]
 
 
 def digest(*parts: bytes) -> bytes:
@@ -84,9 +97,9 @@ def event_id(fields: bytes) -> str | None:
     if b"event_id" not in fields:  # within the wrapper its quotes are escaped
         return None
     try:
-        found = _FIELDS.decode(fields)
+        found = json_text.fields(fields)
         if found.keys() == {"data"}:
-            found = _FIELDS.decode(msgspec.json.decode(found["data"], type=str))
+            found = json_text.fields(msgspec.json.decode(found["data"], type=str).encode("utf-8"))
         value = str(_VALUE.decode(found["event_id"]))
     except (KeyError, msgspec.DecodeError, ValueError, RecursionError):
         return None
@@ -113,4 +126,16 @@ def read_pieces(value: bytes) -> list[Piece]:
 
 
 def _key(kind: bytes, fleet: str, key: bytes) -> bytes:
-    return blake2b(fleet.encode("utf-8") + b"\0" + key, digest_size=KEY_BYTES, person=kind).digest()
+    own, name = _fleet(fleet)
+    return own + blake2b(name + key, digest_size=KEY_BYTES - FLEET_BYTES, person=kind).digest()
+
+
+@lru_cache(maxsize=1024)
+def _fleet(fleet: str) -> tuple[bytes, bytes]:
+    """What a fleet's keys begin with, and its name with its length in front: no fleet and key together read
+    as another fleet and another key."""
+    name = fleet.encode("utf-8")
+    return (
+        blake2b(name, digest_size=FLEET_BYTES, person=b"fleet").digest(),
+        len(name).to_bytes(4, "big") + name,
+    )

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Le, MinLen
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tidegate.contracts.formats import LATITUDE, LONGITUDE, MAC, MCCMNC, MICROS_LIMIT, TIME
+from tidegate.contracts.formats import LATITUDE, LONGITUDE, MAC, MCCMNC, MICROS_LIMIT, TIME, optional
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,12 @@ Real = Annotated[float, Ge(-1.7976931348623157e308), Le(1.7976931348623157e308)]
 NonNegative = Annotated[float, Ge(0.0), Le(1.7976931348623157e308)]
 Name = Annotated[str, MinLen(1)]
 Mac = Annotated[str, MAC]
+OptionalMac = Annotated[str, optional(MAC)] | None  # as of all formats: an empty text is none
 Time = Annotated[str, TIME]
-EpochTime = Annotated[int, Ge(0), Le(MICROS_LIMIT)]  # s, ms or µs, told apart by magnitude
+OptionalTime = Annotated[str, optional(TIME)] | None
+EpochTime = (  # s, ms or µs, told apart by magnitude; the limit itself is no float, and would be rounded up
+    Annotated[int, Ge(0), Le(MICROS_LIMIT)] | Annotated[float, Ge(0), Le(MICROS_LIMIT - 1)]
+)
 Channel = Annotated[int, Ge(0), Le(233)]
 Vlan = Annotated[int, Ge(0), Le(4095)]
 Frequency = Annotated[float, Ge(0.0), Le(300.0)]
@@ -104,18 +108,20 @@ class NetworkLog(Model):
     network_security: Literal["opn", "wep", "wpa", "wp2", "3gp"] = Field(
         description="opn Open, wep WEP, wpa WPA, wp2 WPA2, 3gp 3GPP"
     )
-    network_mccmnc: Annotated[str, MCCMNC] | None = Field(None, description="Mobile network MCC and MNC")
+    network_mccmnc: Annotated[str, optional(MCCMNC)] | None = Field(
+        None, description="Mobile network MCC and MNC"
+    )
     frequency: Frequency | None = Field(None, description="Frequency, GHz")
     authentication: Literal["non", "cpo", "wis", "psk", "rad", "eap", "3gp"] | None = Field(
         None, description="non None, cpo Captive portal, wis WISPr, psk PSK, rad RADIUS, eap EAP, 3gp 3GPP"
     )
-    bssid: Mac | None = Field(None, description="MAC address of the access point")
+    bssid: OptionalMac = Field(None, description="MAC address of the access point")
     cellid: str | None = Field(None, description="Cell ID of a mobile connection")
     roaming: bool | None = Field(None, description="Outside the home network")
-    latitude: Annotated[str | float, LATITUDE] | None = Field(
+    latitude: Annotated[str | float, optional(LATITUDE)] | None = Field(
         None, description="Decimal degrees, echoed as a string"
     )
-    longitude: Annotated[str | float, LONGITUDE] | None = Field(
+    longitude: Annotated[str | float, optional(LONGITUDE)] | None = Field(
         None, description="Decimal degrees, echoed as a string"
     )
     inbytes: Count | None = Field(None, description="Bytes received during this connection session")
@@ -146,7 +152,7 @@ class LegacyLog(Model):
     application_id: str | None = Field(None, alias="app_id", description="Application")
     connection_type: str | None = Field(None, description="Kind of network, e.g. wifi")
     status: str | None = Field(None, alias="connection_status", description="Outcome, e.g. connected")
-    timestamp: Time | None = Field(None, description="Time of the connection, ISO 8601")
+    timestamp: OptionalTime = Field(None, description="Time of the connection, ISO 8601")
     ip_address: str | None = Field(None, description="IP address of the device")
     signal_strength: Real | None = Field(None, description="Signal strength, dBm")
     data_transferred: Count | None = Field(None, description="Bytes transferred")
@@ -166,7 +172,7 @@ class ClientEvent(Model):
     protocol: Protocol | None = Field(None, description="802.11 protocol version")
     location: Annotated[LocationId, Prefix("location_")] | None = Field(None, alias="locationId")
     event_type: Literal["Success", "Failure", "Intermediate"] = Field(alias="eventType")
-    bssid: Mac | None = Field(None, description="BSSID of the associated access point")
+    bssid: OptionalMac = Field(None, description="BSSID of the associated access point")
     channel: Channel | None = Field(None, description="Channel number")
     timestamp: EpochTime = Field(
         description="Time of the event: seconds, milliseconds or microseconds since 1970"
@@ -254,7 +260,7 @@ class IntermediateEvent(ClientEvent):
     cl_count_2ghz: Count | None = Field(None, alias="clCount2Ghz", description="Clients in the 2.4 GHz band")
     cl_count_5ghz: Count | None = Field(None, alias="clCount5Ghz", description="Clients in the 5 GHz band")
     bst_nbr_rssi: Int | None = Field(None, alias="bstNbrRssi", description="RSSI of the best neighbour, dBm")
-    bst_nbr_mac: Mac | None = Field(None, alias="bstNbrMac", description="MAC address of the best neighbour")
+    bst_nbr_mac: OptionalMac = Field(None, alias="bstNbrMac", description="MAC address of the best neighbour")
     bst_nbr_cl_cnt: Count | None = Field(
         None, alias="bstNbrClCnt", description="Clients of the best neighbour"
     )
@@ -283,7 +289,7 @@ class DeviceLog(Model):
     new_value: Scalar | None = Field(None, description="Value after")
     is_pending: bool | None = Field(None, description="Still to be done")
     is_applied: bool | None = Field(None, description="Done; false and not pending: failed")
-    applied_at: Time | None = Field(None, description="Time of application, ISO 8601")
+    applied_at: OptionalTime = Field(None, description="Time of application, ISO 8601")
     user: str | None = Field(None, description="Who asked for it")
     change_request_id: str | None = Field(None, description="Change request")
     rollback_available: bool | None = Field(None, description="Whether it can be undone")

@@ -5,10 +5,13 @@ The record's key is ``pause/<stream>/<fleet>``; one without a value ends the pau
 
 from __future__ import annotations
 
-from typing import Literal
+import shlex
+from datetime import datetime
+from typing import Final, Literal
 
 import msgspec
 
+from tidegate.contracts.alerts import Alert, Scope, alert_id
 from tidegate.contracts.topics import STREAMS, Stream
 
 _PREFIX = "pause/"
@@ -38,22 +41,31 @@ def read_key(key: bytes) -> tuple[Stream, str] | None:
     return None
 
 
-RULE = "reject_flood"
+RULE: Final = "reject_flood"
 
 
-def alert(pause: Pause, *, state: Literal["firing", "resolved"], at: str) -> bytes:
-    """The record of `tidegate.alerts` about a pause; `at` (ISO 8601) is when it came to this state."""
+def alert(pause: Pause, *, state: Literal["open", "resolved"], at: str) -> Alert:
+    """The alert about a pause; `at` (ISO 8601) is when it came to this state."""
     whose = f"fleet {pause.fleet}" if pause.fleet else "lines that name no fleet"
-    document = {
-        "fleet": pause.fleet,
-        "id": f"{RULE}/{pause.stream}/{pause.fleet}/{pause.since}",
-        "rule": RULE,
-        "state": state,
-        "severity": "critical",
-        "scope": {"stream": pause.stream},
-        "started_at": pause.since,
-        "updated_at": at,
-        "summary": f"{pause.stream}, {whose}: {pause.rejected} of {pause.lines} lines were refused",
-        "details": {"lines": pause.lines, "rejected": pause.rejected},
-    }
-    return msgspec.json.encode(document)
+    scope = Scope(stream=pause.stream)
+    id = alert_id(pause.fleet, RULE, scope, _micros(pause.since))
+    return Alert(
+        fleet=pause.fleet,
+        id=id,
+        sequence=1 if state == "open" else 2,
+        incident=id,
+        rule=RULE,
+        signal=RULE,
+        state=state,
+        severity="critical",
+        scope=scope,
+        started_at=pause.since,
+        updated_at=at,
+        summary=f"{pause.stream}, {whose}: {pause.rejected} of {pause.lines} lines were refused",
+        action=f"Mend the sender, then run: tidegate fleet resume {pause.stream} {shlex.quote(pause.fleet)}",
+        details={"lines": pause.lines, "rejected": pause.rejected},
+    )
+
+
+def _micros(moment: str) -> int:
+    return round(datetime.fromisoformat(moment).timestamp() * 1_000_000)

@@ -136,10 +136,3 @@ def original_text(line: bytes) -> tuple[str, Literal["utf8", "base64", "raw"]]:
         return line.decode("utf-8"), "utf8"
     except UnicodeDecodeError:
         return base64.b64encode(line).decode("ascii"), "base64"
-
-
-def original_bytes(reject: Reject) -> bytes:
-    """The inverse of original_text."""
-    if reject.original_encoding == "base64":
-        return base64.b64decode(reject.original)
-    return reject.original.encode("utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 Stream = Literal["connection_logs", "client_events", "device_logs"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)
@@ -12,9 +12,26 @@ REJECTS = "tidegate.rejects"  # one JSON document a refused line, on the source'
 ALERTS = "tidegate.alerts"
 HEALTH = "tidegate.health"  # minute aggregates, keyed `fleet/site`
 PARTIALS = "tidegate.partials"  # internal: partial counts on their way to HEALTH
-CONTROL = "tidegate.control"  # compacted: the epoch of these topics
+CONTROL = "tidegate.control"  # signed: the epoch of these topics, and paused streams
 
 EPOCH_KEY = b"epoch"  # the record of CONTROL that names the epoch
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic; compares equal to aiokafka's and Faust's own."""
+
+    topic: str
+    partition: int
+
+
+class StreamPartition(NamedTuple):
+    """The partition of this number in the topics of a stream: raw and enriched records share it."""
+
+    stream: Stream
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.stream} partition {self.partition}"
 
 
 def raw(stream: Stream) -> str:

@@ -12,9 +12,10 @@ def authorize(tokens: TokenFile, header: bytes | None) -> Token | Problem:
     """The token behind an ``Authorization`` header, or a 401 or 403."""
     if header is None or header[:7].lower() != b"bearer ":
         return UNAUTHORIZED
-    token = tokens.lookup(header[7:].strip().decode("latin-1"))
+    sent = header[7:].strip().decode("latin-1")
+    token = tokens.lookup(sent)
     if token is None:
-        return UNAUTHORIZED
+        return UNAUTHORIZED._replace(detail=tokens.refusal(sent))
     if token.role not in WRITERS:
         return Problem(403, "forbidden", f"role {token.role} may not write: {WRITE} may")
     if not token.fleet:

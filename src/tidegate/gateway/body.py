@@ -5,26 +5,22 @@ Decompression streams in pieces and stops at the limit, so a bomb costs the limi
 
 from __future__ import annotations
 
-import asyncio
+import io
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import zstandard
 
 from tidegate.gateway.limits import HeldBytes
 from tidegate.gateway.problems import Problem, unavailable
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from tidegate.service.asgi import Receive
 
 PIECE = 1 << 18  # decompressed bytes at a time
 GZIP_STEP = 1 << 14  # compressed bytes at a time
 ZSTD_STEP = 1 << 9  # smaller: what one step gives out has no bound of its own but 128 KiB a 4-byte block
 MEMBERS = 10_000  # members or frames of one body; empty ones would cost time and no bytes
 ZSTD_WINDOW = 1 << 23  # RFC 9659: senders of the zstd content coding keep to windows of 8 MB
-BODY_SECONDS = 30.0  # a sender that takes longer for its body loses the connection's turn
+FREE = 1 << 20  # bytes that any compressed body may become: events that are alike pack well
 
 
 class Disconnected(Exception):
@@ -41,20 +37,16 @@ async def read(receive: Receive, limit: int, held: HeldBytes) -> bytes | Problem
     if message["type"] == "http.disconnect":
         raise Disconnected
     body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > limit:
-            return _too_large(limit)
-        return body if held.take(len(body)) else unavailable("queue_full")
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await _read_rest(body, receive, limit, held)
-    except TimeoutError:
-        return Problem(408, "timeout", f"the body did not come within {BODY_SECONDS:g} seconds")
+    if message.get("more_body", False):
+        return await _read_rest(body, receive, limit, held)
+    if len(body) > limit:
+        return _too_large(limit)
+    return body if held.take(len(body)) else unavailable("queue_full")
 
 
 async def _read_rest(first: bytes, receive: Receive, limit: int, held: HeldBytes) -> bytes | Problem:
-    pieces = [first]
-    size = len(first)
+    gathered = io.BytesIO(first)  # a list of pieces would cost far more than they hold, where they are small
+    gathered.seek(len(first))
     holding = 0
     kept = False
     try:
@@ -63,34 +55,58 @@ async def _read_rest(first: bytes, receive: Receive, limit: int, held: HeldBytes
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Disconnected
-            piece = message.get("body", b"")
+            gathered.write(message.get("body", b""))
             more = message.get("more_body", False)
-            pieces.append(piece)
-            size += len(piece)
+            size = gathered.tell()
             if size > limit:
                 return _too_large(limit)
             if not held.take(size - holding):
                 return unavailable("queue_full")
             holding = size
         kept = True
-        return b"".join(pieces)
+        return gathered.getvalue()
     finally:
         if not kept:
             held.give(holding)
 
 
-def decode(body: bytes, encoding: bytes, limit: int) -> bytes | Problem:
-    """The body behind its Content-Encoding, at most `limit` bytes."""
-    name = encoding.strip().lower()
-    if name in (b"", b"identity"):
-        return body if len(body) <= limit else _too_large(limit)
-    try:
-        if name in (b"gzip", b"x-gzip"):
-            return _gunzip(body, limit)
-        if name == b"zstd":
-            return _unzstd(body, limit)
-    except (zlib.error, zstandard.ZstdError, Broken) as error:
-        return Problem(400, "bad_encoding", f"not {name.decode()}: {error}")
+def announced(length: bytes, limit: int) -> Problem | None:
+    """The refusal of a body by the length that its head names."""
+    return _too_large(limit) if int(length) > limit else None
+
+
+class Unpacking:
+    """The body behind its Content-Encoding, bounded while it is unpacked, as far as it is asked for at once.
+
+    At most `limit` bytes, and beyond the first `FREE` of them at most `expansion` for each that was sent.
+    """
+
+    def __init__(self, body: bytes, encoding: bytes, limit: int, expansion: int) -> None:
+        self._most = min(limit, max(FREE, expansion * len(body)))
+        self._refusal = _too_large(limit) if self._most == limit else _expands(expansion)
+        self._name = encoding.strip().lower()
+        self._body = body
+        unpack = UNPACK.get(self._name)
+        self._pieces = unpack(body) if unpack is not None else None
+        self._out = io.BytesIO()  # gives its bytes without a copy, where a join of pieces makes one
+
+    def run(self, until: int | None = None) -> bytes | Problem | None:
+        """Go on to the end, or until there are `until` bytes or more: then None, and it may be run again."""
+        if self._pieces is None:
+            return _unsupported(self._name)
+        try:
+            for piece in self._pieces:
+                self._out.write(piece)
+                if self._out.tell() > self._most:
+                    return self._refusal
+                if until is not None and self._out.tell() >= until:
+                    return None
+        except (zlib.error, zstandard.ZstdError, Broken) as error:
+            return Problem(400, "bad_encoding", f"not {self._name.decode()}: {error}")
+        return self._out.getvalue()
+
+
+def _unsupported(name: bytes) -> Problem:
     return Problem(
         415,
         "unsupported_encoding",
@@ -101,10 +117,13 @@ def decode(body: bytes, encoding: bytes, limit: int) -> bytes | Problem:
     )
 
 
-def _gunzip(body: bytes, limit: int) -> bytes | Problem:
+def _identity(body: bytes) -> Iterator[bytes]:
+    yield body
+
+
+def _gunzip(body: bytes) -> Iterator[bytes]:
     """All members of a gzip body, one after another."""
-    pieces: list[bytes] = []
-    size = at = members = 0
+    at = members = 0
     while True:
         stream = zlib.decompressobj(wbits=31)
         while not stream.eof:
@@ -114,25 +133,20 @@ def _gunzip(body: bytes, limit: int) -> bytes | Problem:
                     raise Broken("cut short")
                 rest = body[at : at + GZIP_STEP]
                 at += len(rest)
-            piece = stream.decompress(rest, PIECE)
-            size += len(piece)
-            if size > limit:
-                return _too_large(limit)
-            pieces.append(piece)
+            yield stream.decompress(rest, PIECE)
         at -= len(stream.unused_data)
         while at < len(body) and body[at] == 0:  # gzip pads with zeros
             at += 1
         if at >= len(body):
-            return b"".join(pieces)
+            return
         members = _count(members)
 
 
-def _unzstd(body: bytes, limit: int) -> bytes | Problem:
+def _unzstd(body: bytes) -> Iterator[bytes]:
     """All frames of a zstd body, one after another."""
     if not body:
         raise Broken("cut short")
-    pieces: list[bytes] = []
-    size = at = frames = 0
+    at = frames = 0
     decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
     while at < len(body):
         stream = decompressor.decompressobj(write_size=PIECE)
@@ -141,14 +155,18 @@ def _unzstd(body: bytes, limit: int) -> bytes | Problem:
                 raise Broken("cut short")
             step = body[at : at + ZSTD_STEP]
             at += len(step)
-            piece = stream.decompress(step)
-            size += len(piece)
-            if size > limit:
-                return _too_large(limit)
-            pieces.append(piece)
+            yield stream.decompress(step)
         at -= len(stream.unused_data)
         frames = _count(frames)
-    return b"".join(pieces)
+
+
+UNPACK: dict[bytes, Callable[[bytes], Iterator[bytes]]] = {
+    b"": _identity,
+    b"identity": _identity,
+    b"gzip": _gunzip,
+    b"x-gzip": _gunzip,
+    b"zstd": _unzstd,
+}
 
 
 def _count(members: int) -> int:
@@ -159,3 +177,8 @@ def _count(members: int) -> int:
 
 def _too_large(limit: int) -> Problem:
     return Problem(413, "too_large", f"the body is longer than {limit} bytes", allowed=f"{limit} bytes")
+
+
+def _expands(expansion: int) -> Problem:
+    detail = f"the body unpacks to more than {expansion} times what was sent"
+    return Problem(413, "too_large", detail, allowed=f"{FREE} bytes, and {expansion} for each byte")

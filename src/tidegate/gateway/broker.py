@@ -21,8 +21,9 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from tidegate import telemetry
 from tidegate.contracts.topics import STREAMS, Stream, raw
-from tidegate.errors import RetryLater
+from tidegate.errors import RetryLater, Stop
 from tidegate.kafka import topics
+from tidegate.kafka.connection import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -50,15 +51,18 @@ class Broker:
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: Connection,
         *,
         ack_timeout_ms: int,
         max_record_bytes: int,
         least_partitions: Callable[[int], int] = int,
+        require: Callable[[], None] = lambda: None,
     ) -> None:
-        """`least_partitions` gives the number to insist on where so many were found."""
-        self._bootstrap = bootstrap
+        """`least_partitions` gives the number to insist on where so many were found; `require` is called in
+        a thread before anything is written, and raises where the topics cannot be written to."""
+        self._kafka = kafka
         self._least_partitions = least_partitions
+        self._require = require
         self._ack_timeout_ms = ack_timeout_ms
         self._max_record_bytes = max_record_bytes
         self._producer: Any = None
@@ -103,7 +107,7 @@ class Broker:
 
     async def reread_epoch(self) -> str:
         """The epoch as it stands in the control topic now. Raises RetryLater."""
-        self.epoch = await asyncio.to_thread(topics.read_epoch, self._bootstrap, timeout_seconds=2.0)
+        self.epoch = await asyncio.to_thread(topics.read_epoch, self._kafka, timeout_seconds=2.0)
         return self.epoch
 
     async def _watch(self) -> None:
@@ -113,7 +117,7 @@ class Broker:
                     await self._connect()
                 else:
                     await self._look()
-            except (KafkaError, RetryLater, OSError, TimeoutError) as error:
+            except (KafkaError, RetryLater, Stop, OSError, TimeoutError) as error:
                 self._lose(str(error) or type(error).__name__)
             except Exception:
                 logger.exception("the watch over the broker failed")
@@ -127,7 +131,7 @@ class Broker:
         except (KafkaConnectionError, TimeoutError):
             raise
         except KafkaError as error:
-            # Connected, but no producer id: the embedded broker has none to give.
+            # Connected, but the broker gives no producer id.
             self._producer = await self._start_producer(idempotent=False)
             self.idempotent = False
             logger.info("no idempotent producer on this broker (%r)", error)
@@ -138,7 +142,7 @@ class Broker:
 
     async def _start_producer(self, *, idempotent: bool) -> Any:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
+            **self._kafka.aiokafka(),
             client_id="tidegate-gateway",
             acks="all",
             enable_idempotence=idempotent,
@@ -181,6 +185,7 @@ class Broker:
                 await producer.client.force_metadata_update()
         self.partitions = {stream: counts[topic] for stream, topic in RAW_TOPICS.items()}
         if self.state is State.AWAY:
+            await asyncio.to_thread(self._require)
             await self.reread_epoch()
         if self.state is not State.READY:
             self._change(State.READY, "")

@@ -12,7 +12,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -75,6 +75,15 @@ class Key(NamedTuple):
     digest: bytes
 
 
+class Part(NamedTuple):
+    """Events of a request that go to one partition; `whole`: into one frame, or they may be split."""
+
+    partition: int
+    events: Sequence[Text]
+    key: Key | None = None
+    whole: bool = False
+
+
 class Place(NamedTuple):
     """Where lines of a request stand: `lines` of them from line `first` of `frame` on."""
 
@@ -91,14 +100,14 @@ def envelope_lines(prefix: bytes, events: Sequence[Text]) -> bytes:
     return prefix + (b"}\n" + prefix).join(events) + b"}"
 
 
-class Lane:
-    """One partition of one raw topic."""
+class PartitionFrames:
+    """One partition of one raw topic: its open frame, the full ones, and those under way."""
 
-    __slots__ = ("full", "last_offset", "open", "partition", "stream", "under_way")
+    __slots__ = ("full", "last_offset", "number", "open", "stream", "under_way")
 
-    def __init__(self, stream: Stream, partition: int) -> None:
+    def __init__(self, stream: Stream, number: int) -> None:
         self.stream: Stream = stream
-        self.partition = partition
+        self.number = number
         self.open: Frame | None = None
         self.full: deque[Frame] = deque()
         self.under_way: dict[Frame, asyncio.Task[Ack | Lost]] = {}
@@ -128,8 +137,8 @@ class FrameWriter:
         self._frame_bytes = frame_bytes
         self._ack_timeout = ack_timeout_ms / 1000
         self._loop = asyncio.get_running_loop()
-        self._lanes: dict[tuple[Stream, int], Lane] = {}
-        self._anywhere: dict[Stream, Lane] = {}
+        self._partitions: dict[tuple[Stream, int], PartitionFrames] = {}
+        self._anywhere: dict[Stream, PartitionFrames] = {}
         self._turn = itertools.count()
         self._sweeper: asyncio.Task[None] | None = None
         broker.on_change = self._broker_changed
@@ -151,160 +160,141 @@ class FrameWriter:
 
     def any_partition(self, stream: Stream) -> int:
         """A partition for events that name no device: the one whose frame is filling, else the next."""
-        lane = self._anywhere.get(stream)
-        if lane is None or lane.open is None:
-            partition = next(self._turn) % self._broker.partitions[stream]
-            lane = self._anywhere[stream] = self._lane(stream, partition)
-        return lane.partition
+        found = self._anywhere.get(stream)
+        if found is None or found.open is None:
+            number = next(self._turn) % self._broker.partitions[stream]
+            found = self._anywhere[stream] = self._partition(stream, number)
+        return found.number
 
-    def put(self, stream: Stream, partition: int, line: bytes, key: Key | None = None) -> Place | None:
-        """Place one envelope line, without its newline; None where the queue is full."""
-        if not self._held.take(len(line) + 1):
-            return None
-        lane = self._lane(stream, partition)
-        frame = self._room(lane, len(line))
-        first = frame.lines
-        if key is not None:
-            frame.pieces.append(keys.Piece(*key, first, 1))
-        frame.add(line, 1)
-        self._check_full(lane, frame)
-        return Place(frame, first, 1)
-
-    def put_all(
-        self, stream: Stream, groups: Mapping[int, Sequence[Text]], prefix: bytes
-    ) -> dict[int, list[Place]] | None:
-        """Place a batch's events by partition, all or, where the queue is full, none.
+    def put(self, stream: Stream, parts: Sequence[Part], prefix: bytes) -> list[list[Place]] | None:
+        """Place the parts of a request, all or, where the queue is full, none; the places of each part.
 
         `prefix` stands before each event in its envelope (`frames.envelope_prefix`); the events hold no
         line breaks.
         """
-        size = sum(
-            sum(map(len, events)) + len(events) * (len(prefix) + ENVELOPE_END) for events in groups.values()
-        )
+        size = 0
+        for part in parts:
+            size += sum(map(len, part.events)) + len(part.events) * (len(prefix) + ENVELOPE_END)
         if not self._held.take(size):
             return None
-        return {
-            partition: self._put_events(self._lane(stream, partition), events, prefix)
-            for partition, events in groups.items()
-        }
-
-    def put_pieces(
-        self, stream: Stream, pieces: Sequence[tuple[int, Key | None, Sequence[Text]]], prefix: bytes
-    ) -> list[Place] | None:
-        """Place pieces of a request, each whole in one frame: partition, key and events of each. All or,
-        where the queue is full, none."""
-        chunks = [envelope_lines(prefix, events) for _, _, events in pieces]
-        if not self._held.take(sum(map(len, chunks)) + len(chunks)):
-            return None
-        places: list[Place] = []
-        for (partition, key, events), chunk in zip(pieces, chunks, strict=True):
-            lane = self._lane(stream, partition)
-            frame = self._room(lane, len(chunk), len(events))
-            places.append(Place(frame, frame.lines, len(events)))
-            if key is not None:
-                frame.pieces.append(keys.Piece(*key, frame.lines, len(events)))
-            frame.add(chunk, len(events))
-            self._check_full(lane, frame)
+        places = []
+        for part in parts:
+            partition = self._partition(stream, part.partition)
+            if part.whole or len(part.events) == 1:
+                places.append([self._put_whole(partition, part, prefix)])
+            else:
+                places.append(self._put_split(partition, part.events, prefix))
         return places
 
-    def _put_events(self, lane: Lane, events: Sequence[Text], prefix: bytes) -> list[Place]:
+    def _put_whole(self, partition: PartitionFrames, part: Part, prefix: bytes) -> Place:
+        chunk = envelope_lines(prefix, part.events)
+        lines = len(part.events)
+        frame = self._room(partition, len(chunk), lines)
+        place = Place(frame, frame.lines, lines)
+        if part.key is not None:
+            frame.pieces.append(keys.Piece(*part.key, frame.lines, lines))
+        frame.add(chunk, lines)
+        self._check_full(partition, frame)
+        return place
+
+    def _put_split(self, partition: PartitionFrames, events: Sequence[Text], prefix: bytes) -> list[Place]:
         places: list[Place] = []
         at = 0
         most = self._frame_events
         while at < len(events):
-            frame = self._room(lane, 0)
-            part = events[at : at + min(most, self._frame_events - frame.lines)]
-            chunk = envelope_lines(prefix, part)
+            frame = self._room(partition, 0)
+            some = events[at : at + min(most, self._frame_events - frame.lines)]
+            chunk = envelope_lines(prefix, some)
             if frame.bytes + len(chunk) > self._frame_bytes:
                 if frame.lines:
-                    self._seal(lane, frame)
+                    self._seal(partition, frame)
                     continue
-                if len(part) > 1:  # halve until it fits; an event that is too long alone goes alone
-                    most = len(part) // 2
+                if len(some) > 1:  # halve until it fits; an event that is too long alone goes alone
+                    most = len(some) // 2
                     continue
-            places.append(Place(frame, frame.lines, len(part)))
-            frame.add(chunk, len(part))
-            self._check_full(lane, frame)
-            at += len(part)
+            places.append(Place(frame, frame.lines, len(some)))
+            frame.add(chunk, len(some))
+            self._check_full(partition, frame)
+            at += len(some)
         return places
 
-    def _lane(self, stream: Stream, partition: int) -> Lane:
-        lane = self._lanes.get((stream, partition))
-        if lane is None:
-            lane = self._lanes[stream, partition] = Lane(stream, partition)
-        return lane
+    def _partition(self, stream: Stream, number: int) -> PartitionFrames:
+        found = self._partitions.get((stream, number))
+        if found is None:
+            found = self._partitions[stream, number] = PartitionFrames(stream, number)
+        return found
 
-    def _room(self, lane: Lane, size: int, lines: int = 1) -> Frame:
-        """The open frame of the lane, a new one where what comes next does not fit."""
-        frame = lane.open
+    def _room(self, partition: PartitionFrames, size: int, lines: int = 1) -> Frame:
+        """The open frame of the partition, a new one where what comes next does not fit."""
+        frame = partition.open
         if frame is not None and (
             frame.bytes + size > self._frame_bytes or frame.lines + lines > self._frame_events
         ):
-            self._seal(lane, frame)
+            self._seal(partition, frame)
             frame = None
         if frame is None:
-            frame = lane.open = Frame(self._loop)
-            frame.timer = self._loop.call_later(self._linger, self._linger_over, lane, frame)
+            frame = partition.open = Frame(self._loop)
+            frame.timer = self._loop.call_later(self._linger, self._linger_over, partition, frame)
         return frame
 
-    def _check_full(self, lane: Lane, frame: Frame) -> None:
+    def _check_full(self, partition: PartitionFrames, frame: Frame) -> None:
         if frame.lines >= self._frame_events or frame.bytes >= self._frame_bytes:
-            self._seal(lane, frame)
+            self._seal(partition, frame)
 
-    def _seal(self, lane: Lane, frame: Frame) -> None:
+    def _seal(self, partition: PartitionFrames, frame: Frame) -> None:
         if frame.timer is not None:
             frame.timer.cancel()
-        lane.open = None
-        lane.full.append(frame)
-        self._pump(lane)
+        partition.open = None
+        partition.full.append(frame)
+        self._pump(partition)
 
-    def _linger_over(self, lane: Lane, frame: Frame) -> None:
+    def _linger_over(self, partition: PartitionFrames, frame: Frame) -> None:
         frame.due = True
-        self._pump(lane)
+        self._pump(partition)
 
-    def _pump(self, lane: Lane) -> None:
-        while len(lane.under_way) < IN_FLIGHT:
-            if lane.full:
-                frame = lane.full.popleft()
-            elif lane.open is not None and lane.open.due:
-                frame = lane.open
-                lane.open = None
+    def _pump(self, partition: PartitionFrames) -> None:
+        while len(partition.under_way) < IN_FLIGHT:
+            if partition.full:
+                frame = partition.full.popleft()
+            elif partition.open is not None and partition.open.due:
+                frame = partition.open
+                partition.open = None
             else:
                 return
-            task = asyncio.create_task(self._produce(lane, frame))
-            lane.under_way[frame] = task
-            task.add_done_callback(partial(self._done, lane, frame))
+            task = asyncio.create_task(self._produce(partition, frame))
+            partition.under_way[frame] = task
+            task.add_done_callback(partial(self._done, partition, frame))
 
-    def _done(self, lane: Lane, frame: Frame, task: asyncio.Task[Ack | Lost]) -> None:
-        del lane.under_way[frame]
+    def _done(self, partition: PartitionFrames, frame: Frame, task: asyncio.Task[Ack | Lost]) -> None:
+        del partition.under_way[frame]
         self._held.give(frame.bytes)
         if task.cancelled():
             outcome: Ack | Lost = Lost(True, "the connection to the broker was lost")
         elif (error := task.exception()) is not None:
-            logger.error("a frame of %s-%d failed", lane.stream, lane.partition, exc_info=error)
+            logger.error("a frame of %s-%d failed", partition.stream, partition.number, exc_info=error)
             outcome = Lost(True, "internal error")
         else:
             outcome = task.result()
         self._resolve(frame, outcome)
-        self._pump(lane)
+        self._pump(partition)
 
-    async def _produce(self, lane: Lane, frame: Frame) -> Ack | Lost:
+    async def _produce(self, partition: PartitionFrames, frame: Frame) -> Ack | Lost:
         try:
             headers = [(keys.HEADER, keys.write_pieces(frame.pieces))] if frame.pieces else ()
             offset = await self._broker.produce(
-                lane.stream, lane.partition, b"\n".join(frame.chunks), headers
+                partition.stream, partition.number, b"\n".join(frame.chunks), headers
             )
-            if offset <= lane.last_offset:
+            if offset <= partition.last_offset:
                 # The log begins anew: ids of the old epoch would name other events.
                 await self._broker.reread_epoch()
         except NotSent as error:
             return Lost(False, str(error))
         except (KafkaError, RetryLater) as error:
-            logger.warning("a frame of %s-%d was not acked: %r", lane.stream, lane.partition, error)
+            logger.warning("a frame of %s-%d was not acked: %r", partition.stream, partition.number, error)
             return Lost(True, "the broker did not acknowledge the events")
-        lane.last_offset = offset
-        letter = STREAM_LETTERS[lane.stream]
-        return Ack(f"{self._broker.epoch}-{letter}{lane.partition}-{offset}-")
+        partition.last_offset = offset
+        letter = STREAM_LETTERS[partition.stream]
+        return Ack(f"{self._broker.epoch}-{letter}{partition.number}-{offset}-")
 
     def _resolve(self, frame: Frame, outcome: Ack | Lost) -> None:
         if frame.outcome.done():
@@ -318,20 +308,20 @@ class FrameWriter:
 
     def _broker_changed(self, state: State) -> None:
         if state is State.READY:
-            for lane in self._lanes.values():
-                self._pump(lane)
+            for partition in self._partitions.values():
+                self._pump(partition)
             return
-        for lane in self._lanes.values():
-            self._drop_unsent(lane, f"the broker is {state}")
+        for partition in self._partitions.values():
+            self._drop_unsent(partition, f"the broker is {state}")
             if state is State.AWAY:
-                for task in lane.under_way.values():
+                for task in partition.under_way.values():
                     task.cancel()
-                lane.last_offset = -1  # the epoch is read again before the next record
+                partition.last_offset = -1  # the epoch is read again before the next record
 
-    def _drop_unsent(self, lane: Lane, reason: str) -> None:
-        waiting = [*lane.full, *([lane.open] if lane.open is not None else [])]
-        lane.full.clear()
-        lane.open = None
+    def _drop_unsent(self, partition: PartitionFrames, reason: str) -> None:
+        waiting = [*partition.full, *([partition.open] if partition.open is not None else [])]
+        partition.full.clear()
+        partition.open = None
         for frame in waiting:
             if frame.timer is not None:
                 frame.timer.cancel()
@@ -343,19 +333,19 @@ class FrameWriter:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             late = time.monotonic() - self._ack_timeout
-            for lane in self._lanes.values():
-                for frame in lane.under_way:
+            for partition in self._partitions.values():
+                for frame in partition.under_way:
                     if frame.born < late:
                         self._resolve(frame, Lost(True, "no ack from the broker in time"))
-                if lane.full and lane.full[0].born < late:
-                    self._drop_unsent(lane, "the broker is too slow")
+                if partition.full and partition.full[0].born < late:
+                    self._drop_unsent(partition, "the broker is too slow")
 
     def _flush(self) -> list[asyncio.Task[Ack | Lost]]:
         """Make every open frame due; the tasks under way."""
         tasks: list[asyncio.Task[Ack | Lost]] = []
-        for lane in self._lanes.values():
-            if lane.open is not None:
-                lane.open.due = True
-            self._pump(lane)
-            tasks.extend(lane.under_way.values())
+        for partition in self._partitions.values():
+            if partition.open is not None:
+                partition.open.due = True
+            self._pump(partition)
+            tasks.extend(partition.under_way.values())
         return tasks

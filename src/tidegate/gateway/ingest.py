@@ -7,30 +7,37 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 from tidegate import telemetry
 from tidegate.contracts import keys
 from tidegate.contracts.forms import Event
-from tidegate.contracts.frames import envelope_line, envelope_prefix
+from tidegate.contracts.frames import BOM, envelope_prefix, header_text, without_breaks
+from tidegate.contracts.native import Decoders
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import Stream
 from tidegate.gateway import body as bodies
 from tidegate.gateway import intake, partition, pieces, replies
 from tidegate.gateway.auth import authorize
-from tidegate.gateway.body import Disconnected, Receive, Send
+from tidegate.gateway.body import Disconnected
 from tidegate.gateway.broker import Broker, State
-from tidegate.gateway.frame_writer import Ack, FrameWriter, Lost, Place
+from tidegate.gateway.elements import SMALL, TooMany
+from tidegate.gateway.frame_writer import Ack, FrameWriter, Lost, Part
 from tidegate.gateway.intake import Text
 from tidegate.gateway.limits import HeldBytes, RateLimits, Rates
+from tidegate.gateway.pieces import Piece
 from tidegate.gateway.problems import Header, Problem, of_fault, unavailable
-from tidegate.gateway.protocol import answer_whole
 from tidegate.gateway.replies import Failed, Reply
 from tidegate.gateway.requests import Landed, Requests
+from tidegate.service.asgi import Receive, Send
+from tidegate.service.http_answer import SAFE_HEADERS, answer_whole
 from tidegate.settings import Settings
 from tidegate.tokens import Token, TokenFile
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PATHS: dict[str, Stream] = {
     "/api/v1/device_app_connection_log/": "connection_logs",
@@ -106,10 +113,13 @@ class Ingest:
         writer: FrameWriter,
         clock: Callable[[], int] = micros,
         paused: Container[tuple[Stream, str]] = (),
+        decoders: Decoders | None = None,
     ) -> None:
-        """`paused` are the streams of fleets that an operator is to mend first."""
+        """`paused` are the streams of fleets that an operator is to mend first; `decoders` the native
+        ones."""
         self._settings = settings
         self._paused = paused
+        self._decoders = decoders or {}
         self._tokens = tokens
         self._limits = limits
         self._held = held
@@ -117,6 +127,7 @@ class Ingest:
         self._writer = writer
         self._clock = clock
         self._requests = Requests(settings.gateway_keys_bytes, settings.idempotency_window_hours * 3600)
+        self._thread = ThreadPoolExecutor(1, "large-bodies")
         self.tally = Tally()
 
     async def __call__(self, stream: Stream, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -136,19 +147,17 @@ class Ingest:
             return replies.of_problem(
                 Problem(405, "method_not_allowed", "events are posted", headers=((b"allow", b"POST"),))
             )
-        authorization = device = key = None
-        content_type = encoding = b""
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"content-type":
-                content_type = value
-            elif name == b"content-encoding":
-                encoding = value if not encoding else encoding + b"," + value
-            elif name == b"idempotency-key":
-                key = value.strip()
-            elif name == b"x-device-id":
-                device = value.decode("utf-8", "replace").strip() or None
+        headers = dict(scope["headers"])  # those that may not come twice do not
+        authorization = headers.get(b"authorization")
+        content_type = headers.get(b"content-type", b"")
+        encoding = _codings(scope["headers"]) if b"content-encoding" in headers else b""
+        length = headers.get(b"content-length")
+        key = headers.get(b"idempotency-key")
+        if key is not None:
+            key = key.strip()
+        device = headers.get(b"x-device-id")
+        if device is not None:
+            device = header_text(device.strip(b" \t")) or None
         token = authorize(self._tokens, authorization)
         if isinstance(token, Problem):
             return replies.of_problem(token)
@@ -184,7 +193,10 @@ class Ingest:
             return replies.of_problem(_unsupported(content_type))
         if self._broker.state is not State.READY:
             return replies.of_problem(unavailable("broker_away", self._broker.reason))
-        sent = await bodies.read(receive, self._settings.gateway_max_body_bytes, self._held)
+        most = self._settings.gateway_max_body_bytes
+        if length is not None and (refusal := bodies.announced(length, most)) is not None:
+            return replies.of_problem(refusal)  # before a client that waits for it is told to go on
+        sent = await bodies.read(receive, most, self._held)
         if isinstance(sent, Problem):
             return replies.of_problem(sent)
         holding = len(sent)
@@ -192,7 +204,7 @@ class Ingest:
             self.tally.bytes[stream] += holding
             body = sent
             if encoding or len(sent) > self._settings.gateway_max_decoded_bytes:
-                decoded = bodies.decode(sent, encoding, self._settings.gateway_max_decoded_bytes)
+                decoded = await self._unpack(sent, encoding)
                 if isinstance(decoded, Problem):
                     return replies.of_problem(decoded)
                 if not self._held.take(len(decoded)):
@@ -208,13 +220,33 @@ class Ingest:
             self._held.give(holding)
         return reply if rates is None else reply._replace(headers=(*reply.headers, *rates.headers()))
 
+    async def _unpack(self, sent: bytes, encoding: bytes) -> bytes | Problem:
+        unpacking = bodies.Unpacking(
+            sent,
+            encoding,
+            self._settings.gateway_max_decoded_bytes,
+            self._settings.gateway_max_expansion,
+        )
+        decoded = unpacking.run(SMALL)
+        if decoded is None:
+            decoded = await self._apart(unpacking.run)
+            assert decoded is not None  # it was asked for all
+        return decoded
+
+    async def _apart(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do what takes long in the thread for it, one at a time, while the event loop goes on."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
     async def _take_once(self, sending: _Sending, body: bytes, named: bytes) -> Reply:
         """A request under a key: alone with it, and answered again where it has been here before."""
-        key = keys.request_key(sending.token.fleet, named)
+        fleet = sending.token.fleet
+        key = keys.request_key(fleet, named)
         about = f"{sending.media}\0{sending.device}\0".encode()
         place = sending.stream.encode() + key
-        digest = keys.digest(about, body)
-        request = await self._requests.enter(place, digest)
+        digest = (
+            keys.digest(about, body) if len(body) <= SMALL else await self._apart(keys.digest, about, body)
+        )
+        request = await self._requests.enter(fleet, place, digest)
         if request is None:
             return replies.of_problem(_reused("Idempotency-Key", named.decode("latin-1")))
         try:
@@ -226,13 +258,22 @@ class Ingest:
         if self._broker.state is not State.READY:  # it may have gone while the body came
             return replies.of_problem(unavailable("broker_away", self._broker.reason))
         stream, media, token, rates, device = sending
-        content = intake.split(stream, body, media)
+        most = self._settings.gateway_max_batch_events
+        is_small = len(body) <= SMALL
+        try:
+            if is_small:
+                content = self._read(sending, body)
+            else:
+                content = await self._apart(self._read, sending, body)
+        except TooMany as error:
+            return replies.of_problem(
+                Problem(413, "too_large", str(error), allowed=f"{error.most} {error.what}")
+            )
         if isinstance(content, Fault):
             return replies.of_problem(of_fault(content))
         count = 1 if isinstance(content, intake.Single) else len(content.lines)
         if count == 0:
             return replies.of_problem(Problem(400, "empty_batch", ""))
-        most = self._settings.gateway_max_batch_events
         if count > most:
             detail = f"{count} events in one request"
             return replies.of_problem(Problem(413, "too_large", detail, allowed=f"{most} events"))
@@ -242,22 +283,47 @@ class Ingest:
             return replies.of_problem(over)
         if isinstance(content, intake.Single):
             return await self._take_one(stream, content.line, token, device, keyed)
-        return await self._take_batch(stream, content, token, device, keyed)
+        return await self._take_batch(stream, content, token, device, keyed, is_small=is_small)
+
+    def _read(self, sending: _Sending, body: bytes) -> intake.Single | intake.Batch | Fault:
+        """The events of a body. Raises TooMany."""
+        most = self._settings.gateway_max_batch_events
+        if body[:1] == b"{" and sending.media == "json":
+            return intake.split(sending.stream, body, sending.media, most)  # no batch for the native decoder
+        body = body.removeprefix(BOM)
+        return self._route(sending, body) or intake.split(sending.stream, body, sending.media, most)
+
+    def _route(self, sending: _Sending, body: bytes) -> intake.Batch | None:
+        """The events of a body as the native decoder reads them, if it is here and can tell them."""
+        decoder = self._decoders.get(sending.stream)
+        if decoder is None:
+            return None
+        return intake.route(
+            decoder,
+            body,
+            sending.media,
+            seed=partition.seed(sending.token.fleet),
+            header=sending.device,
+            partitions=self._broker.partitions[sending.stream],
+            longest=self._settings.gateway_max_event_bytes,
+            most=self._settings.gateway_max_batch_events,
+        )
 
     async def _take_one(
         self, stream: Stream, line: bytes, token: Token, device: str | None, keyed: pieces.Keyed | None
     ) -> Reply:
-        verdict = intake.judge_one(stream, line, self._settings.gateway_max_event_bytes)
+        verdict = intake.judge_body(stream, line, self._settings.gateway_max_event_bytes)
         if isinstance(verdict, Fault):
             self.tally.refused[stream] += 1
             return replies.of_problem(of_fault(verdict))
         own = keys.event_id(verdict.extra)
         if own is None or keyed is not None:
             return await self._place_one(stream, line, verdict, token, device, keyed)
-        key = keys.event_key(token.fleet, own)
+        fleet = token.fleet
+        key = keys.event_key(fleet, own)
         place = stream.encode() + key
         digest = keys.digest((device or "").encode(), line)
-        request = await self._requests.enter(place, digest)
+        request = await self._requests.enter(fleet, place, digest)
         if request is None:
             return replies.of_problem(_reused("event_id", own))
         try:
@@ -290,11 +356,11 @@ class Ingest:
                     stream, replies.created(event, landed.prefix + str(landed.first), received_at)
                 )
         prefix = envelope_prefix(token.fleet, received_at, device)
-        place = self._writer.put(
-            stream, where, envelope_line(prefix, line), None if keyed is None else keyed.name(0, [0])
-        )
-        if place is None:
+        part = Part(where, (without_breaks(line),), None if keyed is None else keyed.name(0, [0]))
+        places = self._writer.put(stream, (part,), prefix)
+        if places is None:
             return replies.of_problem(unavailable("queue_full"))
+        [[place]] = places
         outcome = await place.frame.outcome
         if isinstance(outcome, Lost):
             if keyed is not None:
@@ -312,14 +378,25 @@ class Ingest:
         token: Token,
         device: str | None,
         keyed: pieces.Keyed | None,
+        *,
+        is_small: bool,
     ) -> Reply:
         most = self._settings.gateway_max_event_bytes
         failed: list[Failed] = []
         good: list[int] = []  # indexes of the good events, where some are bad
         lines = batch.lines
-        values = intake.all_good(stream, lines, most)
+        values: list[Any] | None = []
+        groups = self._routed(stream, batch, token.fleet, device, keyed)
+        if groups is None:
+            if is_small:
+                values = intake.all_good(stream, lines, most)
+            else:
+                values = await self._apart(intake.all_good, stream, lines, most)
         if values is None:
-            verdicts = await self._judge(stream, lines, most)
+            if is_small:
+                verdicts = await self._judge(stream, lines, most)
+            else:
+                verdicts = await self._apart(intake.judge_all, stream, lines, most)
             failed = [
                 replies.refused(index, verdict, batch.places)
                 for index, verdict in enumerate(verdicts)
@@ -332,17 +409,15 @@ class Ingest:
             if failed:
                 good = [index for index, verdict in enumerate(verdicts) if isinstance(verdict, Event)]
                 lines = [lines[index] for index in good]
-        groups = self._group(stream, values, lines, token.fleet, device, keyed)
+        if groups is None:
+            groups = self._group(stream, values, lines, token.fleet, device, keyed)
         if batch.breaks:
-            lines = [bytes(line).replace(b"\n", b" ").replace(b"\r", b" ") for line in lines]
+            lines = [without_breaks(bytes(line)) for line in lines]
         received_at = self._clock()
         if keyed is not None:
             keyed.request.received_at = received_at = keyed.request.received_at or received_at
         prefix = envelope_prefix(token.fleet, received_at, device)
-        if keyed is None:
-            placed = await self._place_batch(stream, groups, lines, prefix)
-        else:
-            placed = await self._place_pieces(stream, groups, lines, prefix, good, keyed)
+        placed = await self._place_batch(stream, groups, lines, prefix, good, keyed)
         if placed is None:
             return replies.of_problem(unavailable("queue_full"))
         ids, lost, new = placed
@@ -362,58 +437,53 @@ class Ingest:
         return reply if new else self._replayed(stream, reply)
 
     async def _place_batch(
-        self, stream: Stream, groups: Mapping[int, list[int]], lines: Sequence[Text], prefix: bytes
-    ) -> _Placed | None:
-        """Put a batch into frames and wait for them; None where the queue is full."""
-        places = self._writer.put_all(
-            stream,
-            {where: [lines[index] for index in indexes] for where, indexes in groups.items()},
-            prefix,
-        )
-        if places is None:
-            return None
-        placed = _Placed([None] * len(lines), {}, len(lines))
-        for where, indexes in groups.items():
-            await _fill(placed.ids, placed.lost, indexes, places[where])
-        return placed
-
-    async def _place_pieces(
         self,
         stream: Stream,
         groups: Mapping[int, list[int]],
         lines: Sequence[Text],
         prefix: bytes,
         good: Sequence[int],
-        keyed: pieces.Keyed,
+        keyed: pieces.Keyed | None,
     ) -> _Placed | None:
-        """The same under a key: what is known to be in the log is not put there again."""
-        landed = keyed.request.landed
-        cut = pieces.cut(groups, lines)
-        new = [piece for piece in cut if piece[:2] not in landed]
-        puts = [
-            (
+        """Put a batch into frames and wait for them; None where the queue is full.
+
+        Under a key what is known to be in the log is not put there again.
+        """
+        ids: list[str | None] = [None] * len(lines)
+        landed = {} if keyed is None else keyed.request.landed
+        new: list[Piece] = []
+        for piece in pieces.uncut(groups) if keyed is None else pieces.cut(groups, lines):
+            if (known := landed.get(piece[:2])) is None:
+                new.append(piece)
+            else:
+                _number(ids, piece.indexes, known.prefix, known.first)
+        parts = [
+            Part(
                 piece.partition,
-                keyed.name(piece.number, [good[index] for index in piece.indexes] if good else piece.indexes),
                 [lines[index] for index in piece.indexes],
+                None if keyed is None else keyed.name(piece.number, _of_body(piece.indexes, good)),
+                whole=keyed is not None,
             )
             for piece in new
         ]
-        places = self._writer.put_pieces(stream, puts, prefix) if puts else []
+        places = self._writer.put(stream, parts, prefix) if parts else []
         if places is None:
             return None
-        placed = _Placed([None] * len(lines), {}, sum(len(piece.indexes) for piece in new))
-        for piece, place in zip(new, places, strict=True):
-            outcome = await place.frame.outcome
-            if isinstance(outcome, Ack):
-                landed[piece[:2]] = Landed(outcome.prefix, place.first)
-            else:
-                keyed.request.uncertain |= outcome.sent
-                placed.lost.update(dict.fromkeys(piece.indexes, outcome))
-        for piece in cut:
-            if (found := landed.get(piece[:2])) is not None:
-                for line, index in enumerate(piece.indexes, found.first):
-                    placed.ids[index] = f"{found.prefix}{line}"
-        return placed
+        lost: dict[int, Lost] = {}
+        for piece, found in zip(new, places, strict=True):
+            at = 0
+            for frame, first, count in found:
+                indexes = piece.indexes[at : at + count]
+                at += count
+                outcome = await frame.outcome
+                if isinstance(outcome, Ack):
+                    _number(ids, indexes, outcome.prefix, first)
+                    landed[piece[:2]] = Landed(outcome.prefix, first)
+                else:
+                    lost.update(dict.fromkeys(indexes, outcome))
+                    if keyed is not None:
+                        keyed.request.uncertain |= outcome.sent
+        return _Placed(ids, lost, sum(len(piece.indexes) for piece in new))
 
     def _replayed(self, stream: Stream, reply: Reply) -> Reply:
         self.tally.replayed[stream] += 1
@@ -427,6 +497,28 @@ class Ingest:
                 await asyncio.sleep(0)
             verdicts += intake.judge_all(stream, lines[at : at + JUDGED_AT_ONCE], most)
         return verdicts
+
+    def _routed(
+        self, stream: Stream, batch: intake.Batch, fleet: str, device: str | None, keyed: pieces.Keyed | None
+    ) -> dict[int, list[int]] | None:
+        """The indexes of a batch's events by partition, where the native decoder and, of what it left, the
+        fast way call all of them good."""
+        if batch.routes is None:
+            return None
+        found = dict(batch.routes.groups)
+        if (anywhere := found.pop(None, None)) is not None:
+            where = self._anywhere(stream, keyed)
+            found[where] = sorted([*found.get(where, ()), *anywhere])
+        groups: dict[int, list[int]] = found  # type: ignore[assignment]
+        if left := batch.routes.left:
+            lines = [batch.lines[index] for index in left]
+            values = intake.all_good(stream, lines, self._settings.gateway_max_event_bytes)
+            if values is None:
+                return None
+            for where, indexes in self._group(stream, values, lines, fleet, device, keyed).items():
+                own = [left[index] for index in indexes]
+                groups[where] = sorted([*groups.get(where, ()), *own])
+        return groups
 
     def _group(
         self,
@@ -458,21 +550,15 @@ class Ingest:
         return partition.of_key(keyed.key, self._broker.partitions[stream])
 
 
-async def _fill(
-    ids: list[str | None], lost: dict[int, Lost], indexes: list[int], places: Iterable[Place]
-) -> None:
-    """Wait for the frames of one partition and write what became of its events into `ids` or `lost`."""
-    at = 0
-    for frame, first, count in places:
-        outcome = await frame.outcome
-        if isinstance(outcome, Ack):
-            prefix = outcome.prefix
-            for line, index in enumerate(indexes[at : at + count], first):
-                ids[index] = f"{prefix}{line}"
-        else:
-            for index in indexes[at : at + count]:
-                lost[index] = outcome
-        at += count
+def _number(ids: list[str | None], indexes: Sequence[int], prefix: str, first: int) -> None:
+    """Write the ids of the events `indexes`, which are lines of one frame from `first` on."""
+    for line, index in enumerate(indexes, first):
+        ids[index] = f"{prefix}{line}"
+
+
+def _of_body(indexes: Sequence[int], good: Sequence[int]) -> Sequence[int]:
+    """Where those stand in the body; `good` are the indexes of its good events, empty where all are."""
+    return [good[index] for index in indexes] if good else indexes
 
 
 def _lost_event(index: int, lost: Lost) -> Failed:
@@ -497,6 +583,15 @@ def _reused(name: str, key: str) -> Problem:
     )
 
 
+def _codings(headers: Iterable[Header]) -> bytes:
+    """The Content-Encoding of a request, of all the headers that have one."""
+    found = b""
+    for name, value in headers:
+        if name == b"content-encoding":
+            found = value if not found else found + b"," + value
+    return found
+
+
 def _unsupported(content_type: bytes) -> Problem:
     name = content_type[:80].decode("latin-1")
     return Problem(
@@ -510,9 +605,9 @@ def _unsupported(content_type: bytes) -> Problem:
 
 
 async def respond(send: Send, reply: Reply) -> None:
-    if answer_whole(send, reply):
-        return
     body = reply.body
+    if answer_whole(send, reply.status, reply.content_type, reply.headers, body):
+        return
     await send(
         {
             "type": "http.response.start",
@@ -520,6 +615,7 @@ async def respond(send: Send, reply: Reply) -> None:
             "headers": [
                 (b"content-type", reply.content_type),
                 (b"content-length", b"%d" % len(body)),
+                *SAFE_HEADERS,
                 *reply.headers,
             ],
         }

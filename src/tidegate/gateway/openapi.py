@@ -15,8 +15,8 @@ from tidegate.gateway import replies
 from tidegate.gateway.ingest import DEVICE_CHARACTERS, KEY_BYTES, PATHS
 from tidegate.gateway.intake import ENVELOPES
 from tidegate.gateway.problems import MEANINGS, Problem
+from tidegate.service import contract
 from tidegate.settings import Settings
-from tidegate.web import contract
 
 Schema = dict[str, Any]
 
@@ -50,11 +50,13 @@ STATUSES: dict[int, tuple[str, str]] = {
     401: ("No token, or none that is known", "unauthorized"),
     403: ("The token's role may not write: ingest, administrator and superuser may", "forbidden"),
     405: ("Not a POST", "method_not_allowed"),
-    408: ("The body took too long to come", "timeout"),
+    408: ("Head or body took too long to come", "timeout"),
     413: ("The body, what it decompresses to, an event, or the batch is too large", Code.TOO_LARGE),
     415: ("A media type or content encoding that is not taken; chains are refused", "unsupported_media_type"),
+    417: ("An expectation other than 100-continue", "expectation_failed"),
     422: ("An invalid value; of a batch: no event is good, `errors` lists why", Code.OUT_OF_RANGE),
     429: ("Over the token's rate; `Retry-After` says when to come back", "rate_limited"),
+    431: ("The head of the request is longer than 64 KiB, or has too many headers", "head_too_large"),
     500: ("The gateway failed; its log says why", "internal"),
     503: (
         "The broker is away or too slow. `broker_away` and `queue_full`: nothing was accepted. "

@@ -45,6 +45,11 @@ class Piece(NamedTuple):
     indexes: Sequence[int]
 
 
+def uncut(groups: Mapping[int, list[int]]) -> list[Piece]:
+    """The same of a request without a key: one of each partition, of any size."""
+    return [Piece(partition, 0, indexes) for partition, indexes in groups.items()]
+
+
 def cut(groups: Mapping[int, list[int]], lines: Sequence[Text]) -> list[Piece]:
     """The pieces of a request; `groups` are the indexes of its lines by partition."""
     pieces: list[Piece] = []

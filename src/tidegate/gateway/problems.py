@@ -1,8 +1,4 @@
-"""What a request can be refused for: one closed table, and the value that carries a refusal to the reply.
-
-Every error body has one shape, RFC 9457 `application/problem+json`, with the members `code`, `path`,
-`found` and `allowed` beside the standard ones. `type` is the path of a page that explains the code.
-"""
+"""What a request can be refused for: one closed table, and the value that carries a refusal to the reply."""
 
 from __future__ import annotations
 
@@ -12,8 +8,10 @@ from typing import NamedTuple
 import msgspec
 
 from tidegate.contracts.rejects import Code, Fault
+from tidegate.service import problem
+from tidegate.service.refusals import REFUSALS
 
-PROBLEM_JSON = b"application/problem+json"
+PROBLEM_JSON = problem.PROBLEM_JSON.encode()
 Header = tuple[bytes, bytes]
 
 
@@ -48,7 +46,6 @@ MEANINGS: dict[str, Meaning] = {
     "forbidden": Meaning("Not allowed", "The token's role may not write events."),
     "not_found": Meaning("Not found", "`/openapi.json` lists what is here."),
     "method_not_allowed": Meaning("Method not allowed", "The `Allow` header lists the methods."),
-    "timeout": Meaning("Body took too long", "Send the request again."),
     "unsupported_media_type": Meaning("Unsupported media type", "Send application/json or x-ndjson."),
     "unsupported_encoding": Meaning("Unsupported encoding", "Send identity, gzip or zstd; one, no chain."),
     "rate_limited": Meaning("Over the token's rate", "Send again after `Retry-After` seconds."),
@@ -63,7 +60,7 @@ MEANINGS: dict[str, Meaning] = {
         "The broker's ack did not come in time: the events may or may not be in. "
         "Sending again under the same Idempotency-Key stores them once; without a key perhaps twice.",
     ),
-    "internal": Meaning("Internal error", "The log of the gateway says more."),
+    **{code: Meaning(refusal.title, refusal.advice) for code, refusal in REFUSALS.items()},
 }
 
 
@@ -80,16 +77,16 @@ class Problem(NamedTuple):
     errors: Sequence[object] | None = None  # per event, for a batch without a good one
 
     def body(self) -> bytes:
-        document: dict[str, object] = {
-            "type": f"/problems/{self.code}",
-            "title": MEANINGS[self.code].title,
-            "status": self.status,
-            "detail": self.detail or MEANINGS[self.code].advice,
-            "code": self.code,
-            "path": self.path,
-            "found": self.found,
-            "allowed": self.allowed,
-        }
+        meaning = MEANINGS[self.code]
+        document = problem.document(
+            self.code,
+            meaning.title,
+            self.status,
+            self.detail or meaning.advice,
+            path=self.path,
+            found=self.found,
+            allowed=self.allowed,
+        )
         if self.errors is not None:
             document["errors"] = self.errors
         return msgspec.json.encode(document)

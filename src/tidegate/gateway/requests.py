@@ -1,14 +1,16 @@
 """Requests by their Idempotency-Key: what of each is in the log, so that it can be answered again.
 
-This is one gateway's memory, bounded by bytes and by age. It makes answers exact and spares work; that
-nothing lands twice does not depend on it, since the worker knows the keys of all gateways.
+This is one gateway's memory, bounded by bytes and by age, and shared out: where it is full, the fleet that
+holds most of it gives up its oldest, so that one within its share (the limit over the fleets) loses nothing
+to another. It makes answers exact and spares work; that nothing lands twice does not depend on it, since the
+worker knows the keys of all gateways.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -32,9 +34,10 @@ class Request:
     in the log as well.
     """
 
-    __slots__ = ("born", "digest", "free", "landed", "received_at", "size", "uncertain")
+    __slots__ = ("born", "digest", "fleet", "free", "landed", "received_at", "size", "uncertain")
 
-    def __init__(self, digest: bytes, born: float) -> None:
+    def __init__(self, fleet: str, digest: bytes, born: float) -> None:
+        self.fleet = fleet
         self.digest = digest
         self.born = born
         self.landed: dict[tuple[int, int], Landed] = {}
@@ -45,7 +48,7 @@ class Request:
 
 
 class Requests:
-    """The requests of the window, at most `limit` bytes of them; the oldest go first."""
+    """The requests of the window, at most `limit` bytes of them."""
 
     def __init__(
         self, limit: int, window_seconds: float, *, clock: Callable[[], float] = time.monotonic
@@ -54,21 +57,24 @@ class Requests:
         self._window = window_seconds
         self._clock = clock
         self._found: OrderedDict[bytes, Request] = OrderedDict()
-        self._bytes = 0
+        self._of_fleet: defaultdict[str, OrderedDict[bytes, Request]] = defaultdict(OrderedDict)
+        self._bytes: Counter[str] = Counter()  # of each fleet
+        self._sum = 0
 
     def __len__(self) -> int:
         return len(self._found)
 
-    async def enter(self, key: bytes, digest: bytes) -> Request | None:
-        """The request under `key`, for the caller alone until `leave`: waits for whoever has it.
+    async def enter(self, fleet: str, key: bytes, digest: bytes) -> Request | None:
+        """The request of a fleet under `key`, for the caller alone until `leave`: waits for whoever has it.
 
-        None where the key belongs to a request with another content.
+        `key` names the fleet too (`contracts.keys`). None where it belongs to a request with another content.
         """
         while True:
             self._forget()
             request = self._found.get(key)
             if request is None:
-                request = self._found[key] = Request(digest, self._clock())
+                request = self._found[key] = Request(fleet, digest, self._clock())
+                self._of_fleet[fleet][key] = request
                 return request
             if request.digest != digest:
                 return None
@@ -80,10 +86,11 @@ class Requests:
     def leave(self, key: bytes, request: Request) -> None:
         """The handler is through. A request of which nothing can be in the log is forgotten at once."""
         if not request.landed and not request.uncertain:
-            del self._found[key]
+            self._drop(key, request)
         else:
             size = REQUEST_BYTES + PIECE_BYTES * len(request.landed)
-            self._bytes += size - request.size
+            self._bytes[request.fleet] += size - request.size
+            self._sum += size - request.size
             request.size = size
         request.free.set()
         self._forget()
@@ -92,10 +99,27 @@ class Requests:
         late = self._clock() - self._window
         while self._found:
             key, oldest = next(iter(self._found.items()))
-            if not oldest.size or (self._bytes <= self._limit and oldest.born > late):
+            # One that is being answered, for the first time or again, is none to forget.
+            if oldest.born > late or not oldest.size or not oldest.free.is_set():
                 break
-            if not oldest.free.is_set():
-                break  # being answered again at this moment
-            del self._found[key]
-            self._bytes -= oldest.size
-        telemetry.GATEWAY_KEYS_BYTES.set(self._bytes)
+            self._drop(key, oldest)
+        while self._sum > self._limit and (found := self._of_the_largest()) is not None:
+            self._drop(*found)
+        telemetry.GATEWAY_KEYS_BYTES.set(self._sum)
+
+    def _of_the_largest(self) -> tuple[bytes, Request] | None:
+        """The oldest request of the fleet that holds most, of those that nobody waits for."""
+        for fleet, _ in self._bytes.most_common():
+            for key, request in self._of_fleet[fleet].items():
+                if request.size and request.free.is_set():
+                    return key, request
+        return None
+
+    def _drop(self, key: bytes, request: Request) -> None:
+        del self._found[key]
+        own = self._of_fleet[request.fleet]
+        del own[key]
+        self._sum -= request.size
+        self._bytes[request.fleet] -= request.size
+        if not own:
+            del self._of_fleet[request.fleet], self._bytes[request.fleet]

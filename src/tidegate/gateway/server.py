@@ -7,21 +7,24 @@ import logging
 import socket
 from functools import partial
 
-import uvicorn
 import uvloop
 
 from tidegate import telemetry
+from tidegate.contracts import native
 from tidegate.gateway.app import Gateway, pages
 from tidegate.gateway.broker import Broker, State
 from tidegate.gateway.frame_writer import FrameWriter
 from tidegate.gateway.ingest import Ingest
 from tidegate.gateway.limits import HeldBytes, RateLimits
-from tidegate.gateway.protocol import CorkedHttp
-from tidegate.kafka.topics import expected_partitions
+from tidegate.kafka.connection import connection
+from tidegate.kafka.topics import expected_partitions, require_record_size
 from tidegate.pauses.control import Pauses
+from tidegate.service.edge import Edge
+from tidegate.service.server import Server, listener, url
+from tidegate.service.status_pages import StatusPages
+from tidegate.service.status_server import beside
 from tidegate.settings import Settings
 from tidegate.tokens import TokenFile
-from tidegate.web.server import Server, listener, url
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +42,14 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, listening: socket.socket) -> None:
+    tokens = TokenFile(settings.tokens_path)
     held = HeldBytes(settings.gateway_queue_bytes)
     broker = Broker(
-        settings.kafka_bootstrap,
+        connection(settings),
         ack_timeout_ms=settings.gateway_ack_timeout_ms,
         max_record_bytes=settings.kafka_max_record_bytes,
         least_partitions=partial(expected_partitions, settings),
+        require=partial(require_record_size, settings),
     )
     writer = FrameWriter(
         broker,
@@ -59,15 +64,18 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         bytes_per_second=settings.gateway_rate_bytes_per_second,
         burst_seconds=settings.gateway_rate_burst_seconds,
     )
-    pauses = Pauses(settings.kafka_bootstrap)
+    decoder = native.choose(settings.decoder)
+    logger.info("%s", decoder.line)
+    pauses = Pauses(connection(settings))
     ingest = Ingest(
         settings,
-        tokens=TokenFile(settings.tokens_path),
+        tokens=tokens,
         limits=limits,
         held=held,
         broker=broker,
         writer=writer,
         paused=pauses,
+        decoders=decoder.decoders,
     )
 
     def not_ready() -> list[str]:
@@ -77,19 +85,14 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         telemetry.GATEWAY_HELD_BYTES.set(held.now)
         ingest.tally.publish()
 
-    app = Gateway(ingest, pages(settings, not_ready, publish))
-    config = uvicorn.Config(
-        app,
-        http=CorkedHttp,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=settings.gateway_drain_seconds,  # type: ignore[arg-type]
+    status = StatusPages(
+        "gateway",
+        not_ready=not_ready,
+        tokens=tokens,
+        before_scrape=publish,
+        behind=pages(settings),
     )
+    server = Server(Gateway(ingest, Edge(status)), settings, drain_seconds=settings.gateway_drain_seconds)
     broker.start()
     writer.start()
     # What is built once lives for ever: the collector need not look at it again.
@@ -98,7 +101,8 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
     gc.set_threshold(20_000, 20, 50)
     logger.info("gateway listens on %s", url(listening))
     with pauses:
-        await Server(config).serve(sockets=[listening])
+        async with beside("gateway", settings, not_ready=not_ready, before_scrape=publish):
+            await server.serve(sockets=[listening])
     await writer.close(settings.gateway_drain_seconds)
     await broker.close()
     logger.info("gateway stopped")

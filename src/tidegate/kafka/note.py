@@ -5,16 +5,30 @@ from __future__ import annotations
 from confluent_kafka import KafkaError, Producer
 
 from tidegate.errors import RetryLater
-from tidegate.kafka.onlooker import client
+from tidegate.kafka.connection import Connection
+from tidegate.kafka.groupless import client
 
 
-def note(bootstrap: str, topic: str, key: bytes | None, value: bytes | None) -> None:
+def note(
+    kafka: Connection,
+    topic: str,
+    key: bytes | None,
+    value: bytes | None,
+    headers: list[tuple[str, bytes]] | None = None,
+) -> None:
     """Write a record into partition 0. Raises RetryLater without its ack: it may be there."""
     errors: list[KafkaError | None] = []
-    producer = Producer(client(bootstrap) | {"acks": "all", "message.timeout.ms": 10_000})
+    producer = Producer(client(kafka) | {"acks": "all", "message.timeout.ms": 10_000})
     producer.produce(
-        topic, key=key, value=value, partition=0, on_delivery=lambda error, _: errors.append(error)
+        topic,
+        key=key,
+        value=value,
+        headers=headers,
+        partition=0,
+        on_delivery=lambda error, _: errors.append(error),
     )
     producer.flush(15)
-    if errors != [None]:
-        raise RetryLater(f"{topic} could not be written: {errors[0].str() if errors and errors[0] else ''}")
+    if not errors:
+        raise RetryLater(f"{topic} could not be written: no answer")
+    if errors[0] is not None:  # a KafkaError must not be compared with None: SystemError comes of it
+        raise RetryLater(f"{topic} could not be written: {errors[0].str()}")

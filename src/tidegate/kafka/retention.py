@@ -12,20 +12,20 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from prometheus_client import Gauge
 
-from tidegate.contracts.topics import Stream
+from tidegate.contracts.topics import Stream, TopicPartition
 from tidegate.errors import RetryLater
-from tidegate.kafka.onlooker import ATTEMPT_SECONDS, age, client, first_record, onlooker
+from tidegate.kafka.connection import Connection
+from tidegate.kafka.groupless import ATTEMPT_SECONDS, client, groupless_consumer, watermarks
+from tidegate.kafka.records import Records, age
 
 log = logging.getLogger(__name__)
 
 WARNING_SHARE, ALERT_SHARE = 0.5, 0.8  # of the retention
 RARELY, OFTEN = 30.0, 1.0  # seconds between two looks: a hundredth of the retention, within these
-
-Place = tuple[str, int]  # topic and partition
 
 
 class Margin(NamedTuple):
@@ -43,15 +43,15 @@ class Margin(NamedTuple):
 class Retention:
     """Asks the broker, with a consumer that joins no group. One thread at a time."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._admin = AdminClient(client(bootstrap))
-        small = {"fetch.message.max.bytes": 65_536, "queued.max.messages.kbytes": 1024}
-        self._consumer = onlooker(bootstrap, "tidegate-retention", **small)
+    def __init__(self, kafka: Connection) -> None:
+        self._admin = AdminClient(client(kafka))
+        self._consumer = groupless_consumer(kafka, "tidegate-retention")
+        self._records = Records(kafka)
 
     def close(self) -> None:
         self._consumer.close()
 
-    def look(self, positions: Mapping[Place, int]) -> dict[str, Margin]:
+    def look(self, positions: Mapping[TopicPartition, int]) -> dict[str, Margin]:
         """The margin of each topic; `positions` are the next offsets to read.
 
         Raises RetryLater while the broker is away.
@@ -65,12 +65,10 @@ class Retention:
             raise RetryLater(f"Kafka does not answer as it should: {error.args[0].str()}") from error
 
     def _age(self, topic: str, partition: int, position: int) -> float:
-        _, end = self._consumer.get_watermark_offsets(
-            TopicPartition(topic, partition), timeout=ATTEMPT_SECONDS
-        )
+        _, end = watermarks(self._consumer, topic, partition)
         if position >= end:
             return 0.0
-        record = first_record(self._consumer, topic, partition, position)
+        record = self._records.first(topic, partition, position)
         return 0.0 if record is None else age(record)
 
     def _kept(self, topic: str) -> float:
@@ -89,14 +87,14 @@ class RetentionWatch:
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: Connection,
         streams: Mapping[str, Stream],
-        positions: Callable[[], Mapping[Place, int]],
+        positions: Callable[[], Mapping[TopicPartition, int]],
         *,
         age: Gauge,
         share: Gauge,
     ) -> None:
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._streams = streams
         self._positions = positions
         self._age, self._share = age, share
@@ -111,7 +109,7 @@ class RetentionWatch:
         self._stop.set()
 
     def _run(self) -> None:
-        retention = Retention(self._bootstrap)
+        retention = Retention(self._kafka)
         wait = OFTEN
         while not self._stop.wait(wait):
             try:

@@ -11,30 +11,30 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+from tidegate import keyfile
 from tidegate.contracts.topics import CONTROL, EPOCH_KEY, PARTITIONED
 from tidegate.errors import RetryLater, Stop
+from tidegate.kafka import control
+from tidegate.kafka.connection import Connection, connection
+from tidegate.kafka.control import EpochRecord
+from tidegate.kafka.groupless import ATTEMPT_SECONDS, client
 from tidegate.kafka.note import note
-from tidegate.kafka.onlooker import ATTEMPT_SECONDS, client, onlooker
+from tidegate.service import wait
 from tidegate.settings import Settings
 
 log = logging.getLogger(__name__)
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+CONTROL_BYTES = 65_536  # the largest record of the control topic
 VISIBLE_SECONDS = 15.0  # from a topic's creation to its place in the metadata
 MINTER_SECONDS = 10.0  # how long the creator of the control topic gets to write its epoch
-
-
-class EpochRecord(msgspec.Struct, frozen=True):
-    """The value of the record `epoch` in the control topic, as JSON."""
-
-    epoch: str
-    created_at: str  # ISO 8601, UTC
 
 
 class TopicSet(NamedTuple):
@@ -54,20 +54,22 @@ def mint_epoch() -> str:
 def ensure_topics(settings: Settings) -> TopicSet:
     """Create what is missing and see to it that there is an epoch.
 
-    Raises RetryLater while the broker is away, Stop when a topic has fewer partitions than
+    Draws the key that control records are signed with where there is none. Raises RetryLater while the broker
+    is away, Stop when a topic has fewer partitions than
     `kafka_partitions` says (more are fine) or the topics do not agree on their number.
     """
-    admin = AdminClient(client(settings.kafka_bootstrap))
+    keyfile.load_or_create(settings.control_key_path)
+    admin = AdminClient(client(connection(settings)))
     existing = _partition_counts(admin)
     # The control topic comes last: where it is, the others are.
     created = _create(admin, [name for name in PARTITIONED if name not in existing], settings)
     control_is_mine = bool(_create(admin, [] if CONTROL in existing else [CONTROL], settings))
     check_partitions(_visible_counts(admin), settings.kafka_partitions)
 
-    epoch = _wait_for_record(settings.kafka_bootstrap, 0.0 if control_is_mine else MINTER_SECONDS)
+    epoch = _wait_for_record(connection(settings), 0.0 if control_is_mine else MINTER_SECONDS)
     minted = epoch is None
     if epoch is None:
-        epoch = _write_epoch(settings.kafka_bootstrap, mint_epoch())
+        epoch = _write_epoch(connection(settings), mint_epoch())
     elif created:
         log.warning(
             "epoch %s is older than the topics %s made now; if they were deleted by hand, the sink will"
@@ -78,15 +80,15 @@ def ensure_topics(settings: Settings) -> TopicSet:
     return TopicSet(epoch, (*created, *([CONTROL] if control_is_mine else [])), minted)
 
 
-def read_epoch(bootstrap: str, *, timeout_seconds: float = 10.0) -> str:
-    """The epoch of the topics behind `bootstrap`, waiting up to `timeout_seconds` for it to be there.
+def read_epoch(kafka: Connection, *, timeout_seconds: float = 10.0) -> str:
+    """The epoch of the topics behind `kafka`, waiting up to `timeout_seconds` for it to be there.
 
     Raises RetryLater when the broker is away or `tidegate topics` has not run yet.
     """
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
-            epoch = _first_epoch(bootstrap)
+            epoch = _epoch(kafka)
             if epoch is not None:
                 return epoch
             reason = f"no epoch in {CONTROL} yet: run `tidegate topics`"
@@ -99,13 +101,7 @@ def read_epoch(bootstrap: str, *, timeout_seconds: float = 10.0) -> str:
 
 def run(settings: Settings) -> int:
     """`tidegate topics`: wait for the broker, create, say what was done. Returns the exit status."""
-    while True:
-        try:
-            topics = ensure_topics(settings)
-            break
-        except RetryLater as error:
-            log.warning("%s; trying again in %.0f s", error, error.after_seconds)
-            time.sleep(error.after_seconds)
+    topics = wait.require(partial(ensure_topics, settings), log)
     log.info(
         "epoch %s (%s); created %s",
         topics.epoch,
@@ -150,7 +146,8 @@ def _new_topic(name: str, settings: Settings) -> NewTopic:
     if settings.kafka_replication > 2:
         config["min.insync.replicas"] = "2"
     if name == CONTROL:
-        config["cleanup.policy"] = "compact"
+        # Not compacted: whoever could write there would push records out by their keys.
+        config |= {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(CONTROL_BYTES)}
         partitions = 1
     else:
         config["retention.ms"] = str(settings.kafka_retention_hours * 3_600_000)
@@ -176,14 +173,16 @@ def _visible_counts(admin: AdminClient) -> dict[str, int]:
 def require_topics(settings: Settings) -> int:
     """The number of partitions of the topics, for a role that is about to use them.
 
-    Raises RetryLater while topics are missing or the broker is away, Stop where their partitions cannot
-    work: fewer than `kafka_partitions`, or not the same number everywhere.
+    Raises RetryLater while topics are missing or the broker is away, Stop where they cannot work: fewer
+    partitions than `kafka_partitions`, not the same number everywhere, or another limit of a record.
     """
-    counts = _partition_counts(AdminClient(client(settings.kafka_bootstrap)))
+    admin = AdminClient(client(connection(settings)))
+    counts = _partition_counts(admin)
     missing = [name for name in (*PARTITIONED, CONTROL) if name not in counts]
     if missing:
         raise RetryLater(f"no topic {', '.join(missing)}: run `tidegate topics`")
     check_partitions(counts, expected_partitions(settings, counts[PARTITIONED[0]]))
+    check_record_sizes(record_sizes(admin), settings.kafka_max_record_bytes)
     return counts[PARTITIONED[0]]
 
 
@@ -210,73 +209,76 @@ def check_partitions(counts: Mapping[str, int], wanted: int) -> None:
         raise Stop(f"the tidegate topics must all have the same number of partitions, found {listed}")
 
 
-def _wait_for_record(bootstrap: str, seconds: float) -> str | None:
+def require_record_size(settings: Settings) -> None:
+    """Raise Stop where the topics' limit of a record is not `kafka_max_record_bytes`, RetryLater while the
+    broker is away."""
+    admin = AdminClient(client(connection(settings)))
+    check_record_sizes(record_sizes(admin), settings.kafka_max_record_bytes)
+
+
+def record_sizes(admin: AdminClient) -> dict[str, int]:
+    """The largest record of each topic that the flow goes through, as far as the broker tells it."""
+    sizes = {}
+    for name in PARTITIONED:
+        asked = ConfigResource(ResourceType.TOPIC, name)
+        try:
+            found = admin.describe_configs([asked], request_timeout=ATTEMPT_SECONDS)[asked].result()
+        except KafkaException as error:
+            if error.args[0].code() in _NOT_TOLD:
+                continue
+            raise _away(error) from error
+        size = found.get("max.message.bytes")
+        if size is not None and str(size.value).isdigit():
+            sizes[name] = int(size.value)
+    return sizes
+
+
+_NOT_TOLD = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
+def check_record_sizes(sizes: Mapping[str, int], wanted: int) -> None:
+    """Raise Stop unless the topics have this limit. A role that is set to less than another would refuse
+    what that one has written."""
+    other = [f"{name} has {size}" for name, size in sizes.items() if size != wanted]
+    if other:
+        raise Stop(
+            f"kafka_max_record_bytes is {wanted}, but of max.message.bytes {'; '.join(other)}."
+            " Set kafka_max_record_bytes alike for all roles, and max.message.bytes of the topics to it"
+        )
+
+
+def _wait_for_record(kafka: Connection, seconds: float) -> str | None:
     deadline = time.monotonic() + seconds
-    while (epoch := _first_epoch(bootstrap)) is None and time.monotonic() < deadline:
+    while (epoch := _epoch(kafka)) is None and time.monotonic() < deadline:
         time.sleep(0.2)
     return epoch
 
 
-def _first_epoch(bootstrap: str) -> str | None:
-    """The oldest epoch record. Raises RetryLater when the broker is away or fails."""
-    records = _epoch_records(bootstrap)
-    return records[0] if records else None
-
-
-def _epoch_records(bootstrap: str) -> list[str]:
-    consumer = onlooker(bootstrap, "tidegate-epoch")
-    try:
-        if consumer.list_topics(CONTROL, timeout=ATTEMPT_SECONDS).topics[CONTROL].error is not None:
-            return []
-        first, end = consumer.get_watermark_offsets(TopicPartition(CONTROL, 0), timeout=ATTEMPT_SECONDS)
-        if first >= end:
-            return []
-        consumer.assign([TopicPartition(CONTROL, 0, first)])
-        return _read_to(consumer, end)
-    except KafkaException as error:
-        raise _away(error) from error
-    finally:
-        consumer.close()
-
-
-def _read_to(consumer: Consumer, end: int) -> list[str]:
-    epochs: list[str] = []
-    deadline = time.monotonic() + ATTEMPT_SECONDS * 2
-    while time.monotonic() < deadline:
-        message = consumer.poll(0.2)
-        if message is None:
-            continue
-        error = message.error()
-        if error is None:
-            if message.key() == EPOCH_KEY and message.value():
-                epochs.append(msgspec.json.decode(message.value(), type=EpochRecord).epoch)
-            if message.offset() + 1 >= end:
-                return epochs
-        elif error.code() == KafkaError._PARTITION_EOF:
-            return epochs
-        else:
-            raise KafkaException(error)
-    raise RetryLater(f"{CONTROL} could not be read to its end")
-
-
-def _write_epoch(bootstrap: str, mine: str) -> str:
-    """Write an epoch and return the one that holds: the first in the log.
-
-    Two writers can only meet when the creator of the topic died before it wrote. The one that comes
-    second writes the first's epoch once more, so that compaction, which keeps the last, keeps it.
+def _epoch(kafka: Connection) -> str | None:
+    """The epoch in force, None for none. Raises RetryLater when the broker is away or fails, and where an
+    epoch is signed with a key that is not here.
     """
-    _note_epoch(bootstrap, mine)
-    records = _epoch_records(bootstrap)
-    if not records:
+    found, _ = control.read(kafka)
+    if not found.epoch and found.foreign_epochs:
+        raise RetryLater(
+            f"the epoch in {CONTROL} is signed with another key than those of {kafka.control_key_file}: bring"
+            " the roles' control_key_file. Only where it is lost: delete the topic, and `tidegate topics`"
+        )
+    return found.epoch or None
+
+
+def _write_epoch(kafka: Connection, mine: str) -> str:
+    """Write an epoch and return the one that holds.
+
+    Two writers can only meet when the creator of the topic died before it wrote; the first in the log holds.
+    """
+    found, _ = control.read(kafka)
+    value = msgspec.json.encode(EpochRecord(mine, datetime.now(UTC).isoformat()))
+    note(kafka, CONTROL, EPOCH_KEY, value, found.signed(EPOCH_KEY, value, epoch=mine))
+    epoch = _epoch(kafka)
+    if epoch is None:
         raise RetryLater(f"the epoch written to {CONTROL} cannot be read back")
-    if records[-1] != records[0]:
-        _note_epoch(bootstrap, records[0])
-    return records[0]
-
-
-def _note_epoch(bootstrap: str, epoch: str) -> None:
-    value = msgspec.json.encode(EpochRecord(epoch, datetime.now(UTC).isoformat()))
-    note(bootstrap, CONTROL, EPOCH_KEY, value)
+    return epoch
 
 
 def _away(error: KafkaException) -> RetryLater:

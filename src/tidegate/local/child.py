@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -119,6 +120,10 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 _given: set[int] = set()  # ports; who has one may not listen yet
 
+# Below the range from which Linux takes the ports of outgoing connections: no client can take a port that was
+# given out, or whose server is being restarted.
+PORTS = range(10_240, 32_768)
+
 
 def claim_address(listen: str, setting: str) -> tuple[str, int]:
     """Split host:port and make sure that nothing listens there. Raises UsageError naming the setting."""
@@ -143,12 +148,16 @@ def reachable(listen: str) -> str:
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that nothing listened on a moment ago, and that nobody in this process was given or claims."""
     while True:
+        port = random.choice(PORTS)
+        if port in _given:
+            continue
         with socket.socket() as probe:
-            probe.bind((host, 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
-            return port
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+        _given.add(port)
+        return port
 
 
 def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 from tidegate.contracts.topics import RAW_STREAMS, Stream
 from tidegate.errors import RetryLater
+from tidegate.kafka.connection import Connection
 from tidegate.kafka.ends import topic_ends
+from tidegate.store.client import plain
 
 Ends = dict[tuple[Stream, int], int]  # the offset behind the last record of each raw partition
 
@@ -27,7 +29,7 @@ class Ledger:
     """Reads the sink's ledger of one epoch."""
 
     def __init__(self, url: str, database: str, epoch: str) -> None:
-        self._url = url
+        self._url, self._headers = plain(url)
         self._database = database
         self._epoch = epoch
 
@@ -62,9 +64,10 @@ class Ledger:
     def _query(self, sql: str) -> list[list[Any]]:
         arguments = {"query": sql, "param_epoch": self._epoch, "default_format": "JSONCompactEachRow"}
         try:
-            with urllib.request.urlopen(
-                f"{self._url}/?{urllib.parse.urlencode(arguments)}", timeout=10
-            ) as answer:
+            request = urllib.request.Request(
+                f"{self._url}/?{urllib.parse.urlencode(arguments)}", headers=self._headers
+            )
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 return [json.loads(line) for line in answer.read().splitlines()]
         except urllib.error.HTTPError as error:
             with error:
@@ -73,7 +76,11 @@ class Ledger:
             raise RetryLater(f"ClickHouse does not answer: {error}") from error
 
 
-def raw_ends(bootstrap: str) -> Ends:
-    """Where the raw topics end now, partitions without a record left out. Raises RetryLater."""
-    ends = topic_ends(bootstrap, RAW_STREAMS)
-    return {(RAW_STREAMS[topic], partition): end for (topic, partition), (_, end) in ends.items() if end > 0}
+def raw_ends(kafka: Connection) -> Ends:
+    """Where the records of the raw topics end now; partitions without one are left out. Raises RetryLater."""
+    ends = topic_ends(kafka, RAW_STREAMS)
+    return {
+        (RAW_STREAMS[topic], partition): end
+        for (topic, partition), (first, end) in ends.items()
+        if end > first
+    }

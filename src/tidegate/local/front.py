@@ -1,9 +1,14 @@
-"""front: a loopback address before the embedded broker, for clients of older librdkafka (kcat of Debian 12).
+"""front: a loopback address before the embedded broker, for what clients expect and tansu does not do.
 
-tansu ends its answer to ApiVersions with tagged fields, as the protocol allows. librdkafka before 2.2 skips
-a tagged field one byte short, and gives up the connection. The fields say nothing that a client needs
-(feature levels of the broker), so the front takes them off that one answer. It stands at the beginning of
-each connection; everything behind it is passed on by the kernel, unread.
+Requests and answers are told apart by the eight bytes that each begins with; all but these few are passed on
+by the kernel, unread (`rewrite` has what is done to them):
+
+* ApiVersions: tagged fields behind the answer are taken off. librdkafka before 2.2 (kcat of Debian 12) skips
+  one a byte short and gives up the connection; they say nothing that a client needs. A version that tansu
+  does not know is refused as Kafka refuses it.
+* InitProducerId before version 3 (kafkajs, sarama set to an old Kafka): tansu takes version 3 on alone. One
+  with a transactional id is refused, since tansu shows aborted records to everybody.
+* JoinGroup: tansu holds a member's first answer back for half of its session timeout.
 """
 
 from __future__ import annotations
@@ -14,9 +19,13 @@ import os
 import socket
 import struct
 import threading
+from collections.abc import Callable
 
-API_VERSIONS = 18
+from tidegate.local import rewrite
+
 PIPE_BYTES = 262_144  # what one system call moves
+SMALL_BYTES = 8_192  # up to this, a copy costs less than two system calls
+MAX_FRAME_BYTES = 104_857_600  # as Kafka's socket.request.max.bytes
 
 
 class Front:
@@ -64,70 +73,116 @@ class Front:
                 try:
                     for one in (client, broker):
                         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    _greet(client, broker)
-                    back = threading.Thread(target=_pass_on, args=(broker, client), daemon=True)
+                    link = _Link(client, broker)
+                    back = threading.Thread(target=_until_the_end, args=(link.answers, broker, client))
+                    back.daemon = True
                     back.start()
-                    _pass_on(client, broker)
+                    _until_the_end(link.requests, client, broker)
                     back.join()
                 finally:
                     with self._lock:
                         self._open -= {client, broker}
 
 
-def _greet(client: socket.socket, broker: socket.socket) -> None:
-    """Pass requests and answers on one by one, up to the first request that is not ApiVersions."""
-    while True:
-        request = _read_frame(client)
-        key, version = struct.unpack_from(">hh", request)
-        _write_frame(broker, request)
-        if key != API_VERSIONS:
+class _Link:
+    """One client's connection and the one to the broker behind it."""
+
+    def __init__(self, client: socket.socket, broker: socket.socket) -> None:
+        self._client = client
+        self._broker = broker
+        self._awaited: dict[int, rewrite.Answer] = {}  # by correlation id: what is done to the answer
+        self._writing = threading.Lock()  # to the client
+
+    def requests(self, pipe: Pipe) -> None:
+        """Pass requests on until the client ends."""
+        while head := _head(self._client):
+            length, key, version = struct.unpack(">ihh", head)
+            mend = rewrite.REQUESTS.get(key)
+            if mend is None:
+                self._broker.sendall(head)
+                pipe.move(self._client, self._broker, length - 4)
+                continue
+            request = mend(version, head[4:] + _read(self._client, length - 4))
+            if request.refused is not None:
+                with self._writing:
+                    self._client.sendall(_frame(request.refused))
+                continue
+            if request.answer is not None:
+                (correlation,) = struct.unpack_from(">i", request.data, 4)
+                self._awaited[correlation] = request.answer
+            self._broker.sendall(_frame(request.data))
+
+    def answers(self, pipe: Pipe) -> None:
+        """Pass answers back until the broker ends."""
+        while head := _head(self._broker):
+            length, correlation = struct.unpack(">ii", head)
+            mend = self._awaited.pop(correlation, None)
+            with self._writing:
+                if mend is not None:
+                    self._client.sendall(_frame(mend(head[4:] + _read(self._broker, length - 4))))
+                else:
+                    self._client.sendall(head)
+                    pipe.move(self._broker, self._client, length - 4)
+
+
+def _until_the_end(flow: Callable[[Pipe], None], sender: socket.socket, receiver: socket.socket) -> None:
+    """Run one direction until its sender ends or either side breaks."""
+    try:
+        with Pipe() as pipe:
+            flow(pipe)
+    except (OSError, EOFError, ValueError, IndexError, struct.error):
+        _shut(sender, socket.SHUT_RDWR)
+        _shut(receiver, socket.SHUT_RDWR)
+    else:
+        _shut(receiver, socket.SHUT_WR)
+
+
+class Pipe:
+    """Moves bytes between sockets within the kernel: they never come into this process."""
+
+    def __init__(self) -> None:
+        self._ends = os.pipe() if hasattr(os, "splice") else None
+        if self._ends:
+            with contextlib.suppress(OSError):  # a smaller pipe works as well
+                fcntl.fcntl(self._ends[1], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def __enter__(self) -> Pipe:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        for end in self._ends or ():
+            os.close(end)
+
+    def move(self, sender: socket.socket, receiver: socket.socket, length: int) -> None:
+        """Raises EOFError where the sender ends before `length` bytes, OSError where either side breaks."""
+        if length <= SMALL_BYTES or not self._ends:
+            while length > 0:
+                piece = _read(sender, min(length, PIPE_BYTES))
+                receiver.sendall(piece)
+                length -= len(piece)
             return
-        answer = _read_frame(broker)
-        _write_frame(client, without_tags(answer) if version >= 3 else answer)
+        read_end, write_end = self._ends
+        while length > 0:
+            moved = os.splice(sender.fileno(), write_end, min(length, PIPE_BYTES))
+            if not moved:
+                raise EOFError
+            length -= moved
+            while moved:
+                moved -= os.splice(read_end, receiver.fileno(), moved)
 
 
-def without_tags(answer: bytes) -> bytes:
-    """An ApiVersions response of version 3 or later without the tagged fields at its end.
-
-    Correlation id (4 bytes), error (2), compact array of key, first and last version (2 each) and tags,
-    throttle time (4), tags. One with an error is in the form of version 0 and stays as it is.
-    """
-    if answer[4:6] != b"\0\0":
-        return answer
-    count, place = _varint(answer, 6)
-    for _ in range(count - 1):
-        place = _behind_tags(answer, place + 6)
-    return answer[: place + 4] + b"\0"
+def _head(sender: socket.socket) -> bytes:
+    """The first eight bytes of the next frame; none where the sender has ended."""
+    first = sender.recv(8)
+    if first and len(first) < 8:
+        first += _read(sender, 8 - len(first))
+    if first and not 4 <= struct.unpack_from(">i", first)[0] <= MAX_FRAME_BYTES:
+        raise ValueError("no frame of Kafka's protocol")
+    return first
 
 
-def _behind_tags(data: bytes, place: int) -> int:
-    count, place = _varint(data, place)
-    for _ in range(count):
-        _, place = _varint(data, place)
-        length, place = _varint(data, place)
-        place += length
-    return place
-
-
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """An unsigned varint, and the place behind it."""
-    value = shift = 0
-    while True:
-        byte = data[place]
-        place += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, place
-        shift += 7
-
-
-def _read_frame(sender: socket.socket) -> bytes:
-    (length,) = struct.unpack(">i", _read(sender, 4))
-    return _read(sender, length)
-
-
-def _write_frame(receiver: socket.socket, data: bytes) -> None:
-    receiver.sendall(struct.pack(">i", len(data)) + data)
+def _frame(data: bytes) -> bytes:
+    return struct.pack(">i", len(data)) + data
 
 
 def _read(sender: socket.socket, length: int) -> bytes:
@@ -138,35 +193,6 @@ def _read(sender: socket.socket, length: int) -> bytes:
             raise EOFError
         data += piece
     return bytes(data)
-
-
-def _pass_on(sender: socket.socket, receiver: socket.socket) -> None:
-    """Move bytes until the sender ends or either side breaks."""
-    try:
-        if hasattr(os, "splice"):
-            _splice(sender, receiver)
-        else:
-            while piece := sender.recv(PIPE_BYTES):
-                receiver.sendall(piece)
-    except OSError:
-        _shut(sender, socket.SHUT_RDWR)
-        _shut(receiver, socket.SHUT_RDWR)
-    else:
-        _shut(receiver, socket.SHUT_WR)
-
-
-def _splice(sender: socket.socket, receiver: socket.socket) -> None:
-    """Through a pipe within the kernel: the bytes never come into this process."""
-    read_end, write_end = os.pipe()
-    try:
-        with contextlib.suppress(OSError):  # a smaller pipe works as well
-            fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        while moved := os.splice(sender.fileno(), write_end, PIPE_BYTES):
-            while moved:
-                moved -= os.splice(read_end, receiver.fileno(), moved)
-    finally:
-        os.close(read_end)
-        os.close(write_end)
 
 
 def _shut(one: socket.socket, how: int) -> None:

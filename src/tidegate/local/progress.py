@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -34,12 +34,13 @@ COUNTERS = ("in", "stored", "rejects")
 class Progress:
     """Scrapes in a thread of its own; `line` tells the latest. Counters go on over a role's restart."""
 
-    def __init__(self, listens: Mapping[str, str]) -> None:
+    def __init__(self, listens: Sequence[tuple[str, str]]) -> None:
+        """`listens` has the role and the address of each process."""
         self._listens = listens
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._latest: dict[str, float] = {}
-        self._before: dict[str, float] = {}  # what counters had reached in former lives of their roles
+        self._latest: dict[tuple[str, str], float] = {}  # by address and figure
+        self._before: dict[str, float] = {}  # what counters had reached in former lives of their processes
         self._rates: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
@@ -54,7 +55,9 @@ class Progress:
     def line(self) -> str:
         """Events in and stored with their rates, frames on the way (lag), events refused."""
         with self._lock:
-            total = {name: int(self._before.get(name, 0) + self._latest.get(name, 0)) for name in FIGURES}
+            total = {name: int(self._before.get(name, 0)) for name in FIGURES}
+            for (_, name), value in self._latest.items():
+                total[name] += int(value)
             rate = {name: self._rates.get(name, 0.0) for name in COUNTERS}
         lag = total["worker lag"] + total["sink lag"]
         return (
@@ -65,26 +68,27 @@ class Progress:
     def _run(self) -> None:
         last = time.monotonic()
         while not self._stop.wait(1.0):
-            found: dict[str, float] = {}
-            for role, listen in self._listens.items():
-                found.update(scrape(role, listen))
+            found = {
+                (listen, name): value
+                for role, listen in self._listens
+                for name, value in scrape(role, listen).items()
+            }
             now = time.monotonic()
             self._take(found, now - last)
             last = now
 
-    def _take(self, found: Mapping[str, float], seconds: float) -> None:
+    def _take(self, found: Mapping[tuple[str, str], float], seconds: float) -> None:
         with self._lock:
-            for name, value in found.items():
-                old = self._latest.get(name, 0.0)
+            rates = dict.fromkeys(COUNTERS, 0.0)
+            for (listen, name), value in found.items():
+                old = self._latest.get((listen, name), 0.0)
                 if name in COUNTERS:
-                    if value < old:  # the role began anew
+                    if value < old:  # the process began anew
                         self._before[name] = self._before.get(name, 0.0) + old
                         old = 0.0
-                    self._rates[name] = (value - old) / seconds
-                self._latest[name] = value
-            for name in COUNTERS:
-                if name not in found:
-                    self._rates[name] = 0.0
+                    rates[name] += (value - old) / seconds
+                self._latest[listen, name] = value
+            self._rates = rates
 
 
 def scrape(role: str, listen: str) -> dict[str, float]:

@@ -8,11 +8,12 @@ be killed, the kernel ends its children.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,16 +21,20 @@ from types import FrameType
 
 from tidegate.errors import RetryLater, Stop, TidegateError, UsageError
 from tidegate.kafka import topics
+from tidegate.kafka.connection import connection, in_the_clear
 from tidegate.local.broker import Broker, EmbeddedBroker
 from tidegate.local.child import Child, claim_address, reachable
 from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.local.clickhouse.credentials import User
 from tidegate.local.console import Console
 from tidegate.local.demo import ensure_demo_tokens
 from tidegate.local.drain import Ledger, raw_ends
 from tidegate.local.kafka import KafkaBroker
+from tidegate.local.private import OTHERS, keep_private
 from tidegate.local.progress import Progress, get
-from tidegate.settings import Settings, table
-from tidegate.tokens import TokenFile
+from tidegate.login_links import login_link
+from tidegate.settings import Settings, address, child_environment
+from tidegate.tokens import TokenFile, hash_token
 
 TICK = 0.1
 READY_SECONDS = 120.0  # for a role to become ready at the start
@@ -44,21 +49,25 @@ LISTENS = {
     "api": "api_listen",
     "worker": "worker_listen",
     "sink": "sink_listen",
+    "notify": "notify_listen",
 }
-ROLES = ("worker", "sink", "api", "gateway")  # in the order of their start
+WORKERS_APART = 10  # ports between the addresses of two workers
 
 
 class Interrupted(Exception):
     """A signal came while something was being waited for."""
 
 
-def run(settings: Settings, *, broker: str, rate: float) -> int:
+def run(settings: Settings, *, broker: str, rate: float, workers: int = 1) -> int:
     """Run until SIGINT or SIGTERM. Returns the exit status; raises UsageError for what cannot start."""
     folder = Path(settings.data_dir).resolve()
+    os.umask(OTHERS)
     folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder):
-        _check_addresses(settings)
-        return Supervisor(settings, folder, broker, rate).run()
+        listens = _worker_listens(settings, workers)
+        _check_addresses(settings, listens)
+        closed = keep_private(folder)
+        return Supervisor(settings, folder, broker, rate, listens, closed).run()
 
 
 class Role:
@@ -98,8 +107,20 @@ class Role:
 
 
 class Supervisor:
-    def __init__(self, settings: Settings, folder: Path, broker: str, rate: float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        broker: str,
+        rate: float,
+        workers: Mapping[str, str],
+        closed: int,
+    ) -> None:
+        """`workers`: address by name; `closed`: how many files of the folder were open to others."""
         self._folder = folder
+        self._workers = workers
+        self._flow = ("gateway", *workers, "sink")
+        self._closed = closed
         self._rate = rate
         self._logs = folder / "logs"
         self._logs.mkdir(exist_ok=True)
@@ -113,21 +134,27 @@ class Supervisor:
         else:
             self._broker = EmbeddedBroker(settings.kafka_listen, self._log("broker"))
         self._clickhouse = ClickHouseServer(
-            settings.clickhouse_listen, folder / "clickhouse", self._log("clickhouse")
+            settings.clickhouse_listen,
+            folder / "clickhouse",
+            self._log("clickhouse"),
+            database=settings.clickhouse_database,
         )
         self._settings = replace(
-            settings,
+            in_the_clear(settings, self._broker.bootstrap),
             data_dir=str(folder),
-            kafka_bootstrap=self._broker.bootstrap,
             # Each partition of each stream has inserts of its own, and ClickHouse pays by the insert.
-            kafka_partitions=settings.up_partitions,
+            kafka_partitions=max(settings.up_partitions, len(workers)),
             clickhouse_url=self._clickhouse.url,
+            clickhouse_password="",
             tokens_file=str(settings.tokens_path.resolve()),
             lookups_dir=settings.lookups_dir or (str(folder / "lookups") if rate else ""),
         )
         self._roles = {
-            name: Role(name, self._child(name, name), getattr(settings, LISTENS[name])) for name in ROLES
+            name: Role(name, self._child(name, "worker", worker_listen=listen), listen)
+            for name, listen in workers.items()
         }
+        for name in ("sink", "notify", "api", "gateway"):
+            self._roles[name] = Role(name, self._child(name, name), getattr(settings, LISTENS[name]))
         self._parts = {
             "broker": Role("broker", self._broker.child, None),
             "clickhouse": Role("clickhouse", self._clickhouse.child, None),
@@ -138,7 +165,13 @@ class Supervisor:
             child = self._child("simulate", "simulate", *arguments, *token_file)
             self._roles["simulate"] = Role("simulate", child, None)
         self._console = Console()
-        self._progress = Progress({name: getattr(settings, LISTENS[name]) for name in FLOW})
+        self._progress = Progress(
+            [
+                ("gateway", settings.gateway_listen),
+                *(("worker", listen) for listen in workers.values()),
+                ("sink", settings.sink_listen),
+            ]
+        )
         self._epoch = ""
         self._topics_due = False  # a new broker stands there, and has none yet
         self._signals = 0
@@ -171,6 +204,8 @@ class Supervisor:
     def _start(self) -> None:
         say = self._console.say
         say(f"starting in {self._folder}")
+        if self._closed:
+            say(f"{self._closed} files and folders there were open to others; they are private now")
         ensure_demo_tokens(self._folder / "demo-tokens.json", TokenFile(self._settings.tokens_path))
         lookups = None
         if self._rate and self._settings.lookups_dir == str(self._folder / "lookups"):
@@ -179,12 +214,15 @@ class Supervisor:
         self._start_part("broker")
         self._start_part("clickhouse")
         self._run_tools("migrate", "topics")
-        self._epoch = topics.read_epoch(self._settings.kafka_bootstrap)
+        self._epoch = topics.read_epoch(connection(self._settings))
         if lookups is not None:
             self._await_tool(lookups)
-        for name in ROLES:
+        if len(self._workers) > 1:
+            say(f"{len(self._workers)} workers, of whom each takes its share of the partitions")
+        roles = [name for name in self._roles if name != "simulate"]
+        for name in roles:
             self._roles[name].start()
-        self._await_ready(ROLES)
+        self._await_ready(roles)
         if "simulate" in self._roles:
             self._roles["simulate"].start()
 
@@ -194,13 +232,20 @@ class Supervisor:
         tokens = self._folder / "demo-tokens.json"
         read_token = f"""$(sed -n 's/.*"ingest": "\\(.*\\)".*/\\1/p' '{tokens}')"""
         body = '{"network_type": "wi", "network_security": "wp2", "network_name": "Office"}'
+        clickhouse = f"http://{self._clickhouse.address}"
         say(f"""ready.
 
+Open this, which logs a browser in, once, within {settings.api_login_link_minutes:g} minutes:
+
+  {self._login_link()}
+
+  Dashboard   http://{settings.api_listen}/
   Gateway     http://{settings.gateway_listen}
   Query API   http://{settings.api_listen}
-  ClickHouse  {settings.clickhouse_url}  (database {settings.clickhouse_database})
+  ClickHouse  {clickhouse}  (database {settings.clickhouse_database}, user analyst, who reads)
   Kafka       {settings.kafka_bootstrap}
   Tokens      {tokens}
+  Passwords   {self._clickhouse.credentials_path}
   Logs        {self._logs}
 
 Send an event, and count it a second later:
@@ -208,7 +253,7 @@ Send an event, and count it a second later:
   curl -sS {post} \\
     -H "Authorization: Bearer {read_token}" \\
     -H 'Content-Type: application/json' -d '{body}'
-  curl -sS {settings.clickhouse_url} -d 'SELECT count() FROM {settings.clickhouse_database}.connection_logs'
+  {self._analyst_lines()}
 """)
         if not self._broker.durable:
             say(
@@ -217,6 +262,27 @@ Send an event, and count it a second later:
                 " `tidegate up --broker kafka` loses nothing (it needs Java)."
             )
         say("Ctrl-C drains and stops.")
+
+    def _login_link(self) -> str:
+        """To the dashboard, for the demo fleet's administrator."""
+        tokens = json.loads((self._folder / "demo-tokens.json").read_bytes())
+        return login_link(self._settings, hash_token(tokens["administrator"]))
+
+    def _analyst_lines(self) -> str:
+        """One question three ways: each line works as it stands, in a shell, in Python, in a JDBC tool."""
+        host, _, port = self._clickhouse.address.rpartition(":")
+        path, database = str(self._clickhouse.credentials_path), self._settings.clickhouse_database
+        count = f"SELECT count() FROM {database}.connection_logs"
+        password = f"""$(sed -n 's/.*"analyst": "\\(.*\\)".*/\\1/p' '{path}')"""
+        python = (
+            f"import clickhouse_connect, json; clickhouse_connect.get_client(host={host!r}, port={port},"
+            f" username='analyst', password=json.load(open({path!r}))['analyst'])"
+            f".query({count!r}).result_rows"
+        )
+        own = self._clickhouse.credentials[User.ANALYST]
+        jdbc = f"jdbc:ch://{host}:{port}/{database}?user=analyst&password={own}"
+        curl = f"""curl -sS --user "analyst:{password}" http://{host}:{port} -d '{count}'"""
+        return "\n  ".join((curl, python, jdbc))
 
     def _watch(self) -> None:
         """Until a signal: restart what dies, tell how it goes."""
@@ -265,7 +331,7 @@ Send an event, and count it a second later:
                 raise Stop("the embedded broker died")
             say(
                 "THE EMBEDDED BROKER DIED: its log was in memory, events that were not stored yet are LOST."
-                " A new epoch begins; gateway, worker and sink start again with it."
+                " A new epoch begins; gateway, worker, sink and notify start again with it."
             )
 
     def _revive(self, name: str, role: Role) -> None:
@@ -285,7 +351,7 @@ Send an event, and count it a second later:
 
         What the sink still held it cannot store: it could not fence the insert at the broker that is gone.
         """
-        flow = [self._roles[name] for name in FLOW]
+        flow = [self._roles[name] for name in (*self._flow, "notify")]
         for role in flow:
             role.child.signal(signal.SIGTERM)
         for role in flow:
@@ -299,7 +365,7 @@ Send an event, and count it a second later:
 
     def _make_topics(self) -> None:
         self._run_tools("topics")
-        self._epoch = topics.read_epoch(self._settings.kafka_bootstrap)
+        self._epoch = topics.read_epoch(connection(self._settings))
         self._topics_due = False
 
     # The end
@@ -338,7 +404,7 @@ Send an event, and count it a second later:
         already = self._signals
         if self._topics_due:
             self._make_topics()
-        ends = raw_ends(self._settings.kafka_bootstrap)
+        ends = raw_ends(connection(self._settings))
         ledger = Ledger(self._settings.clickhouse_url, self._settings.clickhouse_database, self._epoch)
         least, moved_at = sys.maxsize, time.monotonic()
         while True:
@@ -359,7 +425,7 @@ Send an event, and count it a second later:
                 self._console.say("asked again: not waiting any longer")
                 return least
             if time.monotonic() - moved_at > STUCK_SECONDS:
-                reasons = {name: self._roles[name].not_ready() for name in ("worker", "sink")}
+                reasons = {name: self._roles[name].not_ready() for name in self._flow[1:]}
                 told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
                 self._console.say(f"nothing moved for {STUCK_SECONDS:.0f} s ({told or 'all are ready'})")
                 return least
@@ -370,7 +436,7 @@ Send an event, and count it a second later:
         self._progress.stop()
         for _, role in self._everything():
             role.wanted = False
-        for name in ("simulate", "gateway", "worker", "sink", "api"):
+        for name in ("simulate", *self._flow, "notify", "api"):
             if name in self._roles:
                 self._end(name, self._roles[name].child, 20.0)
         self._end("broker", self._broker.child, 30.0)
@@ -392,7 +458,7 @@ Send an event, and count it a second later:
         part.start()
         self._console.say(f"{name} ready after {time.monotonic() - begun:.1f} s")
 
-    def _await_ready(self, names: tuple[str, ...]) -> None:
+    def _await_ready(self, names: Sequence[str]) -> None:
         begun = time.monotonic()
         waiting = dict.fromkeys(names, "")
         while waiting:
@@ -428,9 +494,15 @@ Send an event, and count it a second later:
         if tool.status != 0:
             raise RetryLater(f"tidegate {tool.name} did not succeed:\n{_indent(tool.tail())}")
 
-    def _child(self, name: str, *arguments: str) -> Child:
+    def _child(self, name: str, *arguments: str, worker_listen: str = "") -> Child:
         argv = [sys.executable, "-m", "tidegate", *arguments]
-        return Child(name, argv, self._log(name), environment=_environment(self._settings))
+        metrics = _metrics_listens(self._settings, self._workers).get(name, "")
+        own = replace(
+            self._settings,
+            metrics_listen=metrics,
+            worker_listen=worker_listen or self._settings.worker_listen,
+        )
+        return Child(name, argv, self._log(name), environment=child_environment(own))
 
     def _log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
@@ -456,18 +528,37 @@ Send an event, and count it a second later:
             self._interruptible = before
 
 
-FLOW = ("gateway", "worker", "sink")
+SCRAPED = ("gateway", "api", "worker", "sink", "notify")  # in the order of their ports for metrics
 
 
-def _environment(settings: Settings) -> Mapping[str, str]:
-    """What a child reads: the settings that are in force here, whatever file they came from."""
-    return {**os.environ, **{row.variable: str(getattr(settings, row.name)) for row in table()}}
+def _worker_listens(settings: Settings, count: int) -> dict[str, str]:
+    """The addresses of `count` workers: the first has `worker_listen`, each next is ten ports above."""
+    host, first = address(settings.worker_listen, "worker_listen")
+    found = {"worker": settings.worker_listen}
+    for number in range(2, count + 1):
+        found[f"worker-{number}"] = _at(host, first + (number - 1) * WORKERS_APART)
+    return found
 
 
-def _check_addresses(settings: Settings) -> None:
+def _metrics_listens(settings: Settings, workers: Mapping[str, str]) -> dict[str, str]:
+    """The roles share a machine here, so `metrics_listen` is the first of as many ports."""
+    if not settings.metrics_listen:
+        return {}
+    host, first = address(settings.metrics_listen, "metrics_listen")
+    names = (*SCRAPED, *(name for name in workers if name not in SCRAPED))
+    return {role: _at(host, port) for port, role in enumerate(names, first)}
+
+
+def _at(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _check_addresses(settings: Settings, workers: Mapping[str, str]) -> None:
     seen: dict[str, str] = {}
-    for name in LISTENS.values():
-        listen = getattr(settings, name)
+    listens = [(name, getattr(settings, name)) for name in LISTENS.values()]
+    listens += [(f"worker_listen of {name}", one) for name, one in workers.items() if name != "worker"]
+    listens += [("metrics_listen", one) for one in _metrics_listens(settings, workers).values()]
+    for name, listen in listens:
         if listen in seen:
             raise UsageError(f"{name}: {listen} is the address of {seen[listen]} already")
         seen[listen] = name

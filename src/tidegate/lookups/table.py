@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from typing import NoReturn, TypeVar
 from tidegate.errors import RetryLater, UsageError
 
 T = TypeVar("T")
+MOST_BYTES = 64 << 20  # of one file; what is more is no lookup, and would fill the memory of every role
+MOST_ROWS = 2_000_000
+MOST_CHARACTERS = 4096  # of one cell: it stands in every row that is enriched with it
+INT64 = 2**63
 SHIPPED = Path(__file__).parent / "data"
 
 
@@ -38,8 +43,11 @@ class Row:
         return value
 
     def whole(self, column: str) -> int:
-        """A whole number; required."""
-        return self._number(column, int, "a whole number")
+        """A whole number of 64 bits; required."""
+        value = self._number(column, int, "a whole number")
+        if not -INT64 <= value < INT64:
+            self.wrong(column, "is a number of more than 64 bits")
+        return value
 
     def whole_or_none(self, column: str) -> int | None:
         return self.whole(column) if self.cells.get(column) else None
@@ -80,13 +88,14 @@ def read(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> t
     Raises RetryLater where the file cannot be read (a mount may be away), BadLookup where it is wrong.
     """
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (gzip.BadGzipFile, EOFError) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)  # of a gzip file, the bytes it holds: a bomb ends here
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise BadLookup(f"{path}: not gzip: {error}") from error
     except OSError as error:
         raise RetryLater(f"lookup file {path}: {error.strerror or error}") from error
+    if len(content) > MOST_BYTES:
+        raise BadLookup(f"{path}: larger than {MOST_BYTES:,} bytes")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -105,13 +114,19 @@ def _rows(path: Path, text: str, required: Sequence[str], optional: Sequence[str
         for name in header:
             if name not in required and name not in optional:
                 raise BadLookup(f"{path}, line 1, column {name}: not a column of this file")
-        for cells in reader:
+        for number, cells in enumerate(reader):
+            if number >= MOST_ROWS:
+                raise BadLookup(f"{path}, line {reader.line_num}: more than {MOST_ROWS:,} rows")
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(header):
                 raise BadLookup(
                     f"{path}, line {reader.line_num}: {len(cells)} cells for {len(header)} columns"
                 )
+            for name, cell in zip(header, cells, strict=True):
+                if len(cell) > MOST_CHARACTERS or "\0" in cell:
+                    what = "a zero byte" if "\0" in cell else f"more than {MOST_CHARACTERS:,} characters"
+                    raise BadLookup(f"{path}, line {reader.line_num}, column {name}: {what}")
             values = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
             yield Row(str(path), reader.line_num, values)
     except csv.Error as error:

@@ -8,6 +8,7 @@ import click
 
 from tidegate import settings
 from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.kafka.connection import connection
 from tidegate.pauses import control
 from tidegate.telemetry import configure_logging
 
@@ -21,7 +22,7 @@ def command() -> None:
 @command.command("paused")
 def paused() -> None:
     """List them, with what was refused in the window that passed the limit."""
-    found = control.read(settings.load().kafka_bootstrap)
+    found = control.read(connection(settings.load()))
     for pause in sorted(found.values(), key=lambda pause: pause.since):
         name = pause.fleet or "(none)"
         click.echo(
@@ -35,10 +36,10 @@ def paused() -> None:
 def resume(stream: str, fleet: str) -> None:
     """Keep a fleet's refused lines again, and let the gateway take its events. FLEET "" are lines that name
     none. Lines that were refused meanwhile: `tidegate replay`, while the raw topic has them."""
-    bootstrap = settings.load().kafka_bootstrap
-    found = control.read(bootstrap).get((cast(Stream, stream), fleet))
+    kafka = connection(settings.load())
+    found = control.read(kafka).get((cast(Stream, stream), fleet))
     if found is None:
         click.echo(f"{stream} of fleet {fleet!r} is not paused; nothing to do")
         return
-    control.resume(bootstrap, found)
+    control.resume(kafka, found)
     click.echo(f"{stream} of fleet {fleet!r} goes on")

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
+from tidegate.contracts.alerts import record_key
+from tidegate.contracts.control import Headers, Signed
 from tidegate.contracts.pauses import Pause, alert, key_of, read_key
 from tidegate.contracts.topics import ALERTS, CONTROL, Stream
 from tidegate.errors import RetryLater
+from tidegate.kafka import control
+from tidegate.kafka.connection import Connection
+from tidegate.kafka.control import ControlLog
+from tidegate.kafka.follow import ControlFollower
 from tidegate.kafka.note import note
-from tidegate.kafka.onlooker import onlooker
 
-log = logging.getLogger(__name__)
+
+class Record(NamedTuple):
+    """A record of the control topic, signed."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
 
 GROUP = "tidegate-pauses"
-READ_SECONDS = 20.0
 
 Paused = dict[tuple[Stream, str], Pause]
 
 
 class Pauses:
-    """`(stream, fleet) in pauses`, as the control topic says; a thread follows it between enter and exit.
+    """`(stream, fleet) in pauses`, as the control topic says; it is followed between enter and exit.
 
-    What this process sets holds here at once, and for the others when they have read it.
+    What this process sets holds here at once, and for the others when they have read it. Records that no
+    role signed are counted and told, and change nothing.
     """
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: Connection) -> None:
         self._paused: Paused = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="pauses", daemon=True)
+        self._follower = ControlFollower(kafka, GROUP, self._take, tells=True)
 
     def __contains__(self, place: object) -> bool:
         return place in self._paused
@@ -45,14 +52,13 @@ class Pauses:
         return len(self._paused)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._follower.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopping.set()
-        self._thread.join(5.0)
+        self._follower.__exit__(kind, error, trace)
 
     def of(self, stream: Stream) -> int:
         """How many fleets' streams are paused."""
@@ -62,57 +68,48 @@ class Pauses:
         """Hold a pause in this process, before the topic has it."""
         self._paused = {**self._paused, (pause.stream, pause.fleet): pause}
 
-    def _follow(self) -> None:
-        consumer = onlooker(self._bootstrap, GROUP)
-        try:
-            consumer.assign([TopicPartition(CONTROL, 0, OFFSET_BEGINNING)])
-            while not self._stopping.is_set():
-                message = consumer.poll(0.2)
-                if message is None or message.error() is not None:
-                    continue
-                self._paused = _with(self._paused, message.key(), message.value())
-        except KafkaException as error:
-            log.error("the control topic is not followed any more: %s", error.args[0].str())
-        finally:
-            consumer.close()
+    def signed(self, pause: Pause) -> Record:
+        """The record that sets a pause. Raises RetryLater while the control topic is not followed yet."""
+        log = self._follower.log
+        if log is None or not log.epoch:
+            raise RetryLater(f"{CONTROL} is not read yet")
+        key, value = key_of(pause.stream, pause.fleet), msgspec.json.encode(pause)
+        return Record(key, value, log.signed(key, value))
+
+    def _take(self, log: ControlLog, record: Signed) -> None:
+        self._paused = _with(self._paused, record, log)
 
 
-def read(bootstrap: str) -> Paused:
+def read(kafka: Connection) -> Paused:
     """The pauses in force now. Raises RetryLater while the broker is away."""
-    consumer = onlooker(bootstrap, GROUP)
-    found: Paused = {}
-    try:
-        consumer.assign([TopicPartition(CONTROL, 0, OFFSET_BEGINNING)])
-        deadline = time.monotonic() + READ_SECONDS
-        while time.monotonic() < deadline:
-            message = consumer.poll(0.2)
-            if message is None:
-                continue
-            error = message.error()
-            if error is None:
-                found = _with(found, message.key(), message.value())
-            elif error.code() == KafkaError._PARTITION_EOF:
-                return found
-    finally:
-        consumer.close()
-    raise RetryLater(f"{CONTROL} could not be read to its end")
+    return _of(*control.read(kafka))
 
 
-def resume(bootstrap: str, pause: Pause) -> None:
+def resume(kafka: Connection, pause: Pause) -> None:
     """End a pause, and say so in the alerts. Raises RetryLater where the broker does not take it."""
-    note(bootstrap, CONTROL, key_of(pause.stream, pause.fleet), None)
-    note(bootstrap, ALERTS, None, alert(pause, state="resolved", at=datetime.now(UTC).isoformat()))
+    found, _ = control.read(kafka)
+    key = key_of(pause.stream, pause.fleet)
+    note(kafka, CONTROL, key, None, found.signed(key, None))
+    told = alert(pause, state="resolved", at=datetime.now(UTC).isoformat())
+    note(kafka, ALERTS, record_key(told), msgspec.json.encode(told))
 
 
-def _with(paused: Paused, key: bytes | str | None, value: bytes | str | None) -> Paused:
-    place = read_key(key) if isinstance(key, bytes) else None
+def _of(found: ControlLog, records: Iterable[Signed]) -> Paused:
+    paused: Paused = {}
+    for record in records:
+        paused = _with(paused, record, found)
+    return paused
+
+
+def _with(paused: Paused, record: Signed, found: ControlLog) -> Paused:
+    place = read_key(record.key)
     if place is None:
         return paused
     others = {one: pause for one, pause in paused.items() if one != place}
-    if not value:
+    if not record.value:
         return others
     try:
-        return {**others, place: msgspec.json.decode(value, type=Pause)}
-    except msgspec.DecodeError as error:
-        log.error("a record of %s cannot be read: %s", CONTROL, error)
+        return {**others, place: msgspec.json.decode(record.value, type=Pause)}
+    except msgspec.DecodeError:
+        found.unreadable(record)
         return paused

@@ -13,10 +13,11 @@ from tidegate.contracts.frames import REPLAYED_UNDER
 from tidegate.contracts.rejects import Code, Fault, Reject
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.lookups import Lookups
-from tidegate.processing.transform import Record, Transform
 from tidegate.replay.choice import Refused
 from tidegate.replay.line import line_of, original_of
 from tidegate.settings import Settings
+from tidegate.steps.frame import FrameSteps, Record
+from tidegate.worker.transform import Transform
 
 NO_EPOCH = "0" * 26  # of frames that are judged and never sent
 
@@ -39,13 +40,15 @@ class Judge:
         self._fleets = fleets
         self._transforms = {
             stream: Transform(
-                stream,
-                lookups,
-                epoch=NO_EPOCH,
-                transform_version=self.version,
-                geohash_precision=settings.worker_geohash_precision,
-                clock_skew_seconds=settings.worker_clock_skew_seconds,
-                max_record_bytes=settings.kafka_max_record_bytes,
+                FrameSteps(
+                    stream,
+                    lookups,
+                    epoch=NO_EPOCH,
+                    transform_version=self.version,
+                    geohash_precision=settings.worker_geohash_precision,
+                    clock_skew_seconds=settings.worker_clock_skew_seconds,
+                    max_record_bytes=settings.kafka_max_record_bytes,
+                )
             )
             for stream in STREAMS
         }

@@ -6,10 +6,10 @@ import base64
 
 import msgspec
 
+from tidegate.contracts import json_text
 from tidegate.contracts.rejects import Code
 from tidegate.replay.choice import Refused
 
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODE = msgspec.json.Encoder().encode
 
 
@@ -28,15 +28,17 @@ def line_of(refused: Refused) -> bytes | None:
     """
     original = original_of(refused)
     try:
-        fields = _FIELDS.decode(original)
+        found = json_text.fields(original)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
+    fields = {name: msgspec.Raw(bytes(value)) for name, value in found.items()}
+    says_when = "received_at" in fields
     if "event" not in fields:  # a bare event
         fields = {"event": msgspec.Raw(original.replace(b"\r", b" "))}
     for name, said in (("fleet", refused.fleet), ("device", refused.device)):
-        if said and bytes(fields.get(name, b"null")) == b"null":
+        if said and bytes(fields.get(name, msgspec.Raw(b"null"))) == b"null":
             fields[name] = msgspec.Raw(_ENCODE(said))
-    if (refused.code, refused.path) != (Code.BAD_ENVELOPE, "received_at"):
+    if not says_when or (refused.code, refused.path) != (Code.BAD_ENVELOPE, "received_at"):
         fields["received_at"] = msgspec.Raw(b"%d" % refused.received_at)
     fields["origin"] = msgspec.Raw(_ENCODE(refused.id))
     return _ENCODE(fields)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from confluent_kafka import Consumer
-
 from tidegate.contracts.rejects import original_text
 from tidegate.contracts.topics import Stream, raw
-from tidegate.kafka.onlooker import first_record, onlooker
+from tidegate.kafka.connection import Connection
+from tidegate.kafka.records import Records
 from tidegate.kafka.topics import read_epoch
 from tidegate.replay.choice import Refused
 
@@ -17,40 +16,35 @@ FRAMES = 64  # whose lines are remembered: a frame's rejects need not stand toge
 class RawLog:
     """Connects when the first line is asked for."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-        self._consumer: Consumer | None = None
+    def __init__(self, kafka: Connection, record_bytes: int) -> None:
+        """`record_bytes`: the largest record that is read."""
+        self._kafka = kafka
+        self._records = Records(kafka, record_bytes=record_bytes)
         self._epoch = ""
         self._frames: dict[tuple[Stream, int, int], list[bytes]] = {}
-
-    def close(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close()
 
     def restored(self, stream: Stream, refused: Refused) -> Refused | None:
         """The reject with its line; None where the topic has it no more. Raises RetryLater."""
         if refused.original_encoding != "raw":
             return refused
-        if self._consumer is None:
-            self._epoch = read_epoch(self._bootstrap)
-            self._consumer = onlooker(self._bootstrap, "tidegate-replay-onlooker")
+        if not self._epoch:
+            self._epoch = read_epoch(self._kafka)
         if refused.epoch != self._epoch:
             return None
         place = (stream, refused.partition, refused.offset)
         if place not in self._frames:
             while len(self._frames) >= FRAMES:
                 del self._frames[next(iter(self._frames))]
-            self._frames[place] = self._read(self._consumer, *place)
+            self._frames[place] = self._read(*place)
         lines = self._frames[place]
         if refused.number >= len(lines):
             return None
         original, encoding = original_text(lines[refused.number])
         return refused._replace(original=original, original_encoding=encoding)
 
-    def _read(self, consumer: Consumer, stream: Stream, partition: int, offset: int) -> list[bytes]:
-        """The lines that count of one record; none where it is gone."""
-        record = first_record(consumer, raw(stream), partition, offset, seconds=SECONDS)
-        if record is None or record.offset() != offset:
+    def _read(self, stream: Stream, partition: int, offset: int) -> list[bytes]:
+        """The lines that count of one record; none where it is gone, or refused unread."""
+        record = self._records.first(raw(stream), partition, offset, seconds=SECONDS)
+        if record is None or record.offset != offset or record.refused:
             return []
-        value = bytes(record.value() or b"")
-        return [line for line in value.split(b"\n") if line.strip()] or [value]
+        return [line for line in record.value.split(b"\n") if line.strip()] or [record.value]

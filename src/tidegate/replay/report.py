@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tidegate.contracts.rejects import Fault
 from tidegate.contracts.topics import Stream
+from tidegate.log_lines import escaped
 from tidegate.replay.choice import Refused
 
 SAMPLES = 3  # of each verdict
@@ -104,15 +106,15 @@ def show(report: Report, console: Console) -> None:
     for name in ("stream", "refused for", "now", "lines"):
         table.add_column(name, justify="right" if name == "lines" else "left")
     for verdict, group in report._sorted():
-        now = f"{verdict.verdict} ({verdict.path})" if verdict.path else verdict.verdict
-        table.add_row(verdict.stream, verdict.was, now, f"{group.lines:,}")
+        now = escaped(f"{verdict.verdict} ({verdict.path})" if verdict.path else verdict.verdict)
+        table.add_row(verdict.stream, verdict.was, Text(now), f"{group.lines:,}")
     if report.groups:
         console.print(table)
     for verdict, group in report._sorted():
         for sample in group.samples:
             said = f" {sample['said']}" if sample["said"] else ""
             console.print(
-                f"{verdict.verdict}: {sample['id']}{said}\n  {sample['line']}",
+                f"{verdict.verdict}: {sample['id']}{escaped(said)}\n  {escaped(sample['line'])}",
                 soft_wrap=True,
                 markup=False,
                 highlight=False,

@@ -6,15 +6,15 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
 from tidegate import lookups
-from tidegate.contracts.topics import Stream
+from tidegate.contracts.topics import Stream, StreamPartition
 from tidegate.errors import RetryLater
+from tidegate.fleets import Fleets
+from tidegate.kafka.connection import connection
 from tidegate.kafka.topics import read_epoch
-from tidegate.processing.fleets import Fleets
 from tidegate.replay.choice import Portion, Refused, chosen, portions
 from tidegate.replay.criteria import Criteria
 from tidegate.replay.judge import Frame, Judge
@@ -24,7 +24,6 @@ from tidegate.replay.send import Sender
 from tidegate.replay.settled import Settled
 from tidegate.replay.turn import Turn
 from tidegate.settings import Settings
-from tidegate.sink.moments import REPLAYED, Moments
 from tidegate.store.client import infrastructure
 from tidegate.store.migrate import ttl_days
 
@@ -57,9 +56,8 @@ def replay(settings: Settings, client: Client, criteria: Criteria, tell: Tell) -
     """
     criteria.check(client, settings.clickhouse_database)
     judge = _judge(settings)
-    moments = Moments(settings.test_pause_at)
     with Turn(settings) as turn:
-        epoch = read_epoch(settings.kafka_bootstrap)
+        epoch = read_epoch(connection(settings))
         settled = Settled(settings, client, epoch)
         sender = Sender(settings, turn.hold, turn.send_seconds)
 
@@ -81,7 +79,6 @@ def replay(settings: Settings, client: Client, criteria: Criteria, tell: Tell) -
                         sender.send(place.stream, partition, frame.value, len(frame.passing), judge.headers)
                     if number % FLIGHT_FRAMES == 0:
                         sender.flush()
-                        moments.reach(REPLAYED)
                 sender.flush()
                 settled.wait(waiting)
                 report.sent = sender.lines
@@ -99,20 +96,12 @@ def _judge(settings: Settings) -> Judge:
     return Judge(settings, lookups.load(settings.lookups_dir), Fleets(settings.tokens_path))
 
 
-class _Place(NamedTuple):
-    stream: Stream
-    partition: int  # that the line was refused in
-
-
 def _judged(
     settings: Settings, client: Client, criteria: Criteria, judge: Judge, report: Report, tell: Tell
-) -> Iterator[tuple[_Place, Frame]]:
+) -> Iterator[tuple[StreamPartition, Frame]]:
     """The chosen lines in frames of one stream, partition and received day, their verdicts in `report`."""
-    raw_log = RawLog(settings.kafka_bootstrap)
-    try:
-        yield from _frames(settings, client, criteria, judge, report, tell, raw_log)
-    finally:
-        raw_log.close()
+    raw_log = RawLog(connection(settings), settings.kafka_max_record_bytes)
+    yield from _frames(settings, client, criteria, judge, report, tell, raw_log)
 
 
 def _frames(
@@ -123,7 +112,7 @@ def _frames(
     report: Report,
     tell: Tell,
     raw_log: RawLog,
-) -> Iterator[tuple[_Place, Frame]]:
+) -> Iterator[tuple[StreamPartition, Frame]]:
     for portion in portions(client, settings.clickhouse_database, criteria):
         expired = _expired(settings, portion)
         open_frames: dict[int, list[Refused]] = {}
@@ -135,7 +124,7 @@ def _frames(
             stream: Stream = portion.stream,
             waiting: dict[int, list[Refused]] = open_frames,
             sizes: dict[int, int] = sizes,
-        ) -> tuple[_Place, Frame]:
+        ) -> tuple[StreamPartition, Frame]:
             frame = judge.frame(stream, waiting.pop(partition))
             sizes.pop(partition)
             for item in frame.passing:
@@ -143,7 +132,7 @@ def _frames(
             for item, fault in frame.failing:
                 report.refuses(stream, item, fault)
             tell(f"{report.chosen:,} lines looked at, {report.passing:,} pass")
-            return _Place(stream, partition), frame
+            return StreamPartition(stream, partition), frame
 
         for item in _limited(client, settings, criteria, portion, judge.version, report.chosen):
             if expired:

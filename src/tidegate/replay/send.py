@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from tidegate.contracts.topics import Stream, raw
 from tidegate.errors import RetryLater
+from tidegate.kafka.connection import connection
 from tidegate.settings import Settings
 
 Range = tuple[int, int]  # first and last offset
@@ -29,7 +30,7 @@ class Sender:
         self._wait = send_seconds
         self._producer = Producer(
             {
-                "bootstrap.servers": settings.kafka_bootstrap,
+                **connection(settings).librdkafka(),
                 "client.id": "tidegate-replay",
                 "acks": "all",
                 "retries": 0,

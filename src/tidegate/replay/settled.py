@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 from clickhouse_connect.driver.client import Client
 
-from tidegate.contracts.topics import RAW_STREAMS, STREAMS, Stream, raw
+from tidegate.contracts.topics import RAW_STREAMS, STREAMS, Stream, StreamPartition, raw
 from tidegate.errors import RetryLater
+from tidegate.kafka.connection import connection
 from tidegate.kafka.ends import partition_counts, topic_ends
-from tidegate.kafka.onlooker import first_record, onlooker
+from tidegate.kafka.records import Records
 from tidegate.settings import Settings
-from tidegate.sink.ledger import Ledger, Place
+from tidegate.store.ledger import Ledger
 
 POLL_SECONDS = 0.5
 STILL_ROUNDS = 10  # without a move, before it is looked whether there is a record at all
@@ -22,13 +23,13 @@ class Settled:
     """The raw topics of one epoch beside the sink's ledger."""
 
     def __init__(self, settings: Settings, client: Client, epoch: str) -> None:
-        self._bootstrap = settings.kafka_bootstrap
+        self._kafka = connection(settings)
         self._epoch = epoch
         self._ledger = Ledger(client, settings.clickhouse_database, cluster=bool(settings.clickhouse_cluster))
 
     def partitions(self) -> dict[Stream, int]:
         """How many partitions each raw topic has."""
-        counts = partition_counts(self._bootstrap, map(raw, STREAMS))
+        counts = partition_counts(self._kafka, map(raw, STREAMS))
         if missing := [raw(stream) for stream in STREAMS if raw(stream) not in counts]:
             raise RetryLater(f"no topic {', '.join(missing)}: run `tidegate topics`")
         return {stream: counts[raw(stream)] for stream in STREAMS}
@@ -41,36 +42,34 @@ class Settled:
         """
         self.partitions()  # a topic that is not there has no end, and nothing could be sent to it
         ends = {
-            Place(RAW_STREAMS[topic], partition): end
-            for (topic, partition), (first, end) in topic_ends(self._bootstrap, RAW_STREAMS).items()
+            StreamPartition(RAW_STREAMS[topic], partition): end
+            for (topic, partition), (first, end) in topic_ends(self._kafka, RAW_STREAMS).items()
             if end > first
         }
-        last: dict[Place, int] = {}
+        last: dict[StreamPartition, int] = {}
         still = 0
         while ends:
             before, last = last, {}
             newest = self._ledger.newest(ends)
-            for place, end in list(ends.items()):
-                plan = newest.get(place, {}).get(self._epoch)
-                last[place] = -1 if plan is None else plan.last
+            for partition, end in list(ends.items()):
+                plan = newest.get(partition, {}).get(self._epoch)
+                last[partition] = -1 if plan is None else plan.last
                 if plan is not None and plan.last >= end - 1 and self._ledger.is_stored(plan):
-                    del ends[place]
+                    del ends[partition]
             still = still + 1 if last == before else 0
             if still and still % STILL_ROUNDS == 0:
-                # The last offsets of a topic may hold no records, e.g. the markers of transactions.
-                for place in [place for place, end in ends.items() if last[place] < end - 1]:
-                    if not self._any_record(place, last[place] + 1):
-                        del ends[place]
-            tell(sum(max(0, end - 1 - last[place]) for place, end in ends.items()))
+                # Records that were there at the call may have expired since.
+                for partition in [partition for partition, end in ends.items() if last[partition] < end - 1]:
+                    if not self._any_record(partition, last[partition] + 1):
+                        del ends[partition]
+            tell(sum(max(0, end - 1 - last[partition]) for partition, end in ends.items()))
             if ends:
                 time.sleep(POLL_SECONDS)
 
-    def _any_record(self, place: Place, offset: int) -> bool:
+    def _any_record(self, partition: StreamPartition, offset: int) -> bool:
         """Whether a raw partition has a record at or behind `offset`."""
-        consumer = onlooker(self._bootstrap, "tidegate-replay-onlooker")
         try:
-            return first_record(consumer, raw(place.stream), place.partition, offset) is not None
+            found = Records(self._kafka).first(raw(partition.stream), partition.partition, offset)
         except RetryLater:
             return True  # nobody can say yet
-        finally:
-            consumer.close()
+        return found is not None

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tidegate.contracts.topics import CONTROL
 from tidegate.errors import RetryLater, Stop
+from tidegate.kafka.connection import connection
 from tidegate.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Turn:
         self._proven = 0.0  # monotonic; when the broker last took a commit
         self._consumer = Consumer(
             {
-                "bootstrap.servers": settings.kafka_bootstrap,
+                **connection(settings).librdkafka(),
                 "group.id": GROUP,
                 "client.id": f"replay-{time.time_ns() // 1_000_000:015d}-{os.getpid()}",
                 "session.timeout.ms": settings.kafka_session_timeout_ms,

@@ -11,17 +11,12 @@ CLIENTS: dict[Kind, int] = {"office": 180, "retail": 110, "campus": 360}
 APP_DEVICES: dict[Kind, int] = {"office": 60, "retail": 25, "campus": 90}
 
 # Vendor OUIs of the devices that one meets; phones and laptops mostly send randomised addresses.
-_PERSONAL = (
-    "3c:22:fb",
-    "a4:83:e7",
-    "8c:85:90",
-    "f0:18:98",
-    "a4:34:d9",
-    "3c:a9:f4",
-    "8c:f5:a3",
-    "f4:f5:d8",
-    "68:05:71",
-)
+VENDORS = {
+    "Apple, Inc.": ("3c:22:fb", "a4:83:e7", "8c:85:90", "f0:18:98"),
+    "Intel Corporate": ("a4:34:d9", "3c:a9:f4"),
+}
+"""Makers whose clients an incident may hit, with their OUIs."""
+_PERSONAL = (*VENDORS["Apple, Inc."], *VENDORS["Intel Corporate"], "8c:f5:a3", "f4:f5:d8", "68:05:71")
 _THINGS = ("b8:27:eb", "dc:a6:32", "24:0a:c4", "00:17:23", "00:a0:f8", "00:80:77", "00:26:73")
 _RANDOMISED = 0.55  # share of personal devices with a locally administered address
 

@@ -14,16 +14,20 @@ from pathlib import Path
 import click
 import uvloop
 
+from tidegate import settings
 from tidegate.contracts.rejects import Code
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.errors import TidegateError, UsageError
+from tidegate.kafka.connection import Connection, connection
 from tidegate.simulate import fleet as topology
 from tidegate.simulate import send_http, send_kafka
 from tidegate.simulate.broken import HTTP_ONLY, KAFKA_ONLY
-from tidegate.simulate.incidents import NAMES, parse
+from tidegate.simulate.incidents import NAMES, NEGATIVES
 from tidegate.simulate.pace import Pace
 from tidegate.simulate.report import Ledger, Report
+from tidegate.simulate.schedule import parse
 from tidegate.simulate.simulation import Plan, Simulation
+from tidegate.simulate.truth import TruthFile
 
 QUIET_EVERY = 30.0  # seconds between lines of progress where there is no terminal
 
@@ -56,11 +60,17 @@ QUIET_EVERY = 30.0  # seconds between lines of progress where there is no termin
     "--incidents",
     default="all",
     show_default=True,
-    help=f"all, none, or a list of NAME[@AFTER[+LASTING]] in simulated seconds; names: {', '.join(NAMES)}.",
+    help="List of all, negatives, none and NAME[:SITE][@AFTER[+LASTING]] in simulated seconds; all:"
+    f" {', '.join(NAMES)}; negatives, which are none: {', '.join(NEGATIVES)}.",
 )
 @click.option("--sites", default=12, show_default=True, type=click.IntRange(1, 480), help="Number of sites.")
 @click.option("--stream", "streams", multiple=True, type=click.Choice(STREAMS), help="Only these streams.")
 @click.option("--ledger", type=click.Path(path_type=Path), help="Append acked ids or positions to this file.")
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append what the incidents were to this file, a JSON line each, as they end.",
+)
 @click.option(
     "--write-lookups",
     type=click.Path(path_type=Path, file_okay=False),
@@ -87,6 +97,7 @@ def simulate(
     sites: int,
     streams: tuple[Stream, ...],
     ledger: Path | None,
+    truth: Path | None,
     write_lookups: Path | None,
 ) -> None:
     """A fleet to play with: sites, access points and clients that send telemetry.
@@ -118,10 +129,10 @@ def simulate(
                 incidents=parse(incidents),
             )
         )
-        report, book = Report(), Ledger(ledger)
+        report, book, happened = Report(), Ledger(ledger), TruthFile(truth)
         begin = time.monotonic()
         pace = Pace(rate, begin, events)
-        progress = _Progress(simulation, report, book, begin)
+        progress = _Progress(simulation, report, book, happened, begin)
         try:
             if url is not None:
                 options = send_http.Options(
@@ -137,7 +148,7 @@ def simulate(
                 assert bootstrap is not None
                 _into_kafka(
                     send_kafka.Options(
-                        bootstrap=bootstrap,
+                        kafka=_kafka(bootstrap),
                         fleet=fleet,
                         frame=500 if batch is None else batch,
                         idempotent=idempotent,
@@ -151,10 +162,17 @@ def simulate(
                 )
         finally:
             book.close()
+            happened.write([*simulation.ended(), *simulation.unended()])
+            happened.close()
             click.echo(report.summary(time.monotonic() - begin))
     except TidegateError as error:
         click.echo(f"tidegate simulate: {error}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def _kafka(bootstrap: str) -> Connection:
+    """The broker of the option, by the settings' security."""
+    return connection(settings.load(overrides={"kafka_bootstrap": bootstrap}))
 
 
 async def _over_http(
@@ -195,10 +213,13 @@ def _into_kafka(
 class _Progress:
     """A line a second on a terminal, seldom elsewhere."""
 
-    def __init__(self, simulation: Simulation, report: Report, ledger: Ledger, begin: float) -> None:
+    def __init__(
+        self, simulation: Simulation, report: Report, ledger: Ledger, truth: TruthFile, begin: float
+    ) -> None:
         self._simulation = simulation
         self._report = report
         self._ledger = ledger
+        self._truth = truth
         self._begin = begin
         self._every = 1.0 if sys.stdout.isatty() else QUIET_EVERY
         self._last, self._acked = begin, 0
@@ -211,6 +232,7 @@ class _Progress:
         rate = (acked - self._acked) / (now - self._last)
         self._last, self._acked = now, acked
         self._ledger.flush()
+        self._truth.write(self._simulation.ended())
         click.echo(self._report.line(now - self._begin, rate, self._simulation.running()))
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.errors import UsageError
-from tidegate.simulate.http_connection import (
+from tidegate.service.http_connection import (
     Connection,
     Endpoint,
     Lost,

@@ -15,6 +15,7 @@ from tidegate.contracts import topics
 from tidegate.contracts.rejects import Code
 from tidegate.contracts.topics import Stream
 from tidegate.errors import RetryLater, UsageError
+from tidegate.kafka.connection import Connection
 from tidegate.simulate.pace import Pace
 from tidegate.simulate.report import Ledger, Report
 from tidegate.simulate.simulation import Event, Simulation
@@ -26,7 +27,7 @@ UNKNOWN_FLEET = b'"nowhere"'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    bootstrap: str
+    kafka: Connection
     fleet: str
     frame: int = 500  # events in a record; 0 or 1: one line a record
     idempotent: bool = False  # the idempotent producer, where the broker has it
@@ -49,7 +50,7 @@ class Sender:
         self._key_prefix = options.fleet.encode() + b"\0"
         self._producer = Producer(
             {
-                "bootstrap.servers": options.bootstrap,
+                **options.kafka.librdkafka(),
                 "acks": "all",
                 "compression.type": "zstd",
                 "linger.ms": 5,
@@ -92,7 +93,7 @@ class Sender:
             # All of them: asking for one by name could create it, with the broker's number of partitions.
             found = self._producer.list_topics(timeout=10).topics
         except KafkaException as error:
-            raise RetryLater(f"Kafka at {self._options.bootstrap} does not answer: {error}") from error
+            raise RetryLater(f"Kafka at {self._options.kafka} does not answer: {error}") from error
         for stream in topics.STREAMS:
             topic = found.get(topics.raw(stream))
             if topic is None or not topic.partitions:

@@ -1,5 +1,6 @@
 """The sink: enriched frames into ClickHouse, each event exactly once.
 
-frame → chain (order) → gathering (cut) → blocks (bytes) → ledger (plan) → Kafka commit (fence) → insert.
-`partition` holds one partition's place in that order, `consumer` drives all of them, `role` is the process.
+frame → offset_sequence (order) → batch_buffer (cut) → blocks (bytes) → plan (ledger) → fence (Kafka commit) →
+insert. `partition` is one partition's state, `pipeline` moves batches through it, `consumer` drives all
+partitions, `role` is the process.
 """

@@ -20,6 +20,7 @@ from tidegate.contracts.position import Position
 from tidegate.contracts.rejects import Reject
 from tidegate.errors import Stop
 from tidegate.sink.frame import Frame
+from tidegate.store.insert import InsertBlock
 
 DAY_MICROSECONDS = 86_400_000_000
 FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2149, 6, 6)  # what ClickHouse's Date can say
@@ -28,39 +29,36 @@ _REJECTS = msgspec.json.Decoder(Reject)
 _TIME = pa.timestamp("us", tz="UTC")
 
 
-class Block(NamedTuple):
-    table: str
-    columns: list[str]
-    token_suffix: str  # behind the plan's token
-    rows: int
-    body: pa.Buffer
-
-
-class Blocks(NamedTuple):
+class BatchBlocks(NamedTuple):
     days: list[date]  # of the events, ascending
-    blocks: list[Block]
+    blocks: list[InsertBlock]
     newest: int = 0  # received time of the newest event, µs; 0 without events
 
 
-def build(frames: Sequence[Frame]) -> Blocks:
+def build(frames: Sequence[Frame]) -> BatchBlocks:
     """Everything that a batch inserts. The same frames give the same rows in the same order.
 
     Raises BadFrame for Arrow that cannot be read, Stop where headers and rows do not agree.
     """
     head = frames[0].head
     days: list[date] = []
-    blocks: list[Block] = []
+    blocks: list[InsertBlock] = []
     newest = 0
     events = _events(frames)
     if events is not None:
         newest = int(_received(events).max())
         for day, part in _by_day(events):
             days.append(day)
-            blocks.append(_block(head.stream, f":{day:%Y%m%d}", part))
+            blocks.append(_block(head.stream, token_suffix(head.stream, day), part))
     rejects = _rejects(frames)
     if rejects is not None:
-        blocks += [_block("rejects", f":rejects:{day:%Y%m%d}", part) for day, part in _by_day(rejects)]
-    return Blocks(days, blocks, newest)
+        blocks += [_block("rejects", token_suffix("rejects", day), part) for day, part in _by_day(rejects)]
+    return BatchBlocks(days, blocks, newest)
+
+
+def token_suffix(table: str, day: date) -> str:
+    """What the token of a block has behind that of its plan."""
+    return f":rejects:{day:%Y%m%d}" if table == "rejects" else f":{day:%Y%m%d}"
 
 
 def _events(frames: Sequence[Frame]) -> pa.RecordBatch | None:
@@ -176,11 +174,13 @@ def _day(number: int) -> date:
     return FIRST_DAY + timedelta(days=min(max(number, 0), last))
 
 
-def _block(table: str, token_suffix: str, rows: pa.RecordBatch) -> Block:
+def _block(table: str, token_suffix: str, rows: pa.RecordBatch) -> InsertBlock:
     # Into a buffer of the right size: one that grows costs five times as much in page faults.
     space = pa.ipc.get_record_batch_size(rows) + rows.schema.serialize().size + FRAMING_BYTES
     buffer = pa.allocate_buffer(space)
     sink = pa.FixedSizeBufferWriter(buffer)
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_batch(rows)
-    return Block(table, list(rows.schema.names), token_suffix, rows.num_rows, buffer.slice(0, sink.tell()))
+    return InsertBlock(
+        table, list(rows.schema.names), token_suffix, rows.num_rows, buffer.slice(0, sink.tell())
+    )

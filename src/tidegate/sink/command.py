@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from datetime import UTC, datetime
 from typing import cast
 
 import click
 
 from tidegate import settings
-from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.audit_file import operator
+from tidegate.contracts.ledger import Gap
+from tidegate.contracts.topics import STREAMS, Stream, StreamPartition
 from tidegate.errors import Rejected
-from tidegate.inspection.condition import State
-from tidegate.inspection.epoch import inspect_epoch
+from tidegate.kafka.connection import connection
 from tidegate.kafka.topics import read_epoch
-from tidegate.sink.chain import Gap
-from tidegate.sink.ledger import Ledger, Place
+from tidegate.preflight.condition import State
+from tidegate.preflight.epoch import inspect_epoch
 from tidegate.store.client import connect
+from tidegate.store.ledger import Ledger
 
 
 @click.command("accept-gap")
@@ -36,14 +36,13 @@ def accept_gap(stream: str, partition: int, first: int, last: int, reason: str, 
     loaded = settings.load()
     client = connect(loaded)
     ledger = Ledger(client, loaded.clickhouse_database, cluster=bool(loaded.clickhouse_cluster))
-    place = Place(cast(Stream, stream), partition)
-    found = find(ledger, place, first, last, epoch)
+    of = StreamPartition(cast(Stream, stream), partition)
+    found = find(ledger, of, first, last, epoch)
     if found.accepted:
-        click.echo(f"{place}: raw offsets {first} to {last} were accepted before; nothing to do")
+        click.echo(f"{of}: raw offsets {first} to {last} were accepted before; nothing to do")
         return
-    by = f"{getpass.getuser()}@{socket.gethostname()}"
-    ledger.accept_gap(found.epoch, place, found.gap, found.found_at, by=by, reason=reason)
-    click.echo(f"{place}: the sink goes on behind raw offset {last}; {first} to {last} are on record as lost")
+    ledger.accept_gap(found.epoch, of, found.gap, found.found_at, by=operator(), reason=reason)
+    click.echo(f"{of}: the sink goes on behind raw offset {last}; {first} to {last} are on record as lost")
 
 
 class _Found:
@@ -51,9 +50,9 @@ class _Found:
         self.epoch, self.gap, self.found_at, self.accepted = epoch, gap, found_at, accepted
 
 
-def find(ledger: Ledger, place: Place, first: int, last: int, epoch: str | None) -> _Found:
+def find(ledger: Ledger, partition: StreamPartition, first: int, last: int, epoch: str | None) -> _Found:
     """The gap on record with these edges. Raises Rejected, naming those that there are."""
-    gaps = ledger.gaps(place)
+    gaps = ledger.gaps(partition)
     found = [
         _Found(*gap)
         for gap in gaps
@@ -63,7 +62,7 @@ def find(ledger: Ledger, place: Place, first: int, last: int, epoch: str | None)
         return found[0]
     if found:
         raise Rejected(
-            f"{place}: epochs {', '.join(gap.epoch for gap in found)} have it: name one by --epoch"
+            f"{partition}: epochs {', '.join(gap.epoch for gap in found)} have it: name one by --epoch"
         )
     listed = [
         f"--from {gap.after + 1} --to {gap.next - 1} (epoch {name}, {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC)"
@@ -71,7 +70,7 @@ def find(ledger: Ledger, place: Place, first: int, last: int, epoch: str | None)
         if not accepted
     ]
     raise Rejected(
-        f"{place} has not stopped at a gap from {first} to {last}; "
+        f"{partition} has not stopped at a gap from {first} to {last}; "
         + ("on record are: " + "; ".join(listed) if listed else "none is on record")
     )
 
@@ -85,7 +84,7 @@ def accept_epoch(epoch: str) -> None:
     the wrong ClickHouse. Where it is meant, name the epoch that Kafka is in; rows stay as they are.
     """
     loaded = settings.load()
-    found = read_epoch(loaded.kafka_bootstrap, timeout_seconds=5.0)
+    found = read_epoch(connection(loaded), timeout_seconds=5.0)
     if found != epoch:
         raise Rejected(f"Kafka at {loaded.kafka_bootstrap} is in epoch {found}, not {epoch}")
     client = connect(loaded)
@@ -106,7 +105,7 @@ def accept_group(group: str) -> None:
     of the old group before, and set sink_group of the new ones.
     """
     loaded = settings.load()
-    epoch = read_epoch(loaded.kafka_bootstrap, timeout_seconds=5.0)
+    epoch = read_epoch(connection(loaded), timeout_seconds=5.0)
     client = connect(loaded)
     Ledger(client, loaded.clickhouse_database, cluster=bool(loaded.clickhouse_cluster)).accept_group(
         epoch, group

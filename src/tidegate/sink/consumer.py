@@ -13,25 +13,26 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from tidegate.contracts.frames import BadFrame
-from tidegate.contracts.topics import ENRICHED_STREAMS, STREAMS
+from tidegate.contracts.topics import ENRICHED_STREAMS, STREAMS, StreamPartition, TopicPartition
 from tidegate.errors import Stop, TidegateError
-from tidegate.kafka.onlooker import onlooker
+from tidegate.kafka.connection import connection
+from tidegate.kafka.groupless import groupless_consumer
 from tidegate.kafka.retention import RetentionWatch
 from tidegate.settings import Settings
-from tidegate.sink.chain import Verdict
+from tidegate.sink.batch_buffer import Limits
 from tidegate.sink.frame import read_frame
 from tidegate.sink.gaps import Gaps, say
-from tidegate.sink.gathering import Limits
 from tidegate.sink.group import REFUSED, consumer, hold, membership
-from tidegate.sink.ledger import Ledger, Place
-from tidegate.sink.moments import Moments
-from tidegate.sink.partition import Partition, TakeOver
+from tidegate.sink.offset_sequence import Order
+from tidegate.sink.partition import Partition, Phase, TakeOver
 from tidegate.sink.pipeline import Pipeline
 from tidegate.sink.takeover import look_up, lost_log
 from tidegate.sink.threads import Threads
+from tidegate.store.ledger import Ledger
 from tidegate.telemetry import (
     SINK_BUFFER_BYTES,
     SINK_FOREIGN,
@@ -64,7 +65,7 @@ class Sink:
         self._outcomes: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._ledger = Ledger(client, settings.clickhouse_database, cluster=bool(settings.clickhouse_cluster))
         self._consumer = consumer(settings, self._on_error)
-        self._onlooker = onlooker(settings.kafka_bootstrap, settings.sink_group)
+        self._groupless = groupless_consumer(connection(settings), settings.sink_group)
         self._pipeline = Pipeline(
             client,
             settings.clickhouse_database,
@@ -72,7 +73,6 @@ class Sink:
             fence=self._fence,
             fence_seconds=settings.kafka_session_timeout_ms / 2000,
             threads=settings.sink_insert_threads,
-            moments=Moments(settings.test_pause_at),
             outcomes=self._outcomes,
         )
         self._gaps = Gaps(self._ledger, self._outcomes)
@@ -80,10 +80,10 @@ class Sink:
         self._limits = Limits(
             settings.sink_batch_rows, settings.sink_batch_bytes, settings.sink_batch_age_ms / 1000
         )
-        self._partitions: dict[tuple[str, int], Partition] = {}
-        self._stored_to: dict[tuple[str, int], int] = {}  # as of the last round that told
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._stored_to: dict[TopicPartition, int] = {}  # as of the last round that told
         self._retention = RetentionWatch(
-            settings.kafka_bootstrap,
+            connection(settings),
             ENRICHED_STREAMS,
             lambda: self._stored_to,
             age=SINK_OLDEST_UNSTORED,
@@ -97,8 +97,8 @@ class Sink:
         self._sought: set[Partition] = set()  # in this round: what else it read of them is void
         self._no_commit_before = 0.0
         self._tell_at = 0.0
-        self._behind: dict[Place, float] = {}
-        self._out_of_range: set[Place] = set()
+        self._behind: dict[StreamPartition, float] = {}
+        self._out_of_range: set[StreamPartition] = set()
         self._away = ""  # what Kafka is away with
         self._look_up_problem = ""
         self._fatal: TidegateError | None = None
@@ -124,7 +124,7 @@ class Sink:
                 raise self._fatal
         finally:
             for partition in self._partitions.values():
-                partition.revoked = True
+                partition.revoke()
             self._retention.stop()
             self._consumer.close()
             self._pipeline.stop()
@@ -143,7 +143,7 @@ class Sink:
             log.warning("stopped before the last batches were known to be stored; the next sink sends them")
             return True
         return all(
-            (partition.idle or partition.cutting_again) and partition.settle is None
+            (partition.idle or partition.cutting_again) and partition.to_commit is None
             for partition in self._partitions.values()
         )
 
@@ -156,8 +156,8 @@ class Sink:
         for partition in self._gaps.watch(partitions, now):
             self._seek(partition, partition.accept_gap())
         for partition in partitions:
-            if partition.start_over and partition.batch is None and partition.position is not None:
-                partition.position = None
+            if partition.starting_over and partition.batch is None:
+                partition.phase = Phase.TAKING_OVER
                 self._take_over([partition])
         self._hold_back(partitions, now)
         if now >= self._tell_at:
@@ -197,8 +197,8 @@ class Sink:
             pass
 
     def _receive(self, message: Message) -> None:
-        partition = self._partitions.get((message.topic(), message.partition()))
-        if partition is None or partition.position is None or partition.start_over:
+        partition = self._partitions.get(TopicPartition(message.topic() or "", message.partition() or 0))
+        if partition is None or partition.phase is not Phase.READING:
             return
         if partition in self._sought or message.offset() < partition.position:
             return  # fetched before a seek
@@ -207,7 +207,7 @@ class Sink:
             frame = read_frame(
                 message.headers(), message.value(), offset=message.offset(), arrived=time.monotonic()
             )
-            if (frame.head.stream, frame.head.source_partition) != partition.place:
+            if (frame.head.stream, frame.head.source_partition) != partition.key:
                 raise BadFrame(f"it is of {frame.head.stream} partition {frame.head.source_partition}")
         except BadFrame as error:
             SINK_FOREIGN.labels(partition.stream).inc()
@@ -216,24 +216,24 @@ class Sink:
             return
         self._largest = max(self._largest, frame.size)
         try:
-            verdict, read_from = partition.take(frame)
+            order, read_from = partition.take(frame)
         except Stop as error:
             self._fatal = error
             return
-        if verdict is Verdict.REPEAT:
+        if order is Order.REPEAT:
             SINK_REPEATS.labels(partition.stream).inc()
         if read_from is not None:
             self._seek(partition, read_from)
-        if partition.start_over:
+        if partition.starting_over:
             self._pause([partition])
 
     def _seek(self, partition: Partition, offset: int) -> None:
         self._sought.add(partition)
         try:
-            self._consumer.seek(TopicPartition(partition.topic, partition.place.partition, offset))
+            self._consumer.seek(KafkaPartition(partition.topic, partition.key.partition, offset))
         except KafkaException as error:
-            log.warning("%s: cannot read from %d: %s", partition.place, offset, error.args[0].str())
-            partition.start_over = True
+            log.warning("%s: cannot read from %d: %s", partition.key, offset, error.args[0].str())
+            partition.start_over()
 
     def _hold_back(self, partitions: list[Partition], now: float) -> None:
         """Bound the memory: read no more where too much is held, and again once it is gone."""
@@ -253,8 +253,7 @@ class Sink:
         for partition in partitions:
             stuck = partition.batch is not None and partition.batch.attempts > 1 and partition.bytes > share
             hold = (
-                partition.position is None
-                or partition.start_over
+                partition.phase is not Phase.READING
                 or self._stopping_since is not None
                 or stuck
                 or (stop_all and partition.cutting_again is None)
@@ -290,30 +289,32 @@ class Sink:
 
     # --- the group
 
-    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, assigned: list[KafkaPartition]) -> None:
         hold(consumer, assigned)  # where to read from is known only once the ledger has been asked
         self._drop("assigned anew")
         for found in assigned:
-            place = Place(ENRICHED_STREAMS[found.topic], found.partition)
-            self._partitions[found.topic, found.partition] = Partition(place, found.topic, self._limits)
-            SINK_TAKE_OVERS.labels(place.stream).inc()
+            key = StreamPartition(ENRICHED_STREAMS[found.topic], found.partition)
+            self._partitions[TopicPartition(found.topic, found.partition)] = Partition(
+                key, found.topic, self._limits
+            )
+            SINK_TAKE_OVERS.labels(key.stream).inc()
         self._assigned = True
         log.info("assigned %d partitions; asking the ledger where to go on", len(assigned))
         if assigned:
             self._take_over(list(self._partitions.values()))
 
-    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
-        self._settle()
+    def _on_revoke(self, consumer: Consumer, revoked: list[KafkaPartition]) -> None:
+        self._commit_stored()
         self._drop("revoked")
         self._assigned = False
 
-    def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
+    def _on_lost(self, consumer: Consumer, lost: list[KafkaPartition]) -> None:
         self._drop("lost")
         self._assigned = False
 
     def _drop(self, why: str) -> None:
         for partition in self._partitions.values():
-            partition.revoked = True  # a thread that is about to insert looks at it
+            partition.revoke()
         if self._partitions:
             log.info("%d partitions %s", len(self._partitions), why)
         self._partitions = {}
@@ -321,16 +322,16 @@ class Sink:
         self._behind.clear()
         self._full_since = None
 
-    def _settle(self) -> None:
-        """Commit behind what is stored, so that who comes next need not send it again."""
+    def _commit_stored(self) -> None:
+        """Commit behind what is stored, so that the next owner need not send it again."""
         offsets = [
-            (partition, partition.settle)
+            (partition, partition.to_commit)
             for partition in self._partitions.values()
-            if partition.settle is not None and partition.batch is None
+            if partition.to_commit is not None and partition.batch is None
         ]
         if offsets and self._fence(offsets):
             for partition, _ in offsets:
-                partition.settle = None
+                partition.to_commit = None
 
     def _fence(self, offsets: list[tuple[Partition, int]]) -> bool:
         """Commit, and wait for the group's answer. A member that the group gave up gets a refusal, and
@@ -340,8 +341,7 @@ class Sink:
         if now < self._no_commit_before or any(partition.revoked for partition, _ in offsets):
             return False
         wanted = [
-            TopicPartition(partition.topic, partition.place.partition, offset)
-            for partition, offset in offsets
+            KafkaPartition(partition.topic, partition.key.partition, offset) for partition, offset in offsets
         ]
         try:
             answered = self._consumer.commit(offsets=wanted, asynchronous=False)
@@ -360,18 +360,18 @@ class Sink:
         return False
 
     def _take_over(self, partitions: list[Partition]) -> None:
-        """Ask ledger and broker where to go on with these."""
-        places = [partition.place for partition in partitions]
+        """Ask ledger and broker where to read these on from."""
+        keys = [partition.key for partition in partitions]
         member = membership(self._consumer)
-        check = {partition.place: set(partition.check_epochs) for partition in partitions}
-        out_of_range = self._out_of_range & set(places)
+        check = {partition.key: set(partition.check_epochs) for partition in partitions}
+        out_of_range = self._out_of_range & set(keys)
 
-        def job() -> dict[Place, TakeOver]:
+        def job() -> dict[StreamPartition, TakeOver]:
             return look_up(
-                self._onlooker,
+                self._groupless,
                 self._ledger,
-                self._settings.kafka_bootstrap,
-                places,
+                connection(self._settings),
+                keys,
                 group=self._settings.sink_group,
                 membership=member,
                 check_epochs=check,
@@ -399,12 +399,12 @@ class Sink:
             return
         self._look_up_problem = ""
         for partition in partitions:
-            offset = partition.begin(result[partition.place])
-            self._out_of_range.discard(partition.place)
+            offset = partition.begin(result[partition.key])
+            self._out_of_range.discard(partition.key)
             again = partition.cutting_again
             log.info(
                 "%s: reading from enriched offset %d%s",
-                partition.place,
+                partition.key,
                 offset,
                 f", sending {again.token} again" if again else "",
             )
@@ -423,11 +423,11 @@ class Sink:
             log.debug("consumer: %s", error.str())
 
     def _on_message_error(self, error: KafkaError, message: Message) -> None:
-        partition = self._partitions.get((message.topic() or "", message.partition() or 0))
+        partition = self._partitions.get(TopicPartition(message.topic() or "", message.partition() or 0))
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and partition:
-            log.warning("%s: the broker has no offset %s", partition.place, partition.position)
-            self._out_of_range.add(partition.place)
-            partition.start_over = True
+            log.warning("%s: the broker has no offset %s", partition.key, partition.position)
+            self._out_of_range.add(partition.key)
+            partition.start_over()
             self._pause([partition])
         else:
             log.warning("Kafka: %s", error.str())
@@ -441,7 +441,7 @@ class Sink:
             stored = partition.stored_to()
             if stored is None:
                 continue
-            stored_to[partition.topic, partition.place.partition] = stored
+            stored_to[TopicPartition(partition.topic, partition.key.partition)] = stored
             try:
                 _, end = self._consumer.get_watermark_offsets(_topic_partition(partition), cached=True)
             except KafkaException:
@@ -459,9 +459,9 @@ class Sink:
         """The log of one epoch never gets shorter. (Not every broker refuses an offset behind its end.)"""
         plan = partition.newest_plan
         if plan is None or end < 0 or end > plan.enriched_last:
-            self._behind.pop(partition.place, None)
-        elif now - self._behind.setdefault(partition.place, now) > BEHIND_SECONDS:
-            self._fatal = Stop(lost_log(partition.place, plan, end))
+            self._behind.pop(partition.key, None)
+        elif now - self._behind.setdefault(partition.key, now) > BEHIND_SECONDS:
+            self._fatal = Stop(lost_log(partition.key, plan, end))
 
     def not_ready(self) -> list[str]:
         """Reasons why it cannot do its work, for /readyz."""
@@ -472,10 +472,10 @@ class Sink:
         if not self._assigned:
             reasons.append("not in the consumer group yet")
         for partition in partitions:
-            if partition.position is None:
-                reasons.append(f"{partition.place}: taking over")
+            if partition.phase is Phase.TAKING_OVER:
+                reasons.append(f"{partition.key}: taking over")
             if partition.gap_found is not None:
-                reasons.append(say(partition.place, *partition.gap_found))
+                reasons.append(say(partition.key, *partition.gap_found))
             reasons.append(partition.problem)
             if partition.batch is not None:
                 reasons.append(partition.batch.problem)
@@ -486,5 +486,5 @@ class Sink:
         return [f"no round of the loop for {silent:.0f} s"] if silent > ALIVE_SECONDS else []
 
 
-def _topic_partition(partition: Partition) -> TopicPartition:
-    return TopicPartition(partition.topic, partition.place.partition)
+def _topic_partition(partition: Partition) -> KafkaPartition:
+    return KafkaPartition(partition.topic, partition.key.partition)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tidegate.contracts.frames import EnrichedHeaders, read_headers
+import msgspec
+
+from tidegate.contracts.frames import BadFrame, EnrichedHeaders, Headers, read_headers, read_rejects
+from tidegate.sink.arrow_check import check_arrow
+
+MOST_HEADERS = 64  # the worker writes eleven
 
 
 class Frame(NamedTuple):
@@ -26,5 +31,25 @@ def read_frame(
 ) -> Frame:
     """A Kafka record as a frame. Raises BadFrame for a record that no worker wrote."""
     listed = list(headers or ())
+    if len(listed) > MOST_HEADERS:
+        raise BadFrame(f"it has {len(listed)} headers")
     head = read_headers(listed)
-    return Frame(head, offset, value or b"", dict(listed).get("rejects") or b"", arrived)
+    if head.accepted:
+        check_arrow(value or b"", head)
+    return Frame(head, offset, value or b"", _checked_rejects(listed, head), arrived)
+
+
+def _checked_rejects(headers: Headers, head: EnrichedHeaders) -> bytes:
+    """The documents as they came, once each was read and is of this frame."""
+    if not head.rejected:
+        return b""
+    try:
+        found = read_rejects(headers)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadFrame(f"header rejects: {str(error)[:200]}") from error
+    if len(found) != head.rejected:
+        raise BadFrame(f"it carries {len(found)} rejects, its header says {head.rejected}")
+    place = (head.epoch, head.stream, head.source_partition, head.source_offset)
+    if any((one.epoch, one.stream, one.partition, one.offset) != place for one in found):
+        raise BadFrame("header rejects: one is of another frame")
+    return dict(headers)["rejects"]

@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any
 
-from tidegate.contracts.topics import STREAMS
-from tidegate.sink.chain import Gap
-from tidegate.sink.ledger import Ledger, Place
+from tidegate.contracts.ledger import Gap
+from tidegate.contracts.topics import STREAMS, StreamPartition
 from tidegate.sink.partition import Partition
 from tidegate.sink.threads import Threads
+from tidegate.store.ledger import Ledger
 from tidegate.telemetry import SINK_GAPS
 
 log = logging.getLogger(__name__)
 
 ASK_SECONDS = 1.0  # between looks for an operator's word
-Key = tuple[Place, str, Gap]
+Key = tuple[StreamPartition, str, Gap]
 
 
 class _Open:
@@ -43,7 +43,7 @@ class Gaps:
     def watch(self, partitions: Iterable[Partition], now: float) -> list[Partition]:
         """Follow gaps as they open and close; the partitions whose gap an operator has accepted."""
         found = {
-            (partition.place, *partition.gap_found): partition
+            (partition.key, *partition.gap_found): partition
             for partition in partitions
             if partition.gap_found is not None
         }
@@ -63,38 +63,39 @@ class Gaps:
                 state.ask_at = now + ASK_SECONDS
                 self._threads.submit(_ask(self._ledger, key, state), _answered(state))
         for stream in STREAMS:
-            SINK_GAPS.labels(stream).set(sum(place.stream == stream for place, _, _ in found))
+            SINK_GAPS.labels(stream).set(sum(partition.stream == stream for partition, _, _ in found))
         return accepted
 
     def _closed(self, key: Key, state: _Open) -> None:
         if state.accepted or not state.noted:
             return
-        place, epoch, gap = key
-        log.info("%s: the gap before offset %d is no longer open here", place, gap.next)
+        partition, epoch, gap = key
+        log.info("%s: the gap before offset %d is no longer open here", partition, gap.next)
         reason = "closed: the missing records came, or another sink took over"
         self._threads.submit(
-            lambda: self._ledger.note_gap(epoch, place, gap, state.found_at, reason), lambda _: None
+            lambda: self._ledger.note_gap(epoch, partition, gap, state.found_at, reason), lambda _: None
         )
 
 
-def say(place: Place, epoch: str, gap: Gap) -> str:
+def say(partition: StreamPartition, epoch: str, gap: Gap) -> str:
     """What is missing, and the command that goes on without it."""
     first, last = gap.after + 1, gap.next - 1
     return (
-        f"{place} stopped at a gap in epoch {epoch}: after raw offset {gap.after} came {gap.next},"
+        f"{partition} stopped at a gap in epoch {epoch}: after raw offset {gap.after} came {gap.next},"
         f" whose worker says it follows {gap.previous}. Waiting for what is missing. If it is lost for good:"
-        f" tidegate sink accept-gap {place.stream} {place.partition} --from {first} --to {last} --reason …"
+        f" tidegate sink accept-gap {partition.stream} {partition.partition}"
+        f" --from {first} --to {last} --reason …"
     )
 
 
 def _ask(ledger: Ledger, key: Key, state: _Open) -> Callable[[], bool]:
-    place, epoch, gap = key
+    partition, epoch, gap = key
 
     def job() -> bool:
         if not state.noted:
-            ledger.note_gap(epoch, place, gap, state.found_at, say(place, epoch, gap))
+            ledger.note_gap(epoch, partition, gap, state.found_at, say(partition, epoch, gap))
             state.noted = True
-        return ledger.is_accepted(epoch, place, gap)
+        return ledger.is_accepted(epoch, partition, gap)
 
     return job
 

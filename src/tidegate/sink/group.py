@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from tidegate.kafka.group import group_options
 from tidegate.settings import Settings
 
 REFUSED = frozenset(
@@ -26,29 +26,18 @@ def consumer(settings: Settings, on_error: Callable[[KafkaError], None]) -> Cons
     largest = settings.kafka_max_record_bytes
     return Consumer(
         {
-            "bootstrap.servers": settings.kafka_bootstrap,
-            "group.id": settings.sink_group,
-            "client.id": "tidegate-sink",
-            "session.timeout.ms": settings.kafka_session_timeout_ms,
-            "heartbeat.interval.ms": max(settings.kafka_session_timeout_ms // 4, 100),
+            **group_options(settings, settings.sink_group, "tidegate-sink", on_error),
             # Whoever is revoked gives up everything, so that a take-over reads a ledger that stands still.
             "partition.assignment.strategy": "roundrobin",
-            "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
-            "allow.auto.create.topics": False,
             "topic.metadata.refresh.interval.ms": 10_000,
-            "socket.timeout.ms": 10_000,
-            "reconnect.backoff.max.ms": 2_000,
-            "fetch.wait.max.ms": 200,
             "max.partition.fetch.bytes": largest,
             "fetch.max.bytes": 4 * largest,
             "receive.message.max.bytes": 8 * largest,
             # What waits in the client beside the frames that the sink holds.
             "queued.max.messages.kbytes": max(settings.sink_buffer_bytes // 8 // 1024, 1024),
             "fetch.queue.backoff.ms": 20,
-            "error_cb": on_error,
-            "logger": logging.getLogger("tidegate.librdkafka"),
         }
     )
 

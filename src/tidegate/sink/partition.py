@@ -1,7 +1,8 @@
-"""One assigned partition: what of it is in hand, and what may come next. No I/O.
+"""State of one assigned partition: what was read of it, the batch in hand, what may come next. No I/O.
 
-taking over → reading; a batch goes cut → built → planned → fenced → inserted, one at a time, while the
-next one gathers. After a take-over the newest planned batch is cut again first, exactly, and sent again.
+A partition goes taking over → reading; its batches go cut → built → planned → fenced → inserted, one at a
+time, while the buffer fills. After a take-over the newest planned batch is cut again first, exactly, and sent
+again.
 """
 
 from __future__ import annotations
@@ -9,16 +10,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from tidegate.contracts.topics import Stream
+from tidegate.contracts.ledger import BatchPlan, Gap
+from tidegate.contracts.topics import Stream, StreamPartition
 from tidegate.errors import Stop
-from tidegate.sink.blocks import Blocks
-from tidegate.sink.chain import Chain, Gap, Link, Verdict
+from tidegate.sink.batch_buffer import BatchBuffer, Limits
+from tidegate.sink.blocks import BatchBlocks
 from tidegate.sink.frame import Frame
-from tidegate.sink.gathering import Gathering, Limits
-from tidegate.sink.ledger import Place
-from tidegate.sink.plan import Plan, differences, plan_of
+from tidegate.sink.offset_sequence import Link, OffsetSequence, Order
+from tidegate.sink.plan import differences, plan_of
 
 LOOK_BACK = 10_000  # records that are read again before a gap is called one
+
+
+class Phase(Enum):
+    """Where a partition is."""
+
+    TAKING_OVER = auto()  # the ledger is asked where to read from
+    READING = auto()
+    STARTING_OVER = auto()  # its batch is ended, then it is taken over once more
+    REVOKED = auto()  # another's: nothing more is sent of it
 
 
 class Step(Enum):
@@ -28,14 +38,13 @@ class Step(Enum):
     BUILT = auto()  # next: write its plan (a batch cut again has one)
     PLANNED = auto()  # next: commit its first offset
     FENCED = auto()  # next: insert
-    DONE = auto()
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
     frames: list[Frame]
-    plan: Plan | None = None  # from the start on for a batch that is cut again
-    blocks: Blocks | None = None
+    plan: BatchPlan | None = None  # from the start on for a batch that is cut again
+    blocks: BatchBlocks | None = None
     sent: int = 0  # blocks that ClickHouse has answered for
     step: Step = Step.CUT
     busy: bool = False  # a thread works on it
@@ -48,7 +57,7 @@ class Batch:
     def __post_init__(self) -> None:
         self.size = sum(frame.size for frame in self.frames)
 
-    def built(self, blocks: Blocks) -> None:
+    def built(self, blocks: BatchBlocks) -> None:
         """Hold the bytes to insert; what they were made of is needed no more."""
         self.blocks = blocks
         self.frames = [frame._replace(value=b"", rejects=b"") for frame in self.frames]
@@ -57,10 +66,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """What the books and the broker say about a partition when it is assigned."""
+    """What the ledger and the broker say about a partition when it is assigned."""
 
     epoch: str  # of the topics now
-    plans: dict[str, Plan]  # the newest of each epoch
+    plans: dict[str, BatchPlan]  # the newest of each epoch
     stored: frozenset[str]  # epochs whose newest plan needs no sending again
     low: int  # oldest offset of the enriched topic
     raw_low: int  # oldest offset of the raw topic
@@ -69,36 +78,52 @@ class TakeOver:
 
 
 class Partition:
-    def __init__(self, place: Place, topic: str, limits: Limits) -> None:
-        self.place = place
+    def __init__(self, key: StreamPartition, topic: str, limits: Limits) -> None:
+        self.key = key
         self.topic = topic
-        self.position: int | None = None  # enriched offset to read next; None while taking over
+        self.phase = Phase.TAKING_OVER
+        self.position = 0  # enriched offset to read next
         self.batch: Batch | None = None
-        self.settle: int | None = None  # enriched offset to commit once nothing else is to be done
+        self.to_commit: int | None = None  # enriched offset behind what is stored
         self.paused = True
-        self.revoked = False
         self.gap_found: tuple[str, Gap] | None = None
         self.problem = ""  # for /readyz, beside the batch's
         self.late_until = 0.0  # what comes until then is counted late, as its last batch was
         self.check_epochs: set[str] = set()  # epochs whose newest plan must be looked up in the tables
-        self.start_over = False
-        self._gathering = Gathering(limits)
-        self._again: tuple[Plan, list[Frame]] | None = None  # a plan and what of it was cut again so far
+        self._buffer = BatchBuffer(limits)
+        self._again: tuple[BatchPlan, list[Frame]] | None = None  # a plan and what of it was cut again so far
         self._again_bytes = 0
-        self._chains: dict[str, Chain] = {}
+        self._sequences: dict[str, OffsetSequence] = {}
         self._over: TakeOver | None = None
         self._looked_back: tuple[str, int | None] | None = None  # epoch and watermark that it was done for
+
+    def start_over(self) -> None:
+        """Have it taken over once more, when its batch is ended."""
+        if self.phase is Phase.READING:
+            self.phase = Phase.STARTING_OVER
+
+    def revoke(self) -> None:
+        """It is another's from now on; threads at work on it see that before they insert."""
+        self.phase = Phase.REVOKED
+
+    @property
+    def starting_over(self) -> bool:
+        return self.phase is Phase.STARTING_OVER
+
+    @property
+    def revoked(self) -> bool:
+        return self.phase is Phase.REVOKED
 
     # --- take-over
 
     def begin(self, over: TakeOver) -> int:
         """Start reading, or start over; the enriched offset to read from."""
         self._over = over
-        self._chains = {}
+        self._sequences = {}
         self._again, self._again_bytes = None, 0
-        self._gathering = Gathering(self._gathering.limits)
+        self._buffer = BatchBuffer(self._buffer.limits)
         self.gap_found = None
-        self.start_over = False
+        self.phase = Phase.READING
         self._looked_back = None
         self.problem = ""
         self.position = self._start(over)
@@ -109,9 +134,9 @@ class Partition:
         if plan is None:
             return over.low
         if over.epoch in over.stored:
-            self._chains[plan.epoch] = Chain(plan.last)
+            self._sequences[plan.epoch] = OffsetSequence(plan.last)
             return max(plan.enriched_last + 1, over.low)
-        self._chains[plan.epoch] = Chain(plan.previous)
+        self._sequences[plan.epoch] = OffsetSequence(plan.previous)
         if plan.enriched_first < over.low:
             # It can neither be sent again nor be proven stored: what follows it will be a gap.
             self.problem = f"the planned batch {plan.token} is not stored and its frames are expired"
@@ -119,56 +144,56 @@ class Partition:
         self._again = (plan, [])
         return plan.enriched_first
 
-    def _chain(self, epoch: str, over: TakeOver) -> Chain | None:
-        """The chain of an epoch; None when the tables must be asked about it first."""
-        chain = self._chains.get(epoch)
-        if chain is not None:
-            return chain
+    def _sequence(self, epoch: str, over: TakeOver) -> OffsetSequence | None:
+        """The sequence of an epoch; None when the tables must be asked about it first."""
+        sequence = self._sequences.get(epoch)
+        if sequence is not None:
+            return sequence
         plan = over.plans.get(epoch)
         if plan is None:
-            chain = Chain(None)
+            sequence = OffsetSequence(None)
         elif epoch in over.stored:
-            chain = Chain(plan.last)
+            sequence = OffsetSequence(plan.last)
         elif epoch not in self.check_epochs:
             self.check_epochs.add(epoch)
-            self.start_over = True
+            self.start_over()
             return None
         else:
-            chain = Chain(plan.previous)
+            sequence = OffsetSequence(plan.previous)
             if self._again is None:
                 self._again = (plan, [])
-        self._chains[epoch] = chain
-        return chain
+        self._sequences[epoch] = sequence
+        return sequence
 
     # --- reading
 
-    def take(self, frame: Frame) -> tuple[Verdict, int | None]:
+    def take(self, frame: Frame) -> tuple[Order, int | None]:
         """One frame of the enriched log, in its order: what became of it, and the enriched offset to
         read on from where that is not the next.
 
         Raises Stop when a planned batch cannot be cut again as it was: the log is not what it was.
         """
         over = self._over
-        assert over is not None and self.position is not None
+        assert over is not None and self.phase is Phase.READING
         head = frame.head
-        chain = self._chain(head.epoch, over)
-        if chain is None:
-            return Verdict.GAP, None
+        sequence = self._sequence(head.epoch, over)
+        if sequence is None:
+            return Order.GAP, None
         self.position = frame.offset + 1
         link = Link(head.source_offset, head.previous_offset, frame.offset)
-        verdict = chain.judge(link, raw_low=over.raw_low if head.epoch == over.epoch else 0)
-        if verdict is Verdict.NEXT:
+        order = sequence.check(link, raw_low=over.raw_low if head.epoch == over.epoch else 0)
+        if order is Order.NEXT:
             self._add(frame)
-            back = chain.rejoin()
+            back = sequence.rejoin()
             if back is not None:
                 self._read_from(back)
-        elif verdict is Verdict.GAP and self._looked_back != (head.epoch, chain.watermark):
-            # What is missing may stand further up, left behind by a sink that did not live to take it.
-            self._looked_back = (head.epoch, chain.watermark)
+        elif order is Order.GAP and self._looked_back != (head.epoch, sequence.watermark):
+            # What is missing may stand further up, an earlier sink may have crashed before inserting it.
+            self._looked_back = (head.epoch, sequence.watermark)
             self._read_from(max(over.low, frame.offset - LOOK_BACK))
-            chain.gap = None
-        self._note_gap(head.epoch, chain)
-        return verdict, None if self.position == frame.offset + 1 else self.position
+            sequence.gap = None
+        self._note_gap(head.epoch, sequence)
+        return order, None if self.position == frame.offset + 1 else self.position
 
     def _add(self, frame: Frame) -> None:
         plan = self.cutting_again
@@ -181,16 +206,16 @@ class Partition:
                 wrong = differences(plan, again)
                 if wrong:
                     raise Stop(
-                        f"{self.place}: batch {plan.token} cannot be cut again as it was planned"
+                        f"{self.key}: batch {plan.token} cannot be cut again as it was planned"
                         f" ({'; '.join(wrong)}): the enriched topic is not the one that the ledger describes"
                     )
         else:
-            self._gathering.add(frame)
+            self._buffer.add(frame)
 
-    def _note_gap(self, epoch: str, chain: Chain) -> None:
-        if chain.gap is not None:
+    def _note_gap(self, epoch: str, sequence: OffsetSequence) -> None:
+        if sequence.gap is not None:
             if self.gap_found is None:
-                self.gap_found = (epoch, chain.gap)
+                self.gap_found = (epoch, sequence.gap)
         elif self.gap_found is not None and self.gap_found[0] == epoch:
             self.gap_found = None
 
@@ -200,10 +225,10 @@ class Partition:
         epoch, _ = self.gap_found
         self.gap_found = None
         self.problem = ""
-        return self._read_from(self._chains[epoch].accept())
+        return self._read_from(self._sequences[epoch].accept())
 
     def _read_from(self, offset: int) -> int:
-        self._gathering.break_off()
+        self._buffer.break_off()
         self.position = offset
         return offset
 
@@ -219,40 +244,41 @@ class Partition:
                 self._again, self._again_bytes = None, 0
                 self.batch = Batch(frames, plan)
             return self.batch
-        if self._gathering.due(now) or (anything and len(self._gathering)):
-            self.batch = Batch(self._gathering.cut())
+        if self._buffer.due(now) or (anything and len(self._buffer)):
+            self.batch = Batch(self._buffer.cut())
         return self.batch
 
-    def plan(self, batch: Batch) -> Plan:
-        """The plan of a batch that was built."""
+    def plan(self, batch: Batch) -> BatchPlan:
+        """The plan of a batch that was built.
+
+        One that is cut again keeps its token and gets the generation of this take-over: as the newest of an
+        older one it would give way to a plan that a member between the two wrote and never carried out.
+        """
         assert self._over is not None and batch.blocks is not None
-        return plan_of(
-            batch.frames, batch.blocks.days, generation=self._over.generation, member=self._over.member
-        )
+        generation, member = self._over.generation, self._over.member
+        if batch.plan is not None:
+            return batch.plan._replace(generation=generation, member=member)
+        return plan_of(batch.frames, batch.blocks.days, generation=generation, member=member)
 
     def finish(self) -> None:
         """The batch in hand is stored."""
         assert self.batch is not None and self.batch.plan is not None
-        self.settle = self.batch.plan.enriched_last + 1
+        self.to_commit = self.batch.plan.enriched_last + 1
         self.batch = None
 
-    # --- what is told of it
+    # --- questions
 
     @property
-    def epoch(self) -> str:
-        return self._over.epoch if self._over else ""
-
-    @property
-    def newest_plan(self) -> Plan | None:
+    def newest_plan(self) -> BatchPlan | None:
         """The newest plan of the epoch in force that was there at the take-over."""
         return self._over.plans.get(self._over.epoch) if self._over else None
 
     @property
     def stream(self) -> Stream:
-        return self.place.stream
+        return self.key.stream
 
     @property
-    def cutting_again(self) -> Plan | None:
+    def cutting_again(self) -> BatchPlan | None:
         """The plan that is being cut again and not complete yet."""
         if self._again is None or (
             self._again[1] and self._again[1][-1].head.source_offset >= self._again[0].last
@@ -263,24 +289,15 @@ class Partition:
     @property
     def idle(self) -> bool:
         """Nothing in hand: neither a batch nor frames for one."""
-        return self.batch is None and self._again is None and not len(self._gathering)
-
-    def due_at(self) -> float | None:
-        """When the gathering frames will be due by age; None for none."""
-        oldest = self._gathering.oldest
-        return None if oldest is None else oldest.arrived + self._gathering.limits.age_seconds
+        return self.batch is None and self._again is None and not len(self._buffer)
 
     def set_limits(self, limits: Limits) -> None:
-        self._gathering.limits = limits
-
-    @property
-    def full(self) -> bool:
-        return self._gathering.full()
+        self._buffer.limits = limits
 
     @property
     def bytes(self) -> int:
         """Bytes of frames held."""
-        held = self._gathering.bytes + self._again_bytes
+        held = self._buffer.bytes + self._again_bytes
         return held if self.batch is None else held + self.batch.size
 
     @property
@@ -289,18 +306,20 @@ class Partition:
             return self.batch.frames[0]
         if self._again is not None and self._again[1]:
             return self._again[1][0]
-        return self._gathering.oldest
+        return self._buffer.oldest
 
     def stored_to(self) -> int | None:
         """The enriched offset up to which nothing is left to store; None while taking over."""
-        if self.position is None:
+        if self.phase is Phase.TAKING_OVER:
             return None
         ends = [self.position]
         if self._again is not None:
             ends.append(self._again[0].enriched_first)
         if self.batch is not None:
             ends.append(self.batch.frames[0].offset)
-        if self._gathering.oldest is not None:
-            ends.append(self._gathering.oldest.offset)
-        ends += [chain.left_from for chain in self._chains.values() if chain.left_from is not None]
+        if self._buffer.oldest is not None:
+            ends.append(self._buffer.oldest.offset)
+        ends += [
+            sequence.left_from for sequence in self._sequences.values() if sequence.left_from is not None
+        ]
         return min(ends)

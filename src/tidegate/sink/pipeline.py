@@ -14,14 +14,13 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from tidegate.contracts.ledger import BatchPlan
 from tidegate.errors import RetryLater, Stop
 from tidegate.sink.blocks import build
-from tidegate.sink.insert import insert
-from tidegate.sink.ledger import Ledger
-from tidegate.sink.moments import Moments
 from tidegate.sink.partition import Batch, Partition, Step
-from tidegate.sink.plan import Plan
 from tidegate.sink.threads import Threads
+from tidegate.store.insert import insert
+from tidegate.store.ledger import Ledger
 from tidegate.telemetry import (
     SINK_BATCHES,
     SINK_INSERT_SECONDS,
@@ -47,7 +46,6 @@ class Pipeline:
         fence: Fence,
         fence_seconds: float,
         threads: int,
-        moments: Moments,
         outcomes: SimpleQueue[Callable[[], None]],
     ) -> None:
         self._client = client
@@ -56,10 +54,9 @@ class Pipeline:
         self._fence = fence
         self._fence_seconds = fence_seconds
         self._slots = threads + 1
-        self._moments = moments
         self._inserts = Threads("insert", threads, outcomes)
-        self._books = Threads("plan", 1, outcomes)
-        self._planning: list[tuple[Partition, Batch, Plan]] = []
+        self._ledger_thread = Threads("plan", 1, outcomes)
+        self._planning: list[tuple[Partition, Batch, BatchPlan]] = []
         self._plan_not_before = 0.0
         self._plan_attempts = 0
         self._plan_busy = False
@@ -68,7 +65,7 @@ class Pipeline:
 
     def stop(self) -> None:
         self._inserts.stop()
-        self._books.stop()
+        self._ledger_thread.stop()
 
     def advance(self, partitions: Iterable[Partition], now: float, *, anything: bool = False) -> None:
         """Take every batch one step further that can go; cut new ones while there are threads for them."""
@@ -86,15 +83,9 @@ class Pipeline:
                 at_work += 1
                 batch = partition.batch
                 assert batch is not None
-                self._moments.reach("cut")
                 self._step(partition, batch, now)
         self._write_plans(partitions, now)
         self._commit(partitions, now)
-
-    @property
-    def moving(self) -> bool:
-        """Whether a plan is being written, the one step that belongs to no partition alone."""
-        return self._plan_busy
 
     # --- one step of one batch
 
@@ -128,7 +119,7 @@ class Pipeline:
         late = bool(blocks.newest) and time.time() - blocks.newest / 1e6 > LATE_SECONDS
         partition.late_until = time.monotonic() + LATE_SECONDS if late else 0.0
         batch.built(blocks)
-        batch.step = Step.BUILT if batch.plan is None else Step.PLANNED
+        batch.step = Step.BUILT
 
     def _send(self, partition: Partition, batch: Batch) -> bool:
         """Insert what is left of the batch; False when the fence is too long ago to rely on."""
@@ -136,8 +127,6 @@ class Pipeline:
         for block in batch.blocks.blocks[batch.sent :]:
             if partition.revoked or time.monotonic() - batch.fenced_at > self._fence_seconds:
                 return False
-            if batch.sent:
-                self._moments.reach("inserting")
             insert(self._client, self._database, block, batch.plan.token + block.token_suffix)
             batch.sent += 1
         return True
@@ -155,7 +144,6 @@ class Pipeline:
             return
         plan = batch.plan
         assert plan is not None
-        self._moments.reach("inserted")
         SINK_ROWS.labels(plan.stream).inc(plan.accepted)
         SINK_REJECTS.labels(plan.stream).inc(plan.rejected)
         SINK_BATCHES.labels(plan.stream).inc()
@@ -167,7 +155,7 @@ class Pipeline:
         batch.attempts += 1
         SINK_RETRIES.inc()
         batch.not_before = time.monotonic() + _wait(batch.attempts)
-        problem = f"{partition.place}: {_say(error)}"
+        problem = f"{partition.key}: {_say(error)}"
         if batch.problem != problem:
             log.warning("%s; trying again until it works", problem)
         batch.problem = problem
@@ -193,7 +181,7 @@ class Pipeline:
         # unknown till then, and another set of rows would be written beside them.
         plans = [plan for _, _, plan in self._planning]
         self._plan_busy = True
-        self._books.submit(lambda: self._ledger.write(plans), self._planned)
+        self._ledger_thread.submit(lambda: self._ledger.write(plans), self._planned)
 
     def _planned(self, result: Any) -> None:
         self._plan_busy = False
@@ -209,7 +197,6 @@ class Pipeline:
         self._plan_attempts, self.plan_problem = 0, ""
         planned, self._planning = self._planning, []
         for _, batch, _ in planned:
-            self._moments.reach("planned")
             batch.busy = False
             batch.step = Step.PLANNED
 
@@ -221,8 +208,8 @@ class Pipeline:
         for partition in partitions:
             batch = partition.batch
             if batch is None:
-                if partition.settle is not None:
-                    offsets.append((partition, partition.settle))
+                if partition.to_commit is not None:
+                    offsets.append((partition, partition.to_commit))
             elif batch.step is Step.PLANNED and not batch.busy and now >= batch.not_before:
                 assert batch.plan is not None
                 offsets.append((partition, batch.plan.enriched_first))
@@ -230,9 +217,8 @@ class Pipeline:
         if not offsets or not self._fence(offsets):
             return
         for partition, _ in offsets:
-            partition.settle = None
+            partition.to_commit = None
         for batch in fenced:
-            self._moments.reach("fenced")
             batch.fenced_at = now
             batch.step = Step.FENCED
         for partition, _ in offsets:

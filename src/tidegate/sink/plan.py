@@ -1,55 +1,19 @@
-"""A plan: the ledger's row of one batch, written before the batch is inserted."""
+"""The plan of a batch: its row in the ledger, written before the batch is inserted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import NamedTuple
 
-from tidegate.contracts.topics import Stream
+from tidegate.contracts.ledger import BatchPlan
 from tidegate.sink.frame import Frame
 
 
-class Plan(NamedTuple):
-    """Columns of `sink_batches`, in order. Offsets are of the raw topic unless they say enriched."""
-
-    epoch: str
-    stream: Stream
-    partition: int
-    first: int
-    last: int
-    previous: int  # what the first frame says stands before it
-    enriched_first: int
-    enriched_last: int
-    frames: int
-    lines: int
-    accepted: int
-    rejected: int
-    duplicates: int
-    days: list[date]
-    transform_version: str
-    generation: int  # grows with every take-over of the partition
-    member: str
-    planned_at: datetime
-
-    @property
-    def token(self) -> str:
-        """Names an immutable set of rows: whoever plans these offsets by this version means these rows."""
-        return (
-            f"{self.epoch}:{self.stream}:{self.partition}:{self.first}-{self.last}:{self.transform_version}"
-        )
-
-    @property
-    def inserts(self) -> bool:
-        """Whether the batch has anything to insert at all."""
-        return bool(self.accepted or self.rejected)
-
-
-def plan_of(frames: Sequence[Frame], days: list[date], *, generation: int, member: str) -> Plan:
+def plan_of(frames: Sequence[Frame], days: list[date], *, generation: int, member: str) -> BatchPlan:
     """The plan of a batch of at least one frame."""
     first, last = frames[0], frames[-1]
     heads = [frame.head for frame in frames]
-    return Plan(
+    return BatchPlan(
         epoch=first.head.epoch,
         stream=first.head.stream,
         partition=first.head.source_partition,
@@ -90,7 +54,7 @@ IMMUTABLE = (
 )
 
 
-def differences(planned: Plan, again: Plan) -> list[str]:
+def differences(planned: BatchPlan, again: BatchPlan) -> list[str]:
     """What a batch that was cut again has otherwise than its plan; empty: the same rows."""
     return [
         f"{name} {getattr(planned, name)} then, {getattr(again, name)} now"

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import logging
 import signal
-import time
+from functools import partial
 from types import FrameType
 
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
-from tidegate.errors import RetryLater, Stop, UsageError
-from tidegate.http_status import StatusServer
-from tidegate.inspection.clickhouse import inspect_schema
-from tidegate.inspection.condition import require
-from tidegate.inspection.epoch import inspect_epoch
+from tidegate.errors import Stop, UsageError
+from tidegate.kafka.connection import connection
 from tidegate.kafka.topics import read_epoch, require_topics
+from tidegate.preflight.clickhouse import inspect_schema
+from tidegate.preflight.condition import require
+from tidegate.preflight.epoch import require_epoch
+from tidegate.service import wait
+from tidegate.service.status_server import StatusServer
 from tidegate.settings import Settings
+from tidegate.sink.alerts import AlertStore
 from tidegate.sink.consumer import Sink
-from tidegate.sink.ledger import Ledger
 from tidegate.store.client import connect, infrastructure
+from tidegate.store.ledger import Ledger
 from tidegate.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
-
-TICK = 0.1  # of a wait that a signal may end
 
 
 class Role:
@@ -33,12 +34,12 @@ class Role:
         self._waiting = "starting"
         self._stopping = False
         self._sink: Sink | None = None
+        self._alerts: AlertStore | None = None
+        self._epoch = ""
 
     def run(self) -> int:
         settings = self._settings
-        status = StatusServer(
-            settings.sink_listen, "sink_listen", not_ready=self._not_ready, not_alive=self._not_alive
-        )
+        status = StatusServer("sink", settings, not_ready=self._not_ready, not_alive=self._not_alive)
         with status:
             try:
                 client = self._await_parts()
@@ -48,7 +49,8 @@ class Role:
                 if self._stopping:
                     return 0
                 log.info("reading as group %s; status on %s", settings.sink_group, settings.sink_listen)
-                self._sink.run()
+                with AlertStore(settings, client, self._epoch) as self._alerts:
+                    self._sink.run()
                 log.info("stopped")
                 return 0
             except Stop as error:
@@ -66,34 +68,30 @@ class Role:
 
         Raises Stop where they are not what the sink can work with. Writes nothing.
         """
-        settings = self._settings
-        while not self._stopping:
-            try:
-                with infrastructure():
-                    with connect(settings, database="", connections=1) as server:  # it may not have ours yet
-                        require(inspect_schema(server, settings))
-                client = connect(settings, connections=settings.sink_insert_threads + 4)
-                require_topics(settings)
-                epoch = read_epoch(settings.kafka_bootstrap, timeout_seconds=5.0)
-                ledger = Ledger(
-                    client, settings.clickhouse_database, cluster=bool(settings.clickhouse_cluster)
-                )
-                require([inspect_epoch(epoch, ledger.epochs())])
-                return client
-            except RetryLater as error:
-                if str(error) != self._waiting:
-                    log.warning("waiting: %s", error)
-                self._waiting = str(error)
-                self._wait(error.after_seconds)
-        return None
+        return wait.until_there(
+            self._attempt, log, stopping=lambda: self._stopping, say=partial(setattr, self, "_waiting")
+        )
 
-    def _wait(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not self._stopping and time.monotonic() < deadline:
-            time.sleep(TICK)
+    def _attempt(self) -> Client:
+        settings = self._settings
+        with infrastructure():
+            with connect(settings, database="", connections=1) as server:  # it may not have ours yet
+                require(inspect_schema(server, settings))
+        client = connect(settings, connections=settings.sink_insert_threads + 5)
+        require_topics(settings)
+        epoch = read_epoch(connection(settings), timeout_seconds=5.0)
+        ledger = Ledger(client, settings.clickhouse_database, cluster=bool(settings.clickhouse_cluster))
+        require_epoch(epoch, ledger.epochs())
+        self._epoch = epoch
+        return client
 
     def _not_ready(self) -> list[str]:
-        return [self._waiting] if self._sink is None else self._sink.not_ready()
+        if self._sink is None:
+            return [self._waiting]
+        return [
+            *self._sink.not_ready(),
+            *([self._alerts.problem] if self._alerts and self._alerts.problem else []),
+        ]
 
     def _not_alive(self) -> list[str]:
         return [] if self._sink is None else self._sink.not_alive()
@@ -101,7 +99,7 @@ class Role:
 
 def run(settings: Settings) -> int:
     """The role `sink`. Returns the exit status: 1 when an operator must act, and the log says how."""
-    configure_logging("sink", settings.log_level)
+    configure_logging("sink", settings.log_level, settings.log_format)
     if settings.sink_insert_threads < 1 or settings.sink_batch_rows < 1:
         raise UsageError("sink_insert_threads and sink_batch_rows must be at least 1")
     # The other pools hand big blocks back to the kernel each time and pay for them in page faults.

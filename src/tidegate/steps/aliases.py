@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from tidegate.contracts import json_text
 from tidegate.contracts.forms import REFUSALS, Event, examine
 from tidegate.contracts.rejects import Fault, Kind
 from tidegate.contracts.topics import Stream
@@ -13,7 +14,6 @@ from tidegate.lookups.aliases import Aliases
 
 MOST_FIELDS = 64  # of one event that are put right
 
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -46,7 +46,7 @@ def reread(stream: Stream, event: bytes | msgspec.Raw, fault: Fault, aliases: Al
 def _unwrapped(text: bytes) -> bytes:
     """The text inside the legacy wrapper; as it is where there is none."""
     try:
-        return _TEXT.decode(_FIELDS.decode(text)["data"]).encode("utf-8")
+        return _TEXT.decode(json_text.fields(text)["data"]).encode("utf-8")
     except (*REFUSALS, KeyError):
         return text
 
@@ -54,14 +54,16 @@ def _unwrapped(text: bytes) -> bytes:
 def _replaced(text: bytes, names: Sequence[str], values: Mapping[str, bytes]) -> bytes | None:
     """The object with another value where `names` lead to; None where that value has no alias."""
     try:
-        fields = _FIELDS.decode(text)
+        fields = json_text.fields(text)
         found = bytes(fields[names[0]])
     except (*REFUSALS, KeyError):
         return None
     meant = values.get(_said(found)) if len(names) == 1 else _replaced(found, names[1:], values)
     if meant is None:
         return None
-    return _ENCODE(fields | {names[0]: msgspec.Raw(meant)})
+    return _ENCODE(
+        {name: msgspec.Raw(bytes(value)) for name, value in fields.items()} | {names[0]: msgspec.Raw(meant)}
+    )
 
 
 def _said(value: bytes) -> str:

@@ -6,16 +6,20 @@ left one by one, each with every struct and, at last, with the model, which says
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 from msgspec.structs import astuple
 
+from tidegate.contracts import json_text
 from tidegate.contracts.columns import SCHEMAS
-from tidegate.contracts.formats import MICROS_LIMIT, MILLIS_LIMIT, micros_by_magnitude, parse_time
+from tidegate.contracts.formats import MICROS_LIMIT, MILLIS_LIMIT, micros_by_magnitude, parse_moment
 from tidegate.contracts.forms import (
     EVENT_TYPES,
     FORM_OF,
@@ -28,14 +32,16 @@ from tidegate.contracts.forms import (
     examine,
     unions,
 )
+from tidegate.contracts.frames import BOM
 from tidegate.contracts.keys import EventKey, digest, event_id, event_key
+from tidegate.contracts.native import Decoder
 from tidegate.contracts.position import is_id_of
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.lookups.aliases import Aliases
 from tidegate.steps.aliases import reread
 
-MAX_LINE_BYTES = 1_048_576
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +96,37 @@ def decode_frame(
     device: str | None,
     received_at: int,
     fleets: Container[str] | None,
-    max_line_bytes: int = MAX_LINE_BYTES,
+    max_event_bytes: int = sys.maxsize,
+    no_time: Fault | None = None,
     aliases: Aliases | None = None,
+    native: Decoder | None = None,
 ) -> Decoded:
     """Decode one raw record.
 
     `fleet`, `device` and `received_at` (µs; the record's timestamp where no header says) come from the
-    record and hold for lines that do not say. `fleets` are the known ones; None takes any. `aliases` say
-    what values mean that would be refused.
+    record and hold for lines that do not say. `fleets` are the known ones; None takes any. A longer event
+    than `max_event_bytes`, its envelope not counted, is refused. `no_time` is what is wrong with the record's
+    own received time: a line that does not say its own is refused for it. `aliases` say what values mean
+    that would be refused. `native` takes the lines that it can, if it is here.
     """
-    record = _Record(stream, fleet, device, received_at, fleets, max_line_bytes, aliases or {})
-    if len(value) > max_line_bytes:
+    record = _Record(stream, fleet, device, received_at, fleets, max_event_bytes, no_time, aliases or {})
+    value = value.removeprefix(BOM)
+    if no_time is not None:
         return _decode_singly(record, _lines(value))
-    lines = value.split(b"\n")
+    if native is not None and (decoded := _decode_natively(native, record, value)) is not None:
+        return decoded
+    return _decode_lines(record, value.split(b"\n"))
+
+
+def _decode_lines(record: _Record, lines: list[bytes]) -> Decoded:
     taken = _nothing()
     left = _take_all(record, lines, taken)
     if left and not all(map(bytes.strip, lines)):  # blank lines do not count: their numbers go to others
-        lines, taken = _lines(value), _nothing()
+        lines, taken = _lines(b"\n".join(lines)), _nothing()
         left = _take_all(record, lines, taken)
     found = [_line(record, number, lines[number], taken) for number in sorted(left)]
     try:
-        columns = _columns_of(stream, taken)
+        columns = _columns_of(record.stream, taken)
     except ValueError:  # a text format does not hold
         return _decode_singly(record, lines)
     return Decoded(columns, [line for line in found if line is not None], len(lines), taken.keys)
@@ -140,8 +156,49 @@ class _Record(NamedTuple):
     device: str | None
     received_at: int
     fleets: Container[str] | None
-    max_line_bytes: int
+    max_event_bytes: int
+    no_time: Fault | None
     aliases: Aliases
+
+
+# --- the native decoder, and what it leaves
+
+
+def _decode_natively(native: Decoder, record: _Record, value: bytes) -> Decoded | None:
+    """What the native decoder takes, and of the other lines what Python does; None for Python alone."""
+    if record.device is not None:
+        return None
+    try:
+        frame = native.decode(value, record.received_at, record.max_event_bytes)
+    except RuntimeError:
+        log.exception("the native decoder failed at a frame of %s; Python decodes it", record.stream)
+        return None
+    batch = pa.record_batch(frame)
+    rows = batch.num_rows
+    if not rows:
+        return None
+    found = dict(zip(batch.schema.names, batch.columns, strict=True))
+    if record.fleets is not None and not all(fleet in record.fleets for fleet in frame.fleets):
+        return None
+    columns = {
+        name: found[name] if name in found else pa.nulls(rows, t) for name, t in TYPES[record.stream].items()
+    }
+    columns |= {name: found[name] for name in ("fleet", "received_at", "index")}
+    columns["origin"] = columns["extra"] = _constant("", rows)
+    if not frame.left:
+        return Decoded(columns, [], frame.lines)
+    numbers = [number for number, _, _ in frame.left]
+    rest = _decode_lines(record, [value[begin:end] for _, begin, end in frame.left])
+    if len(rest.refused) < rest.lines:
+        own = np.array(numbers, np.uint32)[rest.columns["index"].to_numpy()]
+        others = {**rest.columns, "index": pa.array(own, pa.uint32())}
+        columns = {name: pa.concat_arrays([column, others[name]]) for name, column in columns.items()}
+    return Decoded(
+        columns,
+        [replace(line, index=numbers[line.index]) for line in rest.refused],
+        frame.lines,
+        {numbers[number]: key for number, key in rest.keys.items()},
+    )
 
 
 # --- all lines with one decoder
@@ -172,15 +229,22 @@ def _take_all(record: _Record, lines: list[bytes], taken: _Taken) -> list[int]:
 
     Not with msgspec's `decode_lines`: it reads JSON values wherever lines break, and an index counts lines.
     """
+    most = record.max_event_bytes
+    left: list[int] = []
+    numbers: Sequence[int] = range(len(lines))
+    if max(map(len, lines)) > most:  # whether the event is as long, or its envelope makes it so, `_line` says
+        left = [number for number, line in enumerate(lines) if len(line) > most]
+        numbers = [number for number, line in enumerate(lines) if len(line) <= most]
+        lines = [lines[number] for number in numbers]
     decoders = _ENVELOPES[record.stream]
     if len(decoders) == 1:
-        return _take(record, decoders[0], range(len(lines)), lines, taken)
-    left: list[int] = []
+        return left + _take(record, decoders[0], numbers, lines, taken)
     network = [NETWORK_MARK in line for line in lines]
     for decoder, marked in zip(decoders, (True, False), strict=True):
-        numbers = [number for number, mark in enumerate(network) if mark is marked]
-        if numbers:
-            left += _take(record, decoder, numbers, [lines[number] for number in numbers], taken)
+        places = [place for place, mark in enumerate(network) if mark is marked]
+        if places:
+            own = [lines[place] for place in places]
+            left += _take(record, decoder, [numbers[place] for place in places], own, taken)
     return left
 
 
@@ -225,9 +289,14 @@ def _take(
 
 # --- line by line
 
-_RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
+_TEXT = msgspec.json.Decoder(str)
 _TIME_ALLOWED = "ISO 8601 or epoch seconds, milliseconds or microseconds"
+
+
+def not_a_time(found: str) -> Fault:
+    """What is wrong with a received time, of an envelope or of a record's header."""
+    return Fault(Code.BAD_ENVELOPE, "received_at", found, _TIME_ALLOWED, "not a time")
 
 
 def _line(record: _Record, number: int, line: bytes, taken: _Taken) -> RefusedLine | None:
@@ -237,17 +306,20 @@ def _line(record: _Record, number: int, line: bytes, taken: _Taken) -> RefusedLi
     def refuse(fault: Fault) -> RefusedLine:
         return RefusedLine(number, fault, line, fleet or "", received_at, record.device or "", origin)
 
-    if len(line) > record.max_line_bytes:
-        allowed = f"at most {record.max_line_bytes} bytes"
-        return refuse(Fault(Code.TOO_LARGE, "", f"{len(line)} bytes", allowed, "line too long"))
     event: bytes | msgspec.Raw = line
     envelope = _open_envelope(line)
     if envelope is not None:
         event = envelope["event"]
         opened = _envelope_fields(record, envelope)
         if isinstance(opened, Fault):
+            fleet = _fleet_of(envelope) or fleet
             return refuse(opened)
         fleet, device, received_at, origin = opened
+    if record.no_time is not None and (envelope is None or _is_null(envelope.get("received_at"))):
+        return refuse(record.no_time)
+    if (size := len(event)) > record.max_event_bytes:
+        allowed = f"at most {record.max_event_bytes} bytes"
+        return refuse(Fault(Code.TOO_LARGE, "", f"{size} bytes", allowed, "the event is too long"))
     if fleet is None:
         verdict = examine(record.stream, event)
         return refuse(verdict if isinstance(verdict, Fault) and verdict.kind == "syntax" else _NO_FLEET)
@@ -277,10 +349,10 @@ _NO_FLEET = Fault(
 )
 
 
-def _open_envelope(line: bytes) -> dict[str, Any] | None:
+def _open_envelope(line: bytes) -> Mapping[str, bytes | msgspec.Raw] | None:
     """The fields of an envelope; None for a line that is none: no form of an event has a field `event`."""
     try:
-        found: dict[str, Any] = _RAW_FIELDS.decode(line)
+        found = json_text.fields(line)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return found if "event" in found else None
@@ -295,7 +367,7 @@ class _Fields(NamedTuple):
     origin: str
 
 
-def _envelope_fields(record: _Record, envelope: Mapping[str, Any]) -> _Fields | Fault:
+def _envelope_fields(record: _Record, envelope: Mapping[str, bytes | msgspec.Raw]) -> _Fields | Fault:
     fleet, device, received_at, origin = record.fleet, record.device, record.received_at, ""
     for name in _Fields._fields:
         if name not in envelope:
@@ -309,9 +381,9 @@ def _envelope_fields(record: _Record, envelope: Mapping[str, Any]) -> _Fields | 
         found = bytes(envelope[name])[:80].decode("utf-8", "replace")
         if name == "received_at":
             try:
-                received_at = _received(field)
+                received_at = parse_moment(field)
             except ValueError:
-                return Fault(Code.BAD_ENVELOPE, name, found, _TIME_ALLOWED, "not a time")
+                return not_a_time(found)
         elif not isinstance(field, str) or (name == "fleet" and not field):
             return Fault(Code.BAD_ENVELOPE, name, found, "a string", f"{name} is not a string")
         elif name == "fleet":
@@ -325,33 +397,35 @@ def _envelope_fields(record: _Record, envelope: Mapping[str, Any]) -> _Fields | 
     return _Fields(fleet, device, received_at, origin)
 
 
-def _received(field: Any) -> int:
-    if isinstance(field, str):
-        return parse_time(field)
-    if isinstance(field, int | float) and not isinstance(field, bool):
-        return micros_by_magnitude(field)
-    raise ValueError("neither text nor number")
+def _fleet_of(envelope: Mapping[str, bytes | msgspec.Raw]) -> str:
+    """The fleet of an envelope that is refused for another of its fields; empty where that is none either."""
+    try:
+        return _TEXT.decode(envelope.get("fleet", b'""'))
+    except REFUSALS:
+        return ""
+
+
+def _is_null(value: bytes | msgspec.Raw | None) -> bool:
+    return value is None or bytes(value) == b"null"
 
 
 def _columns_of(stream: Stream, taken: _Taken) -> dict[str, pa.Array[Any]]:
     """The columns of all accepted lines. Raises ValueError where a text format does not hold."""
     events = taken.events
     count = len(events)
-    types = list(map(type, events))
-    groups: dict[Form, list[int]] = {}
-    for kind in dict.fromkeys(types):
-        form = FORM_OF[kind]  # of the strict struct and the lenient one
-        groups.setdefault(form, []).extend([place for place, own in enumerate(types) if own is kind])
-    whole = len(groups) <= 1
-    order = [place for places in groups.values() for place in places]
-    parts = [
-        (
-            form,
-            events if whole else [events[place] for place in places],
-            [taken.devices[place] for place in places] if form is NETWORK else [],
-        )
-        for form, places in groups.items()
-    ]
+    forms = {FORM_OF[kind] for kind in set(map(type, events))}  # the strict struct's and the lenient one's
+    whole = len(forms) <= 1
+    order: list[int] = []
+    parts = [(form, events, taken.devices) for form in forms]
+    if not whole:
+        groups: dict[Form, list[int]] = {}
+        for place, event in enumerate(events):
+            groups.setdefault(FORM_OF[type(event)], []).append(place)
+        order = [place for places in groups.values() for place in places]
+        parts = [
+            (form, [events[place] for place in places], [taken.devices[place] for place in places])
+            for form, places in groups.items()
+        ]
 
     def arranged(values: list[Any]) -> list[Any]:
         return values if whole else [values[place] for place in order]
@@ -417,6 +491,8 @@ def _sources(form: Form) -> dict[str, _Source]:
                 sources[nested.prefix + inner_name] = _Source(number, inner, None)
         else:
             parse = _text if name in _AS_TEXT else form.derived.checks.get(name)
+            if form.stream == "client_events" and name.endswith("timestamp"):
+                parse = micros_by_magnitude
             sources[name] = _Source(number, None, parse)
     return sources
 
@@ -456,11 +532,14 @@ def _columns(
                 continue
             if inner is not None:
                 column = [None if item is None else astuple(item)[inner] for item in column]
+            elif parse is micros_by_magnitude:  # whole numbers keep their unit until `steps.time`
+                if float in set(map(type, column)):
+                    column = [micros_by_magnitude(one) if type(one) is float else one for one in column]
             elif parse is not None:
                 column = [None if item is None else parse(item) for item in column]
             pieces.setdefault(name, []).append((before, column))
-        if form is NETWORK and any(device is not None for device in devices):
-            pieces.setdefault("device_id", []).append((before, devices))
+        if form is NETWORK and any(devices):
+            pieces.setdefault("device_id", []).append((before, [device or None for device in devices]))
         if (constant := _CONSTANTS.get(form)) is not None:
             pieces.setdefault(constant[0], []).append((before, [constant[1]] * len(values)))
         before += len(values)

@@ -66,7 +66,8 @@ def same(value: Any, length: int, type_: Any = TEXT) -> Column:
     if value is None:
         nothing: Column = pa.nulls(length, type_)
         return nothing
-    if length > _CONSTANT_ROWS or (isinstance(value, str) and len(value) > _CONSTANT_TEXT):
+    kept = len(value) <= _CONSTANT_TEXT if isinstance(value, str) else isinstance(value, bool)
+    if not kept or length > _CONSTANT_ROWS:  # numbers are not kept: 0.0 and -0.0 are one key
         return _repeat(value, type_, length)
     return _constant(value, type_).slice(0, length)
 

@@ -53,6 +53,11 @@ _COLUMNS: dict[Stream, dict[str, str | None]] = {
         "ap_name": None,
     },
 }
+_ALWAYS = ("fleet", "index", "origin", "event_time", "received_at", "stage", "action", "clock_skew")
+_READ: dict[Stream, list[str]] = {
+    stream: [*_ALWAYS, *dict.fromkeys(name for name in columns.values() if name is not None)]
+    for stream, columns in _COLUMNS.items()
+}
 
 
 def failure_records(
@@ -67,8 +72,10 @@ def failure_records(
     if not count:
         return []
 
+    rows = batch.select(_READ[stream]).take(failed)
+
     def column(name: str | None) -> list[Any]:
-        return [None] * count if name is None else batch.column(name).take(failed).to_pylist()
+        return [None] * count if name is None else rows.column(name).to_pylist()
 
     prefix = f"{epoch}-{STREAM_LETTERS[stream]}{partition}-{offset}-"
     of = _COLUMNS[stream]
@@ -82,8 +89,8 @@ def failure_records(
         [stream] * count,
         fleets,
         sites,
-        _iso(batch.column("event_time").take(failed)),
-        _iso(batch.column("received_at").take(failed)),
+        _iso(rows.column("event_time")),
+        _iso(rows.column("received_at")),
         column("stage"),
         column(of["code"]),
         column(of["sub_code"]),

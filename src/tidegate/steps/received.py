@@ -20,7 +20,7 @@ AHEAD = 25 * HOUR  # a clock that is a day off is let be
 Times = npt.NDArray[np.int64]
 
 
-def settle(said: pa.Array[Any], written: Times, *, keep_days: int) -> tuple[pa.Array[Any], int]:
+def bounded(said: pa.Array[Any], written: Times, *, keep_days: int) -> tuple[pa.Array[Any], int]:
     """The received times `said`, those that cannot be replaced by the time their record was `written`, and
     how many were. All in µs, of equal length; `keep_days` is what the table keeps, 0 for ever.
     """
@@ -34,7 +34,7 @@ def settle(said: pa.Array[Any], written: Times, *, keep_days: int) -> tuple[pa.A
     return pa.array(np.where(wrong, written, times), pa.int64()), count
 
 
-def settle_one(said: int, written: int, *, keep_days: int) -> int:
+def bounded_one(said: int, written: int, *, keep_days: int) -> int:
     """The same for one."""
     if said > written + AHEAD or (keep_days and said < written - keep_days * DAY):
         return written

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tidegate.contracts import csv_cells
 from tidegate.store.queries import Query, Where
 
 COLUMNS = (
@@ -47,14 +48,20 @@ _UP = "coalesce(bw_upload, JSONExtract(extra, 'bwUpload', 'Nullable(Int64)'))"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Associations:
     """Which associations; times in microseconds, inclusive. `made_at` keeps out what was received later, so
-    that a file reads the same twice. None is no condition."""
+    that a file reads the same twice. None is no condition. `safe_text`: no text is a formula.
+
+    With a `mark`, behind it SHA-256 of the fleet and the MAC stand for a client, and clients come in the
+    order of a hash with `salt`: in that of their MACs, a pseudonym would tell what lies between two others.
+    """
 
     fleet: str | None
     since: int
     until: int
     made_at: int
     locations: Sequence[int] | None = None
-    hash_macs: bool = False
+    mark: str = ""
+    salt: str = ""
+    safe_text: bool = False
 
 
 def associations(wanted: Associations, zones: Mapping[tuple[str, int], str]) -> Query:
@@ -89,17 +96,24 @@ def associations(wanted: Associations, zones: Mapping[tuple[str, int], str]) -> 
     else:
         zone = "toUInt16(0)"
         del parameters["places"], parameters["numbers"]
-    mac = "lower(hex(SHA256(concat(fleet, '\\n', mac))))" if wanted.hash_macs else "mac"
+    mac, order = "mac", ""
+    if wanted.mark:
+        mac = "concat({mark:String}, lower(hex(SHA256(fleet))), mac)"
+        order = " ORDER BY sipHash64({salt:String}, fleet, mac), event_time, id"
+        parameters |= {"mark": wanted.mark, "salt": wanted.salt}
+    if wanted.safe_text:
+        parameters |= csv_cells.PARAMETERS
+    text = csv_cells.safe_expression if wanted.safe_text else str
     values = (
         mac,
-        "ifNull(ssid, '')",
+        text("ifNull(ssid, '')"),
         f"formatDateTime(start, {TIME}, 'UTC')",
         _local("start", len(names)),
         _local("end", len(names)),
         "dateDiff('second', start, end)",
         "rate",
-        "device_type",
-        "domains",
+        text("device_type"),
+        text("domains"),
     )
     sql = (
         f"SELECT {', '.join(f'{value} AS `{name}`' for value, name in zip(values, COLUMNS, strict=True))}"
@@ -112,7 +126,7 @@ def associations(wanted: Associations, zones: Mapping[tuple[str, int], str]) -> 
         f" if(isNull({_DOWN}) AND isNull({_UP}), NULL, ifNull({_DOWN}, 0) + ifNull({_UP}, 0)) AS rate,"
         " JSONExtractString(extra, 'smartDeviceType') AS device_type,"
         " JSONExtractString(extra, 'domainsAccessed') AS domains"
-        f" FROM client_events {events})) {chosen})"
+        f" FROM client_events {events})) {chosen}){order}"
     )
     return Query("associations", sql, parameters)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import aiohttp
 import clickhouse_connect
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5
 RECEIVE_SECONDS = 300
+OWN_USER = "tidegate"  # of the ClickHouse of `up`, for the roles
 
 TRANSIENT = frozenset(
     {
@@ -52,7 +55,7 @@ TRANSIENT = frozenset(
 """Error codes after which the same call may work later."""
 
 NOT_MIGRATED = frozenset({60, 81})  # UNKNOWN_TABLE, UNKNOWN_DATABASE
-REFUSED = frozenset({192, 193, 194, 497, 516})  # unknown user, wrong password, access denied
+REFUSED = frozenset({192, 193, 194, 497, 516})  # unknown user, wrong or no password, access denied
 
 
 def connect(settings: Settings, *, database: str | None = None, connections: int = 8) -> Client:
@@ -63,7 +66,9 @@ def connect(settings: Settings, *, database: str | None = None, connections: int
     it refuses the user.
     """
     options = _options(settings, database)
-    if _loopback(options["host"]):  # without it, HTTP_PROXY would apply to the own machine
+    if (
+        _loopback(options["host"]) and options["interface"] == "http"
+    ):  # without it, HTTP_PROXY would apply to the own machine
         options["pool_mgr"] = get_pool_manager(maxsize=connections, num_pools=1, block=True)
     else:
         options["dedicated_pool"] = True
@@ -116,26 +121,84 @@ def translated(error: Error) -> Exception:
     return error
 
 
+def plain(url: str) -> tuple[str, dict[str, str]]:
+    """A ClickHouse URL without its user, and the headers that say the same, for a client of bare HTTP."""
+    parts = urlsplit(url)
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    if parts.username is None:
+        return bare, {}
+    return bare, {
+        "X-ClickHouse-User": unquote(parts.username),
+        "X-ClickHouse-Key": unquote(parts.password or ""),
+    }
+
+
+def _login(url: SplitResult, settings: Settings) -> tuple[str | None, str]:
+    """User and password: the settings'; without any, those of the ClickHouse that `up` serves."""
+    user, password = unquote(url.username or "") or None, unquote(url.password or "")
+    if password and settings.clickhouse_password:
+        raise UsageError("clickhouse_password: clickhouse_url has a password too; give one of them")
+    password = password or settings.clickhouse_password
+    if user is None and not password and url.netloc == settings.clickhouse_listen:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(settings.clickhouse_credentials_path.read_bytes())
+            return OWN_USER, str(kept[OWN_USER])
+    return user, password
+
+
+def _tls(settings: Settings, scheme: str) -> dict[str, str]:
+    """The driver's options for HTTPS. Raises UsageError for files that HTTP would not use."""
+    files = {
+        "clickhouse_ca_file": "ca_cert",
+        "clickhouse_cert_file": "client_cert",
+        "clickhouse_key_file": "client_cert_key",
+    }
+    given = {name: getattr(settings, name) for name in files if getattr(settings, name)}
+    for name, path in given.items():
+        if scheme != "https":
+            raise UsageError(f"{name} is set, but clickhouse_url is not https")
+        if not os.access(path, os.R_OK):
+            raise UsageError(f"{name}: {path} cannot be read")
+    if bool(settings.clickhouse_cert_file) != bool(settings.clickhouse_key_file):
+        raise UsageError("clickhouse_cert_file and clickhouse_key_file go together: one of them is empty")
+    return {files[name]: path for name, path in given.items()}
+
+
 def _options(settings: Settings, database: str | None) -> dict[str, Any]:
-    url = urlsplit(settings.clickhouse_url)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise UsageError("clickhouse_url: not http://host:port or https://host:port")
+    url = _url(settings.clickhouse_url)
+    host = url.hostname or ""
+    user, password = _login(url, settings)
     return {
         "interface": url.scheme,
-        "host": url.hostname,
+        "host": host,
         "port": url.port or (8443 if url.scheme == "https" else 8123),
-        "username": unquote(url.username) if url.username else None,
-        "password": unquote(url.password or ""),
+        "username": user,
+        "password": password,
         "database": settings.clickhouse_database if database is None else database or None,
         "client_name": "tidegate",
         # On the own machine compression costs more than the bytes.
-        "compress": False if _loopback(url.hostname) else "zstd",
+        "compress": False if _loopback(host) else "zstd",
         "connect_timeout": CONNECT_SECONDS,
         "send_receive_timeout": RECEIVE_SECONDS,
         "query_retries": 0,  # callers decide what is tried again
+        **_tls(settings, url.scheme),
         # One session would serialise the queries of all threads.
         "autogenerate_session_id": False,
     }
+
+
+def _url(text: str) -> SplitResult:
+    """The parts of `clickhouse_url`. What is wrong with it is told without it: it may hold a password."""
+    try:
+        url = urlsplit(text)
+        if url.scheme in ("http", "https") and url.hostname and (url.port is None or url.port > 0):
+            return url
+    except ValueError:  # its message quotes what stands where the port should: part of a password, perhaps
+        pass
+    raise UsageError(
+        "clickhouse_url: not http://host:port or https://host:port, with user:password@ before the host if"
+        " any (`/`, `?`, `#`, `:` and `%` of these as %2F, %3F, %23, %3A and %25)"
+    ) from None
 
 
 def _loopback(host: str) -> bool:

@@ -1,7 +1,7 @@
 """Bringing the database to the schema of this version: `tidegate migrate`.
 
 Safe to run twice and from two places at once: every statement is idempotent (IF NOT EXISTS), and what was
-applied is recorded with the checksum of its template in `schema_migrations`. TTLs are not part of a
+applied is recorded with the checksum of its statements in `schema_migrations`. TTLs are not part of a
 migration: they follow the settings each time.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -17,15 +16,17 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tidegate.contracts.topics import STREAMS
-from tidegate.errors import RetryLater, Stop
+from tidegate.errors import Stop
+from tidegate.service import wait
 from tidegate.settings import Settings
+from tidegate.store import rollups
 from tidegate.store.client import connect, infrastructure
 from tidegate.store.objects import objects
 from tidegate.store.templates import Migration, migrations, places
 
 log = logging.getLogger(__name__)
 
-LEVELS = ("1m", "1h", "1d")
+LEVELS = tuple(level.suffix for level in rollups.LEVELS)
 """The rollups of each stream, finest first: table `<stream>_<level>`."""
 
 ALREADY_DONE = frozenset({57})  # TABLE_ALREADY_EXISTS: another migrate was faster
@@ -57,17 +58,15 @@ def migrate(client: Client, settings: Settings) -> Migrated:
 
 def run(settings: Settings) -> int:
     """`tidegate migrate`: wait for ClickHouse, migrate, say what was done. Returns the exit status."""
-    while True:
+
+    def attempt() -> Migrated:
+        client = connect(settings, database="")
         try:
-            client = connect(settings, database="")
-            try:
-                done = migrate(client, settings)
-            finally:
-                client.close()
-            break
-        except RetryLater as error:
-            log.warning("%s; trying again in %.0f s", error, error.after_seconds)
-            time.sleep(error.after_seconds)
+            return migrate(client, settings)
+        finally:
+            client.close()
+
+    done = wait.require(attempt, log)
     log.info(
         "database %s is up to date; applied %s; TTL changed of %s",
         settings.clickhouse_database,
@@ -75,9 +74,6 @@ def run(settings: Settings) -> int:
         ", ".join(done.ttls) or "nothing",
     )
     return 0
-
-
-main = run
 
 
 def _migrate(client: Client, settings: Settings) -> Migrated:
@@ -100,11 +96,35 @@ def check_server(client: Client) -> str:
     return str(version)
 
 
+def check_cluster(client: Client, settings: Settings) -> None:
+    """Raise Stop where `clickhouse_cluster` is no cluster of this server, or one of several shards.
+
+    Tables of a shard hold that shard's rows alone: a resent insert that reached another one would be stored
+    twice, and every answer, `verify` among them, would be about a part (docs/decisions/0021-one-shard.md).
+    """
+    if not (name := settings.clickhouse_cluster):
+        return
+    [(shards,)] = client.query(
+        "SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = {name:String} OR cluster IN"
+        " (SELECT substitution FROM system.macros WHERE concat('{', macro, '}') = {name:String})",
+        parameters={"name": name},
+    ).result_rows
+    if not shards:
+        raise Stop(f"clickhouse_cluster: this ClickHouse knows no cluster {name} (system.clusters)")
+    if shards > 1:
+        raise Stop(
+            f"clickhouse_cluster: {name} has {shards} shards, and Tidegate keeps everything on one: name a"
+            " cluster of one shard, with as many replicas as you want"
+        )
+
+
 def state_of(client: Client, settings: Settings) -> tuple[list[Migration], list[Migration]]:
     """The migrations that the database has, and those that it needs, without touching anything.
 
-    Raises Stop where the database is a newer Tidegate's, or not Tidegate's at all.
+    Raises Stop where the database is a newer Tidegate's, or not Tidegate's at all, and on a cluster of more
+    than one shard.
     """
+    check_cluster(client, settings)
     known = migrations()
     # One look: whoever migrates beside this makes `schema_migrations` before all else.
     rows = client.query(
@@ -164,13 +184,13 @@ def _check_owner(
 def _prepare(client: Client, settings: Settings) -> None:
     place = places(settings)
     client.command(f"CREATE DATABASE IF NOT EXISTS {place['database']} {place['on_cluster']}")
-    _create(
+    create(
         client,
         f"CREATE TABLE IF NOT EXISTS {place['database']}.schema_migrations {place['on_cluster']}\n"
         "(\n"
         "    version UInt32 COMMENT 'Number of the migration',\n"
         "    name String COMMENT 'Its name',\n"
-        "    checksum String COMMENT 'SHA-256 of its template',\n"
+        "    checksum String COMMENT 'SHA-256 of its statements',\n"
         "    applied_at DateTime64(6, 'UTC') DEFAULT now64(6) COMMENT 'When it was applied'\n"
         f")\nENGINE = {place['replacing_merge_tree']}\nORDER BY version",
     )
@@ -202,15 +222,30 @@ def _check(recorded: dict[int, str], known: list[Migration], settings: Settings)
 
 def _apply(client: Client, migration: Migration, settings: Settings) -> None:
     for statement in migration.statements(settings):
-        _create(client, statement)
+        create(client, statement)
+    _record(client, migration, settings)
+    log.info("applied migration %04d_%s", migration.version, migration.name)
+
+
+def record(client: Client, settings: Settings) -> None:
+    """Note that all migrations are applied, and apply the TTLs: whoever made the tables otherwise does so
+    last. Until then no role takes the database for a migrated one."""
+    with infrastructure():
+        _prepare(client, settings)
+        for migration in migrations():
+            _record(client, migration, settings)
+        _apply_ttls(client, settings)
+
+
+def _record(client: Client, migration: Migration, settings: Settings) -> None:
     client.command(
         f"INSERT INTO {settings.clickhouse_database}.schema_migrations (version, name, checksum) VALUES"
         f" ({migration.version}, '{migration.name}', '{migration.checksum}')"
     )
-    log.info("applied migration %04d_%s", migration.version, migration.name)
 
 
-def _create(client: Client, statement: str) -> None:
+def create(client: Client, statement: str) -> None:
+    """Run a CREATE that somebody else may have run since."""
     try:
         client.command(statement)
     except DatabaseError as error:
@@ -225,6 +260,8 @@ def ttl_days(settings: Settings) -> dict[str, tuple[str, int]]:
         "client_events": ("toDate(received_at)", settings.ttl_client_events_days),
         "device_logs": ("toDate(received_at)", settings.ttl_device_logs_days),
         "rejects": ("toDate(received_at)", settings.ttl_rejects_days),
+        "alerts": ("toDate(updated_at)", settings.ttl_alerts_days),
+        "webhook_deliveries": ("toDate(at)", settings.ttl_webhook_deliveries_days),
     }
     rollups = {
         "1m": settings.ttl_rollups_1m_days,
@@ -234,6 +271,9 @@ def ttl_days(settings: Settings) -> dict[str, tuple[str, int]]:
     for stream in STREAMS:
         for level in LEVELS:
             days[f"{stream}_{level}"] = ("received_day", rollups[level])
+    days["site_minutes"] = ("toDate(minute)", settings.ttl_rollups_1m_days)
+    for table in ("stage_hours", "radio_hours", "contrast_hours"):
+        days[table] = ("toDate(hour)", rollups["1h"])
     return days
 
 

@@ -17,6 +17,8 @@ Level = Literal["1m", "1h", "1d"]
 SECONDS: Mapping[Level, int] = {"1d": 86_400, "1h": 3600, "1m": 60}
 """Length of a bucket, the coarsest level first."""
 
+LAST_SECOND = 2**32 - 1
+
 _START: Mapping[Level, str] = {"1m": "toStartOfMinute", "1h": "toStartOfHour", "1d": "toStartOfDay"}
 
 DIMENSIONS: Mapping[Stream, tuple[str, ...]] = {
@@ -42,6 +44,7 @@ DIMENSIONS: Mapping[Stream, tuple[str, ...]] = {
         "outcome",
         "stage",
         "failure_code",
+        "sub_failure_code",
         "clock_skew",
     ),
     "device_logs": ("fleet", "site", "device_model", "log_action", "outcome", "stage", "clock_skew"),
@@ -50,7 +53,7 @@ DIMENSIONS: Mapping[Stream, tuple[str, ...]] = {
 
 FAILURE_CLASS: Mapping[Stream, tuple[str, ...]] = {
     "connection_logs": ("stage",),
-    "client_events": ("failure_code", "stage"),
+    "client_events": ("failure_code", "sub_failure_code", "stage"),
     "device_logs": ("stage",),
 }
 """The dimensions that tell one class of failures from another."""
@@ -114,7 +117,8 @@ TOUCHED: Mapping[Stream, tuple[str, ...]] = {
 """What a class of failures can touch: the clients, and the dimensions that are things in the field."""
 
 
-_OF_FAILURES = frozenset({"outcome", "stage", "failure_code"})
+_OF_FAILURES = frozenset({"outcome", "stage", "failure_code", "sub_failure_code"})
+_CODES = frozenset({"failure_code", "sub_failure_code"})
 
 
 def countable(stream: Stream) -> tuple[str, ...]:
@@ -128,7 +132,7 @@ def _distinct(name: str) -> str:
         return "uniqMerge(clients)"
     if name == "clock_skew":
         return "uniqExact(clock_skew)"
-    return f"uniqExactIf({name}, {name} != {'-1' if name == 'failure_code' else repr('')})"
+    return f"uniqExactIf({name}, {name} != {'-1' if name in _CODES else repr('')})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +160,7 @@ class Selection:
         where.add("bucket >= toDateTime({since:UInt32}, 'UTC')", since=self.since)
         where.add("bucket < toDateTime({until:UInt32}, 'UTC')", until=self.until)
         for name, values in self.filters.items():
-            kind = {"failure_code": "Int64", "clock_skew": "Bool"}.get(name, "String")
+            kind = "Int64" if name in _CODES else {"clock_skew": "Bool"}.get(name, "String")
             where.add(f"{name} IN {{of_{name}:Array({kind})}}", **{f"of_{name}": list(values)})
         return where
 
@@ -223,6 +227,26 @@ def latency(selection: Selection, names: Sequence[str]) -> Query:
 def class_keys(selection: Selection) -> tuple[str, ...]:
     """What tells failure classes apart beyond the groups."""
     return tuple(name for name in FAILURE_CLASS[selection.stream] if name not in selection.by)
+
+
+def texts(selection: Selection, recent: int) -> Query:
+    """The texts that events had: code, sub-code, texts of class and sub-class. Of the events received in the
+    window and a day around it, and of those since `recent` (s): a code keeps its text."""
+    where = Where()
+    where.add("fleet = {own_fleet:String}", own_fleet=selection.fleet)
+    where.add("outcome = 'failure'")
+    where.add(
+        "(minute >= toDateTime({recent:UInt32}, 'UTC') OR minute >= toDateTime({begin:UInt32}, 'UTC')"
+        " AND minute < toDateTime({end:UInt32}, 'UTC'))",
+        recent=recent,
+        begin=max(0, selection.since - SECONDS["1d"]),
+        end=min(selection.until + SECONDS["1d"], LAST_SECOND),
+    )
+    sql = (
+        "SELECT failure_code, sub_failure_code, max(failure), max(sub_failure)"
+        f" FROM site_minutes {where} GROUP BY failure_code, sub_failure_code"
+    )
+    return Query("stats_texts", sql, where.parameters)
 
 
 def failures(selection: Selection) -> Query:

@@ -35,13 +35,15 @@ class Books(NamedTuple):
     last: int
     stored: int
     rejects_stored: int
+    erased: int = 0  # rows that an erasure took, by their positions on record
+    rejects_erased: int = 0
 
     @property
     def balanced(self) -> bool:
         return (
             self.lines == self.accepted + self.rejected + self.duplicates
-            and self.stored == self.accepted
-            and self.rejects_stored == self.rejected
+            and self.stored + self.erased == self.accepted
+            and self.rejects_stored + self.rejects_erased == self.rejected
         )
 
 
@@ -117,7 +119,7 @@ def _counted(
         " OR (arrayMin(days) >= {since:Date} AND arrayMax(days) <= {until:Date}))",
         parameters=period,
     ).result_rows
-    rows = []
+    rows, erased = [], []
     for table, own in ((row.stream, ""), ("rejects", "stream = {stream:String} AND ")):
         [(count,)] = client.query(
             f"SELECT count() FROM {database}.{table} WHERE {own}epoch = {{epoch:String}}"
@@ -128,7 +130,16 @@ def _counted(
             parameters=period,
         ).result_rows
         rows.append(count)
-    found = Books(row.stream, row.epoch, row.partition, *ledger, *rows)
+        [(gone,)] = client.query(
+            f"SELECT uniqExact(offset, `index`) FROM {database}.erasures WHERE `table` = {{table:String}} AND"
+            " stream = {stream:String} AND epoch = {epoch:String} AND partition = {partition:UInt32}"
+            " AND offset < {end:UInt64} AND received_day BETWEEN {since:Date} AND {until:Date}"
+            " AND NOT arrayExists((first, last) -> offset BETWEEN first AND last,"
+            " {firsts:Array(UInt64)}, {lasts:Array(UInt64)})",
+            parameters=period | {"table": table},
+        ).result_rows
+        erased.append(gone)
+    found = Books(row.stream, row.epoch, row.partition, *ledger, *rows, *erased)
     return found if found.frames else found._replace(first=end, last=end - 1)
 
 
@@ -161,8 +172,10 @@ def _dig(client: Client, database: str, row: Books) -> Iterator[Finding]:
             " LEFT JOIN (SELECT batch_first AS first, sum(stored) AS stored, sum(positions) AS positions FROM"
             "  (SELECT rows.offset AS offset, rows.stored AS stored, rows.positions AS positions,"
             "          batches.first AS batch_first FROM"
-            f"   (SELECT 1 AS one, offset, count() AS stored, uniqExact(index) AS positions"
-            f"    FROM {database}.{table} WHERE {where} GROUP BY offset) AS rows"
+            f"   (SELECT 1 AS one, offset, count() AS stored, uniqExact(index) AS positions FROM"
+            f"    (SELECT offset, index FROM {database}.{table} WHERE {where} UNION ALL"
+            f"     SELECT DISTINCT offset, index FROM {database}.erasures WHERE `table` = '{table}'"
+            f"     AND stream = '{row.stream}' AND {place}) GROUP BY offset) AS rows"
             f"   ASOF LEFT JOIN (SELECT 1 AS one, first FROM {database}.verify_batches"
             f"    WHERE stream = '{row.stream}' AND {place} ORDER BY first) AS batches"
             "   ON rows.one = batches.one AND rows.offset >= batches.first)"

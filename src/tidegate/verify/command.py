@@ -11,10 +11,12 @@ import click
 from clickhouse_connect.driver.client import Client
 
 from tidegate.errors import RetryLater
+from tidegate.kafka.connection import connection
 from tidegate.kafka.topics import read_epoch
 from tidegate.settings import Settings, load
 from tidegate.store.client import connect, infrastructure
 from tidegate.telemetry import configure_logging
+from tidegate.verify.alerts import findings as alert_findings
 from tidegate.verify.books import SINCE, UNTIL, Books, read
 from tidegate.verify.in_flight import InFlight, committed, in_flight
 from tidegate.verify.period import kept_since
@@ -23,12 +25,19 @@ from tidegate.verify.watch import away, line
 
 
 def verify(
-    client: Client, settings: Settings, *, since: date = SINCE, until: date = UNTIL, kafka: bool = True
+    client: Client,
+    settings: Settings,
+    *,
+    since: date = SINCE,
+    until: date = UNTIL,
+    kafka: bool = True,
+    alerts: bool = False,
 ) -> Report:
     """Compare the books with the tables for the received days `since` to `until`, both inclusive: those of
     them that no table has begun to let go.
 
-    Raises RetryLater while ClickHouse is away. `kafka` asks for what is in flight as well.
+    Raises RetryLater while ClickHouse is away. `kafka` asks for what is in flight as well; `alerts` holds the
+    alerts against the events that are stored.
     """
     begun = time.monotonic()
     ask = partial(_committed, settings, _epoch(settings)) if kafka else _unknown
@@ -37,6 +46,8 @@ def verify(
         books, findings, accepted_gaps = read(
             client, settings.clickhouse_database, since, until, committed=ask
         )
+    if alerts:
+        findings = [*findings, *alert_findings(client, settings, kafka=kafka)]
     flying = _in_flight(settings, books) if kafka else []
     seconds = time.monotonic() - begun
     return Report(since, until, books, flying or [], flying is None, accepted_gaps, findings, seconds)
@@ -48,7 +59,7 @@ def _unknown(row: Books) -> int | None:
 
 def _epoch(settings: Settings) -> str:
     try:
-        return read_epoch(settings.kafka_bootstrap, timeout_seconds=5.0)
+        return read_epoch(connection(settings), timeout_seconds=5.0)
     except RetryLater:
         return ""
 
@@ -59,16 +70,16 @@ def _committed(settings: Settings, epoch: str, row: Books) -> int | None:
         return None
     try:
         place = (row.stream, row.partition)
-        return committed(settings.kafka_bootstrap, settings.sink_group, [place])[place]
+        return committed(connection(settings), settings.sink_group, [place])[place]
     except RetryLater:
         return None
 
 
 def _in_flight(settings: Settings, books: list[Books]) -> list[InFlight] | None:
     try:
-        epoch = read_epoch(settings.kafka_bootstrap, timeout_seconds=5.0)
+        epoch = read_epoch(connection(settings), timeout_seconds=5.0)
         stored = {(row.stream, row.partition): row.last for row in books if row.epoch == epoch}
-        return in_flight(settings.kafka_bootstrap, stored)
+        return in_flight(connection(settings), stored)
     except RetryLater:
         return None
 
@@ -86,9 +97,16 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 @click.option(
     "--every", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds, for --watch."
 )
+@click.option("--alerts", is_flag=True, help="Fold the stored events again, and compare the alerts.")
 @click.option("--kafka/--no-kafka", default=True, help="Whether to ask the broker for what is in flight.")
 def command(
-    since: datetime | None, until: datetime | None, as_json: bool, watch: bool, every: float, kafka: bool
+    since: datetime | None,
+    until: datetime | None,
+    as_json: bool,
+    watch: bool,
+    every: float,
+    alerts: bool,
+    kafka: bool,
 ) -> None:
     """Compare the books with the tables and their rollups. Exit status 1 where they do not balance."""
     configure_logging("verify", "critical")
@@ -104,6 +122,7 @@ def command(
                     since=since.date() if since else SINCE,
                     until=until.date() if until else UNTIL,
                     kafka=kafka,
+                    alerts=alerts,
                 )
             except RetryLater as error:
                 if not watch:

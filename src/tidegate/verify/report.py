@@ -76,8 +76,12 @@ def show(report: Report, say: Callable[[str], None], *, width: int = PLAIN_WIDTH
         frames = sum(item.frames for item in report.in_flight)
         oldest = max((item.oldest_age or 0.0 for item in report.in_flight), default=0.0)
         say(f"in flight: {frames:,} frames" + (f", the oldest {oldest:.1f} s old" if frames else ""))
+        if undecided := sum(item.undecided for item in report.in_flight):
+            say(f"behind open transactions: {undecided:,} offsets, which nobody can read until they end")
     if report.kafka_is_away:
         say("in flight: unknown, Kafka does not answer")
+    if erased := sum(row.erased + row.rejects_erased for row in report.books):
+        say(f"rows that were erased on request: {erased:,}")
     if report.accepted_gaps:
         say(f"gaps that an operator accepted: {report.accepted_gaps}")
     show_findings(report, say)

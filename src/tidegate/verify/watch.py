@@ -19,6 +19,8 @@ def line(report: Report, now: datetime) -> str:
     frames = sum(item.frames for item in report.in_flight)
     oldest = max((item.oldest_age or 0.0 for item in report.in_flight), default=0.0)
     flying = f", {frames:,} frames in flight" if report.in_flight else ""
+    if undecided := sum(item.undecided for item in report.in_flight):
+        flying += f", {undecided:,} offsets behind open transactions"
     if report.kafka_is_away:
         flying = ", in flight unknown"
     if frames:

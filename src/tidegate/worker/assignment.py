@@ -1,83 +1,92 @@
-"""assignment: partitions come and go."""
+"""Partitions are assigned and revoked."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 
-from tidegate.contracts.topics import RAW_STREAMS
-from tidegate.processing.lane import Lane
-from tidegate.telemetry import WORKER_LAG, WORKER_LOST, WORKER_REBALANCES
-from tidegate.worker.commits import Commits
-from tidegate.worker.consumer import Consumer, Standing
-from tidegate.worker.counts import Counts
+from tidegate.contracts.topics import HEALTH, RAW_STREAMS, TopicPartition
+from tidegate.telemetry import WORKER_LAG, WORKER_LOST, WORKER_REBALANCES, WORKER_UNDECIDED
+from tidegate.worker.alerting import Alerting
+from tidegate.worker.commit import Committer, DedupChangelog
+from tidegate.worker.group_consumer import GroupConsumer, Offsets
 from tidegate.worker.in_flight import InFlight
-from tidegate.worker.lanes import Lanes, Place
-from tidegate.worker.marks import KeyMarks
+from tidegate.worker.partition import AssignedPartitions, PartitionState
+from tidegate.worker.publish import Publisher
 
 log = logging.getLogger(__name__)
 
 
 class Assignment:
-    """Makes the lanes of each assignment; `ready` while records flow through them.
+    """Makes the states of each assignment; `ready` while their records are processed.
 
-    `finish_seconds`: for how long partitions that go are held back, for what is in flight to land.
+    `finish_seconds`: for how long revoked partitions are held back until what is in flight is acknowledged.
     """
 
     def __init__(
         self,
-        lanes: Lanes,
-        consumer: Consumer,
+        assigned: AssignedPartitions,
+        consumer: GroupConsumer,
         in_flight: InFlight,
-        commits: Commits,
-        counts: Counts,
-        marks: KeyMarks,
+        committer: Committer,
+        publisher: Publisher,
+        alerting: Alerting,
+        dedup_changelog: DedupChangelog,
         *,
         epoch: str,
         finish_seconds: float,
     ) -> None:
         self.ready = False
-        self._lanes = lanes
+        self._assigned = assigned
         self._consumer = consumer
         self._in_flight = in_flight
-        self._commits = commits
-        self._counts = counts
-        self._marks = marks
+        self._committer = committer
+        self._publisher = publisher
+        self._alerting = alerting
+        self._minutes: set[int] = set()  # partitions of `tidegate.health` of the present assignment
+        self._dedup_changelog = dedup_changelog
         self._epoch = epoch
         self._finish_seconds = finish_seconds
-        self._placed = asyncio.Event()  # the lanes of the present assignment are there
+        self._made = asyncio.Event()  # the states of the present assignment are made
 
     async def revoked(self) -> None:
-        """Partitions go: give what is in flight the chance to land, then forget them."""
+        """Wait for what is in flight, then forget the partitions."""
         self.ready = False
-        self._placed.clear()
-        if self._lanes.by_place:
-            await self._commits.finish(self._finish_seconds)
-        self._lanes.replace({})
+        self._made.clear()
+        if self._assigned.states:
+            await self._committer.finish(self._finish_seconds)
+        self._assigned.replace({})
+        self._alerting.revoked()
         self._in_flight.wake()
 
-    async def assigned(self, places: set[Place]) -> None:
-        """Partitions come: learn where each one stands before its first record is let through."""
+    async def assigned(self, partitions: set[TopicPartition]) -> None:
+        """Read each partition's offsets before its first record is let through."""
         WORKER_REBALANCES.inc()
         WORKER_LAG.clear()
-        self._placed.clear()
-        self._lanes.replace({})
-        standings = await self._consumer.standings(place for place in places if place[0] in RAW_STREAMS)
-        self._lanes.replace({place: self._lane(place, standing) for place, standing in standings.items()})
-        self._placed.set()
+        WORKER_UNDECIDED.clear()
+        self._made.clear()
+        self._assigned.replace({})
+        self._minutes = {partition for topic, partition in partitions if topic == HEALTH}
+        found = await self._consumer.offsets(one for one in partitions if one[0] in RAW_STREAMS)
+        self._assigned.replace({one: self._state(one, offsets) for one, offsets in found.items()})
+        self._made.set()
 
     async def recovered(self) -> None:
         """The tables are read; Faust lets records flow when this returns."""
-        await self._placed.wait()  # Faust reads the tables while `assigned` still asks
-        self._counts.recovered()
-        self._marks.recovered(self._lanes.positions())
+        await self._made.wait()  # Faust reads the tables while `assigned` still asks
+        self._publisher.recovered()
+        self._alerting.recovered(self._minutes)
+        self._dedup_changelog.recovered(self._assigned.positions())
         self.ready = True
-        log.info("ready: epoch %s, %d raw partitions", self._epoch, len(self._lanes.by_place))
+        log.info("ready: epoch %s, %d raw partitions", self._epoch, len(self._assigned.states))
 
-    def _lane(self, place: Place, standing: Standing) -> Lane:
-        topic, partition = place
-        position, beginning = standing
-        lane = Lane(RAW_STREAMS[topic], max(position or 0, beginning), self._consumer.generation)
+    def _state(self, of: TopicPartition, offsets: Offsets) -> PartitionState:
+        topic, partition = of
+        position, last, beginning = offsets
+        start = max(position or 0, beginning)
+        state = PartitionState(
+            RAW_STREAMS[topic], start, self._consumer.generation, last=last if start == position else None
+        )
         if position is not None and position < beginning:
             WORKER_LOST.labels(RAW_STREAMS[topic]).inc(beginning - position)
             log.error(
@@ -88,5 +97,5 @@ class Assignment:
                 position,
                 beginning - 1,
             )
-            lane.committed = position  # so that the next commit passes over them: they are lost once
-        return lane
+            state.committed = position  # so that the next commit passes over them: they are lost once
+        return state

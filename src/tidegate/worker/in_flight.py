@@ -1,53 +1,54 @@
-"""in_flight: what was sent and is not acknowledged: how much it may be, and how it lands."""
+"""Bounds what was sent and is not acknowledged, and lets acknowledgements in."""
 
 from __future__ import annotations
 
 import asyncio
 
-from tidegate.processing.emitter import Emitter
-from tidegate.processing.lane import Lane
-from tidegate.worker.life import Life
+from tidegate.worker.lifecycle import Lifecycle
+from tidegate.worker.partition import PartitionState
+from tidegate.worker.producer import Producer
 
 
 class InFlight:
-    """Bounded by `frames` in each lane, and by `size` bytes in all."""
+    """At most `frames` records of each partition, and `size` bytes of all."""
 
-    def __init__(self, emitter: Emitter, life: Life, *, frames: int, size: int) -> None:
-        self._emitter = emitter
-        self._life = life
+    def __init__(self, producer: Producer, lifecycle: Lifecycle, *, frames: int, size: int) -> None:
+        self._producer = producer
+        self._lifecycle = lifecycle
         self._frames = frames
         self._size = size
         self._change = asyncio.Event()
-        life.at_stop(self.wake)
+        lifecycle.at_stop(self.wake)
 
-    def full(self, lane: Lane) -> bool:
-        """Whether a lane's next record has to wait; those of it that wait to be transformed count, too."""
+    def full(self, state: PartitionState) -> bool:
+        """Whether a partition's next record has to wait; records that wait to be transformed count, too."""
         return (
-            lane.in_flight + len(lane.waiting) >= self._frames or self._emitter.in_flight_bytes > self._size
+            state.in_flight + len(state.waiting) >= self._frames
+            or self._producer.in_flight_bytes > self._size
         )
 
     async def changed(self) -> None:
-        """Wait until something landed, or until there is another reason to look again."""
+        """Wait until something was acknowledged, or until there is another reason to look again."""
         self._change.clear()
         await self._change.wait()
 
     def wake(self) -> None:
-        """Have those who wait look again: lanes went, or the process stops."""
+        """Let those who wait look again: partitions were revoked, or the process stops."""
         self._change.set()
 
-    def land(self) -> None:
-        """Let the producer's callbacks run: lanes move past what landed; a refused record is the end."""
-        landed = self._emitter.poll()
-        for lane in {frame.lane for frame in landed}:
-            lane.advance()
-        if landed:
+    def poll(self) -> None:
+        """Run the producer's callbacks; advance past acknowledged records; stop on a refused one."""
+        acked = self._producer.poll()
+        for state in {sent.state for sent in acked}:
+            state.advance()
+        if acked:
             self._change.set()
-        if self._emitter.failure is not None:
-            self._life.stop(self._emitter.failure, 1)
+        if self._producer.failure is not None:
+            self._lifecycle.stop(self._producer.failure, 1)
 
-    async def pump(self) -> None:
-        """Let things land, for ever."""
+    async def run(self) -> None:
+        """Poll until cancelled."""
         while True:
-            self._life.beat()
-            self.land()
-            await asyncio.sleep(0.002 if self._emitter.waiting else 0.02)
+            self._lifecycle.beat()
+            self.poll()
+            await asyncio.sleep(0.002 if self._producer.waiting else 0.02)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from api_server import serve
 from clickhouse_connect.driver.client import Client
-from stores import migrated, settings_of
+from databases import migrated, settings_of
 
 from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
@@ -20,9 +20,22 @@ Call = Callable[..., httpx.Response]
 
 
 @pytest.fixture(scope="module")
-def settings(clickhouse: ClickHouseServer, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def bootstrap() -> str:
+    """The API's Kafka: none, unless a module has one of its own."""
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def settings(
+    clickhouse: ClickHouseServer, bootstrap: str, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
     folder = tmp_path_factory.mktemp("api")
-    return settings_of(clickhouse, api_listen=f"127.0.0.1:{free_port()}", data_dir=str(folder))
+    return settings_of(
+        clickhouse,
+        api_listen=f"127.0.0.1:{free_port()}",
+        data_dir=str(folder),
+        kafka_bootstrap=bootstrap,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-import stored
+import table_rows
 from api_server import client_of
 from clickhouse_connect.driver.client import Client
 
@@ -33,7 +33,7 @@ LOBBY = ("00:11:74:00:00:10", "00:11:74:00:00:20")
 
 @pytest.fixture(scope="module", autouse=True)
 def events(store: Client) -> None:
-    stored.store(
+    table_rows.store(
         store,
         "client_events",
         seen(LOBBY[1], "Lobby", 10, 1_000, ssid="staff"),
@@ -45,7 +45,7 @@ def events(store: Client) -> None:
         offset=1,
     )
     # Later, in another block: renamed and moved; without a name the last one stays.
-    stored.store(
+    table_rows.store(
         store,
         "client_events",
         seen("00:11:74:00:00:50", "New name", 13, 7_000),
@@ -53,7 +53,7 @@ def events(store: Client) -> None:
         builders.success(bssid=None),
         offset=2,
     )
-    stored.store(store, "client_events", seen(LOBBY[0], "Theirs", 10, 0), fleet="other", offset=3)
+    table_rows.store(store, "client_events", seen(LOBBY[0], "Theirs", 10, 0), fleet="other", offset=3)
 
 
 def macs(answer: httpx.Response) -> list[str]:
@@ -96,7 +96,7 @@ def test_hostile_names_come_back_as_they_went_in(api: Call, store: Client) -> No
     hostile = ["'; DROP TABLE access_points; --", '📶 wi\\fi\t"x"', "\0" * 32, "a,b", "%_{x:String}"]
     bssids = [f"02:00:00:01:00:{n:02x}" for n in range(len(hostile))]
     events = [seen(bssid, text, 98, 0, ssid=text) for bssid, text in zip(bssids, hostile, strict=True)]
-    stored.store(store, "client_events", *events, offset=8)
+    table_rows.store(store, "client_events", *events, offset=8)
     found = api(APS, role="operator", params={"locationid": 98}).json()
     store.command("DELETE FROM access_points WHERE bssid LIKE '02:%'")
     assert [(row["devicename"], row["ssids"]) for row in found] == [(text, [text]) for text in hostile]
@@ -166,7 +166,7 @@ def test_a_parameter(api: Call, name: str) -> None:
 def test_the_headings_of_the_document_are_no_methods(api: Call, version: str, method: str) -> None:
     """Put, Post, Delete and Test stand over one and the same GET."""
     answer = api(f"/{version}/devices/aps", role="administrator", method=method)
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -183,7 +183,7 @@ def test_a_fleet_sees_its_own(api: Call) -> None:
 
 def test_pages_of_a_large_fleet_lead_to_one_another(api: Call, store: Client) -> None:
     events = [seen(f"02:00:00:00:{n // 256:02x}:{n % 256:02x}", None, 99, n) for n in range(250)]
-    stored.store(store, "client_events", *events, offset=9)
+    table_rows.store(store, "client_events", *events, offset=9)
     link: str = f"{APS}?locationid=99"
     found: list[str] = []
     sizes: list[int] = []

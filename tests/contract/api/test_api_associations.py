@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -12,14 +11,16 @@ from typing import Any
 
 import httpx
 import pytest
-import stored
+import table_rows
 from api_server import client_of
 from clickhouse_connect.driver.client import Client
 
 import builders
+from tidegate import keyfile, pseudonyms
 from tidegate.api.associations import File
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
+from tidegate.api.signing import Signer
 from tidegate.settings import Settings
 from tidegate.store.associations import COLUMNS
 from tidegate.tokens import READERS, Role
@@ -51,7 +52,7 @@ def left(mac: str, at: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def events(store: Client) -> None:
-    stored.store(
+    table_rows.store(
         store,
         "client_events",
         joined(ROAMER, 0, bwDownload=3000, bwUpload=500),
@@ -63,7 +64,7 @@ def events(store: Client) -> None:
         *(joined(HOSTILE_MAC, -86_400 * 30 + n, ssid=ssid) for n, ssid in enumerate(HOSTILE)),
         offset=1,
     )
-    stored.store(store, "client_events", joined(ROAMER, 30, ssid="theirs"), fleet="other", offset=2)
+    table_rows.store(store, "client_events", joined(ROAMER, 30, ssid="theirs"), fleet="other", offset=2)
 
 
 def fetch(api: Call, path: str, role: str = "viewer", **params: Any) -> httpx.Response:
@@ -118,15 +119,17 @@ def test_a_period_without_associations(api: Call, format: str) -> None:
 
 @pytest.mark.parametrize("format", ["CSV", "JSON"])
 def test_hostile_ssids_come_back_as_they_went_in(api: Call, format: str) -> None:
-    answer = fetch(api, f"{DATA}/2025-10-01/2025-10-31", format=format)
+    answer = fetch(api, f"{DATA}/2025-10-01/2025-10-31", format=format, csv_safe="false")
     found = [row["SSID"] for row in answer.json()] if format == "JSON" else ssids(answer)
     assert found == HOSTILE
 
 
-def test_clients_by_a_hash(api: Call) -> None:
+def test_clients_by_a_pseudonym(api: Call, settings: Settings) -> None:
     rows = lines(fetch(api, f"{DATA}/2025-11-20/2025-11-20", tohashmac="true"))
-    digest = hashlib.sha256(f"demo\n{ROAMER}".encode()).hexdigest()
-    assert [row[0] for row in rows] == [digest, digest]
+    keys = keyfile.load(settings.pseudonym_key_path)
+    assert [row[0] for row in rows] == [pseudonyms.of_mac(keys, "demo", ROAMER)] * 2
+    documents = fetch(api, f"{DATA}/2025-11-20/2025-11-20", tohashmac="true", format="JSON").json()
+    assert [one["Client MAC"] for one in documents] == [row[0] for row in rows]
 
 
 PARAMETERS: dict[str, tuple[dict[str, list[str]], list[str]]] = {
@@ -232,14 +235,15 @@ def test_a_superuser_sees_every_fleet(api: Call) -> None:
 
 def test_a_file_expires_and_does_not_change(api: Call, store: Client, settings: Settings) -> None:
     now = time.time_ns() // 1000
-    file = File("demo", 0, now, now, False, [7])
-    assert ssids(api("/V2/analytics/files/" + file.name("CSV"))) == ["other"]
+    file = File("demo", 0, now, now, "", [7])
+    signer = Signer(settings.link_key_path)
+    assert ssids(api("/V2/analytics/files/" + file.name("CSV", signer))) == ["other"]
     for made_at in (now - (settings.api_association_file_seconds + 1) * 1_000_000, now + 3_600_000_000):
-        name = file._replace(made_at=made_at).name("CSV")
+        name = file._replace(made_at=made_at).name("CSV", signer)
         assert api("/V2/analytics/files/" + name).status_code == 404
     later = joined(ROAMER, 70, ssid="later", locationId={"type": "locallocationid", "id": 7})
-    stored.store(store, "client_events", later, offset=3, received_at=now + 1)
-    assert ssids(api("/V2/analytics/files/" + file.name("CSV"))) == ["other"]
+    table_rows.store(store, "client_events", later, offset=3, received_at=now + 1)
+    assert ssids(api("/V2/analytics/files/" + file.name("CSV", signer))) == ["other"]
     store.command("DELETE FROM client_events WHERE ssid = 'later'")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-import stored
+import table_rows
 from clickhouse_connect.driver.client import Client
 
 import builders
@@ -30,18 +30,18 @@ CLOCK = 1_763_000_000_000_000  # µs
 @pytest.fixture(scope="module", autouse=True)
 def events(store: Client) -> None:
     logs = builders.sample("client_connection_logs.response")
-    stored.store(store, "client_events", *logs["successLogs"], *logs["failureLogs"], offset=1)
+    table_rows.store(store, "client_events", *logs["successLogs"], *logs["failureLogs"], offset=1)
     page = builders.sample("client_events.response")["clientEvents"]
-    stored.store(store, "client_events", *page, offset=2)
+    table_rows.store(store, "client_events", *page, offset=2)
     paged = [builders.success(macAddress=PAGED_MAC, timestamp=CLOCK + n // 2) for n in range(10)]
-    stored.store(store, "client_events", *paged, offset=3)
+    table_rows.store(store, "client_events", *paged, offset=3)
     hostile = [
         builders.success(macAddress=HOSTILE_MAC, ssid=ssid, timestamp=CLOCK - n)
         for n, ssid in enumerate(HOSTILE)
     ]
-    stored.store(store, "client_events", *hostile, offset=4)
+    table_rows.store(store, "client_events", *hostile, offset=4)
     place = {"type": "locallocationid", "id": 7}
-    stored.store(
+    table_rows.store(
         store,
         "client_events",
         builders.success(macAddress=FILTER_MAC, timestamp=CLOCK, protocol="A", locationId=place),
@@ -51,7 +51,7 @@ def events(store: Client) -> None:
         offset=5,
     )
     for fleet in ("demo", "other"):
-        stored.store(
+        table_rows.store(
             store,
             "client_events",
             builders.success(macAddress=SHARED_MAC, ssid=fleet, timestamp=CLOCK),

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import exported
+import export_formats
 import httpx
 import pyarrow as pa
 import pytest
-import stored
+import table_rows
 from api_server import client_of
 from clickhouse_connect.driver.client import Client
-from exported import FORMATS, MEDIA_TYPES
+from export_formats import FORMATS, MEDIA_TYPES
 from waiting import await_
 
 import builders
@@ -57,17 +57,17 @@ def events(store: Client) -> None:
         for n in range(10)
         for make in (builders.success, builders.failure, builders.intermediate)
     ]
-    stored.store(store, "client_events", *hostile, offset=1)
-    stored.store(store, "client_events", *others, offset=2)
-    stored.store(store, "client_events", builders.failure(macAddress=MAC), fleet="other", offset=3)
+    table_rows.store(store, "client_events", *hostile, offset=1)
+    table_rows.store(store, "client_events", *others, offset=2)
+    table_rows.store(store, "client_events", builders.failure(macAddress=MAC), fleet="other", offset=3)
     entries = [
         builders.device_log(
             datetime=f"2024-01-14T10:00:{n // 2:02}Z", variable_name=HOSTILE[n % len(HOSTILE)], notes=None
         )
         for n in range(30)
     ]
-    stored.store(store, "device_logs", *entries, offset=1)
-    stored.store(store, "device_logs", builders.device_log(), fleet="other", offset=2)
+    table_rows.store(store, "device_logs", *entries, offset=1)
+    table_rows.store(store, "device_logs", builders.device_log(), fleet="other", offset=2)
 
 
 # What the JSON answer has, and what an export's rows are in its words
@@ -119,14 +119,14 @@ def types_of(stream: Any) -> dict[str, pa.DataType]:
 
 
 def written_as(format: str, path: str) -> str:
-    return str(httpx.URL(path).copy_set_param("format", format))
+    return str(httpx.URL(path).copy_merge_params({"format": format, "csv_safe": "false"}))
 
 
 def export(api: Call, path: str, format: str, role: str = "viewer") -> list[Row]:
     answer = api(written_as(format, path), role=role)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == MEDIA_TYPES[format]
-    return exported.rows(format, answer.content)
+    return export_formats.rows(format, answer.content)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -134,7 +134,7 @@ def export(api: Call, path: str, format: str, role: str = "viewer") -> list[Row]
 def test_connection_logs(api: Call, format: str, query: str) -> None:
     """Both sections in one list by time; without a limit all of them."""
     expected = api(f"{LOGS}{query}").json()
-    rows = exported.typed(export(api, f"{LOGS}{query}", format), types_of("client_events"))
+    rows = export_formats.typed(export(api, f"{LOGS}{query}", format), types_of("client_events"))
     assert [row["event_time"] for row in rows] == sorted((row["event_time"] for row in rows), reverse=True)
     sections = {"successLogs": "Success", "failureLogs": "Failure"}
     assert sum(len(logs) for logs in expected.values()) == len(rows)
@@ -147,14 +147,14 @@ def test_connection_logs(api: Call, format: str, query: str) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("query", ["", "?clienteventtype=Intermediate", f"?ssid={HOSTILE[0]}&ssid=varsha"])
 def test_client_events(api: Call, format: str, query: str) -> None:
-    rows = exported.typed(export(api, f"{EVENTS}{query}", format), types_of("client_events"))
+    rows = export_formats.typed(export(api, f"{EVENTS}{query}", format), types_of("client_events"))
     same(format, as_events(rows), api(f"{EVENTS}{query}").json()["clientEvents"])
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_page_of_client_events(api: Call, format: str) -> None:
     path = f"/V5/devices/clientevents/{MAC}/3/5"
-    rows = exported.typed(export(api, path, format), types_of("client_events"))
+    rows = export_formats.typed(export(api, path, format), types_of("client_events"))
     same(format, as_events(rows), api(path).json()["clientEvents"])
     assert len(rows) == 5
 
@@ -162,7 +162,7 @@ def test_a_page_of_client_events(api: Call, format: str) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("query", ["", "?variable_name=null", "?datetime__gte=2024-01-14T10:00:07Z"])
 def test_device_logs(api: Call, format: str, query: str) -> None:
-    rows = exported.typed(export(api, f"{DEVICE_LOGS}{query}", format), types_of("device_logs"))
+    rows = export_formats.typed(export(api, f"{DEVICE_LOGS}{query}", format), types_of("device_logs"))
     same(format, as_entries(rows), all_entries(api, f"{DEVICE_LOGS}{query}"))
 
 
@@ -170,17 +170,17 @@ def test_device_logs(api: Call, format: str, query: str) -> None:
 def test_device_logs_from_a_cursor(api: Call, format: str) -> None:
     first = api(DEVICE_LOGS, params={"limit": 10}).json()
     second = api(first["next"]).json()
-    rows = exported.typed(export(api, first["next"], format), types_of("device_logs"))
+    rows = export_formats.typed(export(api, first["next"], format), types_of("device_logs"))
     same(format, as_entries(rows), second["results"])
     behind = httpx.URL(first["next"]).copy_remove_param("limit")
-    rows = exported.typed(export(api, str(behind), format), types_of("device_logs"))
+    rows = export_formats.typed(export(api, str(behind), format), types_of("device_logs"))
     same(format, as_entries(rows), all_entries(api, DEVICE_LOGS)[10:])
     third = api(second["next"]).json()
     before = httpx.URL(third["previous"]).copy_set_param("limit", 4)
-    rows = exported.typed(export(api, str(before), format), types_of("device_logs"))
+    rows = export_formats.typed(export(api, str(before), format), types_of("device_logs"))
     same(format, as_entries(rows), second["results"][-4:])
     before = before.copy_remove_param("limit")
-    rows = exported.typed(export(api, str(before), format), types_of("device_logs"))
+    rows = export_formats.typed(export(api, str(before), format), types_of("device_logs"))
     same(format, as_entries(rows), all_entries(api, DEVICE_LOGS)[:20])
 
 
@@ -190,7 +190,7 @@ def test_device_logs_from_a_cursor(api: Call, format: str) -> None:
 )
 def test_access_points(api: Call, format: str, query: str) -> None:
     types = {field.name: field.type for field in access_points.EXPORTED}
-    rows = exported.typed(export(api, f"{APS}{query}", format, "operator"), types)
+    rows = export_formats.typed(export(api, f"{APS}{query}", format, "operator"), types)
     expected = api(f"{APS}{query}", role="operator").json()
     if expected:
         same(format, rows, expected)
@@ -207,7 +207,9 @@ def test_hostile_names_come_back_as_they_went_in(api: Call, format: str) -> None
 
 def test_arrow_and_parquet_have_the_types_of_the_columns(api: Call) -> None:
     for path, stream in ((EVENTS, "client_events"), (DEVICE_LOGS, "device_logs")):
-        tables = [exported.table(f, api(path, params={"format": f}).content) for f in ("arrow", "parquet")]
+        tables = [
+            export_formats.table(f, api(path, params={"format": f}).content) for f in ("arrow", "parquet")
+        ]
         for table in tables:
             assert table.column_names == list(store_exports.COLUMNS[stream])  # type: ignore[index]
             types = types_of(stream)
@@ -282,7 +284,7 @@ def test_roles_are_those_of_the_list(api: Call, path: str, role: Role) -> None:
     answer = api(written_as("csv", path), role=role)
     assert answer.status_code == (200 if role in allowed else 403)
     if answer.status_code == 200 and path != APS:
-        fleets = {row["fleet"] for row in exported.rows("csv", answer.content)}
+        fleets = {row["fleet"] for row in export_formats.rows("csv", answer.content)}
         assert fleets == ({"demo", "other"} if role is Role.SUPERUSER else {"demo"})
 
 
@@ -318,7 +320,7 @@ def test_a_limit_that_was_hit_is_named(
         if code == "query_too_large":
             # What is asked for within the bound is given.
             page = client.get(DEVICE_LOGS, params={"format": "csv", "limit": 29})
-            assert len(exported.rows("csv", page.content)) == 29
+            assert len(export_formats.rows("csv", page.content)) == 29
 
 
 def long_export(monkeypatch: pytest.MonkeyPatch, sql: str) -> None:

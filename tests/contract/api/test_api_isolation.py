@@ -16,24 +16,28 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import exported
+import export_formats
 import httpx
 import pytest
-import stored
+import table_rows
 from clickhouse_connect.driver.client import Client
+from gateways import prepare_topics
 
 import builders
 from tidegate.api.associations import File
 from tidegate.api.device_logs import Cursor
-from tidegate.api.statistics import CALLS
+from tidegate.api.signing import Signer
+from tidegate.api.statistics.calls import CALLS
 from tidegate.contracts.position import Position
-from tidegate.store.queries import Mark
+from tidegate.local.broker import Broker
+from tidegate.settings import Settings
+from tidegate.store.queries import DeviceLogs, Mark
 from tidegate.store.statistics import DIMENSIONS, METRICS, countable
 from tidegate.tokens import Role
 
 Call = Callable[..., httpx.Response]
 
-ATTEMPTS = 10_000
+ATTEMPTS = 7_500  # and 2,500 in test_pages_isolation
 SECRET = "theirs-7f3a"  # the mark
 CLOCK = 1_763_700_000_000_000  # µs
 THEIR_MAC = "02:00:00:00:0b:01"
@@ -98,7 +102,7 @@ def events(store: Client) -> None:
     for fleet, offset in (("other", 1), ("demo", 2)):
         fields = marked if fleet == "other" else {}
         macs = (THEIR_MAC, SHARED_MAC) if fleet == "other" else (SHARED_MAC,)
-        stored.store(
+        table_rows.store(
             store,
             "client_events",
             *(
@@ -113,7 +117,7 @@ def events(store: Client) -> None:
             {"id": "device-b", "name": SECRET} if fleet == "other" else {"id": "device-a", "name": "ours"}
         )
         text = SECRET if fleet == "other" else "ours"
-        stored.store(
+        table_rows.store(
             store,
             "device_logs",
             *(builders.device_log(parent=device, variable_name=text, new_value=text) for _ in range(3)),
@@ -121,25 +125,36 @@ def events(store: Client) -> None:
             offset=offset,
         )
         for stream in ("client_events", "device_logs"):
-            stored.plan(store, stream, offset)
+            table_rows.plan(store, stream, offset)
+
+
+@pytest.fixture(scope="module")
+def bootstrap(embedded_broker: Broker) -> str:
+    prepare_topics(embedded_broker.bootstrap)
+    return embedded_broker.bootstrap
 
 
 def ids(stream: Any) -> list[str]:
     """Ids of rows of fleet `other`, and near misses."""
-    return [Position(stored.EPOCH, stream, 0, offset, index).id() for offset in (1, 3) for index in range(5)]
+    return [
+        Position(table_rows.EPOCH, stream, 0, offset, index).id() for offset in (1, 3) for index in range(5)
+    ]
 
 
-def cursors(pick: random.Random) -> Iterator[str]:
+def cursors(pick: random.Random, signer: Signer) -> Iterator[str]:
+    """Cursors of fleet `other` and of every fleet, signed as the API would, and made up."""
     while True:
         mark = Mark(
             pick.choice([0, CLOCK, builders.RECEIVED_AT, 2**53]), pick.choice([*ids("device_logs"), *QUOTES])
         )
-        yield Cursor(pick.choice(["older", "newer"]), mark).text()
+        yield Cursor(pick.choice(["older", "newer"]), mark).text(
+            signer, DeviceLogs(fleet=pick.choice(["other", None]))
+        )
         raw = json.dumps([pick.choice(["o", "n", "fleet"]), CLOCK, pick.choice(QUOTES), "other"])
         yield base64.urlsafe_b64encode(raw.encode()).decode()
 
 
-def file_names(pick: random.Random) -> Iterator[str]:
+def file_names(pick: random.Random, signer: Signer) -> Iterator[str]:
     """Names of files of `other`, of every fleet, and of fleets that an injection would name."""
     while True:
         file = File(
@@ -147,10 +162,10 @@ def file_names(pick: random.Random) -> Iterator[str]:
             0,
             pick.choice([CLOCK + 10**9, 2**52]),
             time.time_ns() // 1000,
-            pick.random() < 0.5,
+            pick.choice(["", "k1", "k9"]),
             pick.choice([None, [LOCATION]]),
         )
-        yield file.name(pick.choice(["CSV", "JSON"]))
+        yield file.name(pick.choice(["CSV", "JSON"]), signer)
 
 
 def macs(pick: random.Random) -> str:
@@ -173,10 +188,10 @@ def mostly(pick: random.Random, values: Sequence[str]) -> str:
 EXPORTED = ("client", "logs", "device", "aps")
 
 
-def attempts() -> Iterator[tuple[str, dict[str, str], Role]]:
+def attempts(signer: Signer) -> Iterator[tuple[str, dict[str, str], Role]]:
     """Paths with their queries, headers and the role that asks; the same at each run."""
     pick = random.Random(20_251_121)
-    cursor, name = cursors(pick), file_names(pick)
+    cursor, name = cursors(pick, signer), file_names(pick, signer)
     filters = {
         "client": [
             "locationid",
@@ -239,7 +254,7 @@ def attempts() -> Iterator[tuple[str, dict[str, str], Role]]:
         ):
             query[parameter] = value(pick)
         if kind in EXPORTED and pick.random() < 0.4:
-            query["format"] = mostly(pick, exported.FORMATS)
+            query["format"] = mostly(pick, export_formats.FORMATS)
         if pick.random() < 0.4:
             query |= pick.choice(EXTRA_PARAMETERS)
         yield f"{path}?{urlencode(query)}" if query else path, pick.choice(HEADERS), pick.choice(ROLES)
@@ -258,7 +273,7 @@ def test_the_owner_sees_what_nobody_else_may(api: Call) -> None:
     for call in CALLS:
         answer = api(f"/api/v1/stats/client_events/{call}", role="other", params={**period, "by": "ssid"})
         assert SECRET in answer.text
-    for format in exported.FORMATS:
+    for format in export_formats.FORMATS:
         answer = api("/V5/devices/aps", role="other", params={"format": format})
         assert SECRET in text_of(answer)
 
@@ -271,21 +286,21 @@ def rows_of(body: Any) -> str:
 
 def export_of(answer: httpx.Response) -> str | None:
     """The format of an answer that is an export."""
-    formats = {media_type: format for format, media_type in exported.MEDIA_TYPES.items()}
+    formats = {media_type: format for format, media_type in export_formats.MEDIA_TYPES.items()}
     return formats.get(answer.headers["content-type"])
 
 
 def text_of(answer: httpx.Response) -> str:
     """What an answer says; exports read back, since Arrow and Parquet pack their text."""
     format = export_of(answer)
-    return answer.text if format is None else str(exported.rows(format, answer.content))
+    return answer.text if format is None else str(export_formats.rows(format, answer.content))
 
 
-@pytest.mark.timeout(900)  # ten thousand requests, on a machine that may be busy
-def test_no_attempt_of_another_fleet_answers(api: Call) -> None:
+@pytest.mark.timeout(900)  # thousands of requests, on a machine that may be busy
+def test_no_attempt_of_another_fleet_answers(api: Call, settings: Settings) -> None:
     statuses: dict[int, int] = {}
     exports = stats = 0
-    for path, headers, role in itertools.islice(attempts(), ATTEMPTS):
+    for path, headers, role in itertools.islice(attempts(Signer(settings.link_key_path)), ATTEMPTS):
         answer = api(path, role=role, headers=headers)
         statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
         leak = [header for header in answer.headers.values() if SECRET in header]
@@ -301,7 +316,7 @@ def test_no_attempt_of_another_fleet_answers(api: Call) -> None:
             assert answer.json()["status"] == "pending", path
         elif (format := export_of(answer)) is not None:
             exports += 1
-            rows = exported.rows(format, answer.content)
+            rows = export_formats.rows(format, answer.content)
             assert len(rows) <= 3 and all(row.get("fleet", "demo") == "demo" for row in rows), path
         elif "/stats/" in path:
             stats += 1
@@ -323,8 +338,8 @@ def test_no_attempt_of_another_fleet_answers(api: Call) -> None:
 @pytest.mark.parametrize(
     "authorization", ["", "Bearer", "Bearer other", "Basic b3RoZXI6", "Bearer null", "Bearer *"]
 )
-def test_no_token_gets_nothing(api: Call, authorization: str) -> None:
-    for path, headers, _ in itertools.islice(attempts(), 40):
+def test_no_token_gets_nothing(api: Call, settings: Settings, authorization: str) -> None:
+    for path, headers, _ in itertools.islice(attempts(Signer(settings.link_key_path)), 40):
         answer = api(path, role=None, headers={**headers, "authorization": authorization})
         assert answer.status_code in (401, 404), path
         assert SECRET not in answer.text or SECRET in path

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-import stored
+import table_rows
 from clickhouse_connect.driver.client import Client
 
 import builders
@@ -28,9 +28,9 @@ SECOND = 1_000_000
 def events(store: Client) -> None:
     found = [builders.success(macAddress=MAC, timestamp=time) for time in TIMES]
     found[1::2] = [builders.failure(macAddress=MAC, timestamp=time) for time in TIMES[1::2]]
-    stored.store(store, "client_events", *found, offset=1)
+    table_rows.store(store, "client_events", *found, offset=1)
     entries = [_entry(seconds) for seconds in (-DAYS * 86_400 - 60, -DAYS * 86_400, -60, -60, 0)]
-    stored.store(store, "device_logs", *entries, offset=2)
+    table_rows.store(store, "device_logs", *entries, offset=2)
 
 
 def _entry(seconds: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-import stored
+import table_rows
 from clickhouse_connect.driver.client import Client
 from document_fields import FIELDS, Field, at, event_with, same
 
@@ -86,13 +86,13 @@ def rows(store: Client) -> None:
             for path, field in FIELDS[form].items()
             for place, value in enumerate(field.values)
         ]
-        stored.store(store, "client_events", *events, offset=offset)
+        table_rows.store(store, "client_events", *events, offset=offset)
     for path in ENTRY:
         entries = [
             device_log(path, value, place) for place, value in enumerate(FIELDS["device_log"][path].values)
         ]
-        stored.store(store, "device_logs", *entries, offset=offset_of(path))
-        stored.plan(store, "device_logs", offset_of(path))
+        table_rows.store(store, "device_logs", *entries, offset=offset_of(path))
+        table_rows.plan(store, "device_logs", offset_of(path))
 
 
 def answered(field: Field, path: str, value: Any, *, timestamp_unit: int) -> Any:
@@ -154,7 +154,7 @@ def test_a_text_that_the_sender_left_out_is_the_catalogues(api: Call, store: Cli
     mac = f"02:00:00:09:00:{len(key):02x}"
     codes = {name: row[name] for name in ("categoryCode", "typeCode", "subTypeCode")}
     event = builders.intermediate(macAddress=mac, rssi=-71, **codes, **{key: None})
-    stored.store(store, "client_events", event, offset=len(key) + 50)
+    table_rows.store(store, "client_events", event, offset=len(key) + 50)
     [found] = api(f"/V5/devices/clientevents/{mac}/0/1").json()["clientEvents"]
     filled = row[key].replace("[$rssi]", "-71")
     assert found[key] == re.sub(r"\[\$\w+\]", "unknown", filled)
@@ -185,7 +185,7 @@ def test_a_key_of_the_device_log_detail(api: Call, path: str) -> None:
     field = FIELDS["device_log"][path]
     values = field.values
     for index in {0, len(values) - 2, len(values) - 1} - {-1}:
-        id = Position(stored.EPOCH, "device_logs", 0, offset_of(path), index).id()
+        id = Position(table_rows.EPOCH, "device_logs", 0, offset_of(path), index).id()
         found = api(f"/api/v1/inventory_device_log/{id}/").json()
         assert (list(found), list(found["parent"])) == (list(sample), list(sample["parent"]))
         assert found["id"] == id

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-import stored
+import table_rows
 from api_server import client_of
 from clickhouse_connect.driver.client import Client
 from roles import get
@@ -62,16 +62,26 @@ def test_the_contract_names_every_call_and_its_refusals(api: Call) -> None:
             for stream in STREAMS
             for call in ("outcomes", "failures", "blast_radius", "top", "distinct")
         ),
+        "/api/v1/live",
+        *(f"/api/v1/insight/{call}" for call in ("overview", "sle", "contrast", "changes")),
+        "/api/v1/insight/sites/{site}",
+        "/api/v1/insight/clients/{mac}",
         "/api/v1/stats/client_events/latency",
         "/api/v1/stats/connection_logs/latency",
+        "/api/v1/webhooks",
+        "/api/v1/webhooks/{id}",
+        "/api/v1/webhooks/{id}/test",
+        "/api/v1/webhook_deliveries",
+        "/api/v1/webhook_deliveries/{webhook_id}/replay",
     }
     for name, path in contract["paths"].items():
         if name in open_to_all:
             continue
-        assert path["get"]["security"]
-        invalid = ("422",) if path["get"].get("parameters") else ()
-        for status in ("401", "403", "503", "504", *invalid):
-            assert path["get"]["responses"][status] == {"$ref": f"#/components/responses/{status}"}
+        for operation in (path[method] for method in ("get", "post", "delete") if method in path):
+            assert operation["security"]
+            invalid = ("422",) if operation.get("parameters") else ()
+            for status in ("401", "403", "503", "504", *invalid):
+                assert operation["responses"][status] == {"$ref": f"#/components/responses/{status}"}
     for refusal in contract["components"]["responses"].values():
         assert list(refusal["content"]) == ["application/problem+json"]
 
@@ -82,13 +92,13 @@ def test_every_problem_has_its_page(api: Call, code: str) -> None:
 
 
 def test_what_is_not_there(api: Call) -> None:
-    for path in ("/", "/V5/devices", "/problems/none", "/V5/devices/clientevents"):
+    for path in ("/nowhere", "/V5/devices", "/problems/none", "/V5/devices/clientevents"):
         answer = api(path)
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
         assert "/openapi.json" in answer.json()["detail"]
     answer = api(f"{EVENTS}/1", method="POST")
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +119,7 @@ def test_a_limit_that_was_hit_is_named(
     allowed: str,
 ) -> None:
     events = [builders.success(macAddress="02:00:00:00:00:01", timestamp=n) for n in range(1, 9)]
-    stored.store(store, "client_events", *events)
+    table_rows.store(store, "client_events", *events)
     with client_of(settings, tokens["viewer"], **change) as client:
         answer = client.get(f"{EVENTS}/100")
     assert (answer.status_code, answer.json()["code"]) == (status, code)
@@ -126,24 +136,24 @@ def test_the_process_waits_out_clickhouse_and_stops_on_sigterm(
     tmp_path: Path, settings: Settings, tokens: dict[str, str]
 ) -> None:
     """Started without ClickHouse it is alive and not ready; it recovers by itself, both ways."""
-    port, listen = free_port(), f"127.0.0.1:{free_port()}"
+    listen = f"127.0.0.1:{free_port()}"
+    clickhouse = ClickHouseServer(f"127.0.0.1:{free_port()}", tmp_path / "db", tmp_path / "clickhouse.log")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")},
         "TIDEGATE_API_LISTEN": listen,
         "TIDEGATE_DATA_DIR": settings.data_dir,
-        "TIDEGATE_CLICKHOUSE_URL": f"http://127.0.0.1:{port}",
+        "TIDEGATE_CLICKHOUSE_URL": clickhouse.url,
     }
     with (tmp_path / "api.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tidegate", "api"], env=environment, stdout=log, stderr=log
         )
-    clickhouse = ClickHouseServer(f"127.0.0.1:{port}", tmp_path / "db", tmp_path / "clickhouse.log")
     headers = {"authorization": f"Bearer {tokens['viewer']}"}
     try:
         with httpx.Client(
             base_url=f"http://{listen}", headers=headers, trust_env=False, timeout=30
         ) as client:
-            await_(lambda: get(listen, "/healthz")[0] == 200, seconds=30)
+            await_(lambda: get(listen, "/healthz")[0] == 200)
             answer = client.get("/readyz")
             assert (answer.status_code, answer.text) == (503, "clickhouse: store_away\n")
             answer = client.get(f"{EVENTS}/1")
@@ -153,7 +163,10 @@ def test_the_process_waits_out_clickhouse_and_stops_on_sigterm(
             here = Settings(clickhouse_url=clickhouse.url)
             with connect(here, database="") as admin:
                 migrate(admin, here)
-            await_(lambda: get(listen, "/readyz")[0] == 200, seconds=30)
+            await_(
+                lambda: get(listen, "/readyz")[0] == 200,
+                lambda: f"{get(listen, '/readyz')}\n{(tmp_path / 'api.log').read_text()}",
+            )
             assert client.get(f"{EVENTS}/1").status_code == 200
             clickhouse.stop()
             assert client.get(f"{EVENTS}/1").status_code == 503

@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-import stored
+import table_rows
 from clickhouse_connect.driver.client import Client
 
 import builders
 from tidegate.contracts.position import Position
-from tidegate.tokens import READERS, Role
+from tidegate.tokens import EDITORS, READERS, Role
 
 Call = Callable[..., httpx.Response]
-ID = Position(stored.EPOCH, "device_logs", 0, 1, 0).id()
+ID = Position(table_rows.EPOCH, "device_logs", 0, 1, 0).id()
 CALLS: dict[str, tuple[str, frozenset[Role]]] = {
     "connectionlogs": (
         "/V5/devices/clients/connectionlogs?clientmacaddress=60:36:DD:F7:E3:C4",
@@ -29,6 +29,8 @@ CALLS: dict[str, tuple[str, frozenset[Role]]] = {
     "device_log": (f"/api/v1/inventory_device_log/{ID}/", READERS),
     "failures": ("/api/v1/catalogue/failures", READERS),
     "intermediate_events": ("/api/v1/catalogue/intermediate_events", READERS),
+    "insight": ("/api/v1/insight/overview", READERS),
+    "webhooks": ("/api/v1/webhook_deliveries", EDITORS),
     "event": (f"/api/v1/events/{ID}", READERS | {Role.INGEST}),
 }
 VENDOR = [name for name, (path, _) in CALLS.items() if path.startswith(("/V2", "/V5", "/v2"))]
@@ -36,8 +38,8 @@ VENDOR = [name for name, (path, _) in CALLS.items() if path.startswith(("/V2", "
 
 @pytest.fixture(scope="module", autouse=True)
 def log(store: Client) -> None:
-    stored.store(store, "device_logs", builders.device_log(), offset=1)
-    stored.plan(store, "device_logs", 1)
+    table_rows.store(store, "device_logs", builders.device_log(), offset=1)
+    table_rows.plan(store, "device_logs", 1)
 
 
 def bases(name: str) -> tuple[str, ...]:
@@ -71,7 +73,7 @@ def test_it_is_read_with_get_alone(api: Call, name: str) -> None:
     path, _ = CALLS[name]
     for method in ("POST", "PUT", "PATCH", "DELETE"):
         answer = api(path, role="superuser", method=method)
-        assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize("name", VENDOR)

@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
-import stored
+import table_rows
 from clickhouse_connect.driver.client import Client
 
 import builders
-from tidegate.api.statistics import CALLS
-from tidegate.api.statistics_questions import text_of
+from tidegate.api.statistics.calls import CALLS
+from tidegate.api.statistics.questions import text_of
 from tidegate.tokens import READERS, Role
 
 Call = Callable[..., httpx.Response]
@@ -26,6 +26,10 @@ START = 1_763_596_800  # 2025-11-20 00:00:00 UTC
 STATS = "/api/v1/stats"
 STREAMS = ("client_events", "connection_logs", "device_logs")
 HOSTILE = ["'; DROP TABLE client_events_1m; --", '📶 "x"\\', "\0" * 32]
+SUB_TEXTS: dict[tuple[int | None, int | None], str] = {
+    (9, 1): "DHCP pool is dry",
+    (77, 14): "DNS said nothing",
+}
 WHOLE = {"from": START - 3 * DAY, "to": START + 3 * DAY}
 
 
@@ -52,12 +56,14 @@ def events(store: Client) -> None:
         code, text = pick.choice(
             [(7, "Incorrect PSK"), (9, "DHCP timeout"), (77, "No answer from DNS"), (None, None)]
         )
-        wifi.append(builders.failure(**place(number), failureCode=code, failure=text, subFailure=None))
+        sub_code = pick.choice([1, 14, None]) if code else None
+        texts = {"failure": text, "subFailureCode": sub_code, "subFailure": SUB_TEXTS.get((code, sub_code))}
+        wifi.append(builders.failure(**place(number), failureCode=code, **texts))
         wifi.append(builders.intermediate(**place(number)))
     # A clock that is years behind: its bucket is the time of receipt.
     wifi.append(builders.success(macAddress=clients[0], timestamp=1_000_000_000))
-    stored.store(store, "client_events", *wifi[:500], offset=1)
-    stored.store(store, "client_events", *wifi[500:], offset=2)
+    table_rows.store(store, "client_events", *wifi[:500], offset=1)
+    table_rows.store(store, "client_events", *wifi[500:], offset=2)
     logs = [
         builders.session_log(
             device_id=f"d{pick.randrange(20)}",
@@ -76,7 +82,7 @@ def events(store: Client) -> None:
         )
         for _ in range(50)
     ]
-    stored.store(store, "connection_logs", *logs, offset=1)
+    table_rows.store(store, "connection_logs", *logs, offset=1)
     entries = [
         builders.device_log(
             datetime=f"2025-11-20T{pick.randrange(24):02}:00:00Z",
@@ -86,8 +92,8 @@ def events(store: Client) -> None:
         )
         for _ in range(60)
     ]
-    stored.store(store, "device_logs", *entries, offset=1)
-    stored.store(store, "client_events", *wifi[:30], fleet="other", offset=3)
+    table_rows.store(store, "device_logs", *entries, offset=1)
+    table_rows.store(store, "client_events", *wifi[:30], fleet="other", offset=3)
 
 
 def ask(api: Call, path: str, role: str = "viewer", **params: Any) -> Any:
@@ -100,6 +106,7 @@ def ask(api: Call, path: str, role: str = "viewer", **params: Any) -> Any:
 BASE = {
     "client_events": "SELECT *, if(clock_skew, received_at, event_time) AS at,"
     " coalesce(ap_name, bssid, '') AS ap, ifNull(client_events.failure_code, -1) AS code,"
+    " ifNull(client_events.sub_failure_code, -1) AS sub_code,"
     " mac AS client FROM client_events",
     "connection_logs": "SELECT *, if(clock_skew, received_at, event_time) AS at, ifNull(bssid, '') AS ap,"
     " device_id AS client FROM connection_logs",
@@ -244,14 +251,15 @@ QUANTILES = "quantilesTiming(0.25, 0.5, 0.75, 0.9, 0.95, 0.99)"
 
 @pytest.mark.parametrize("by", [None, "site"])
 def test_latency(api: Call, store: Client, by: str | None) -> None:
-    """As the engine's own quantiles of the events, and near the exact ones."""
+    """As the engine's own quantiles of the successes, and near the exact ones."""
     answer = ask(api, "client_events/latency", by=by or [], metric=["dhcp", "dns", "connect"])
     key = by or "''"
     connect = (
         "if(network_time < association_time, 0, dateDiff('millisecond', association_time, network_time))"
     )
     columns = ("dhcp_latency", "dns_latency", connect)
-    select = ", ".join([key, "count()", *(f"{QUANTILES}({column})" for column in columns)])
+    successes = (f"if(outcome = 'success', {column}, NULL)" for column in columns)
+    select = ", ".join([key, "count()", *(f"{QUANTILES}({column})" for column in successes)])
     for group, count, *quantiles in base(store, "client_events", select, f"GROUP BY {key}"):
         [row] = [row for row in answer["rows"] if by is None or row["group"][by] == group]
         assert row["events"] == count
@@ -264,25 +272,32 @@ def test_latency(api: Call, store: Client, by: str | None) -> None:
 
 
 def test_latency_that_was_not_measured_is_null(api: Call) -> None:
-    [row] = ask(api, "client_events/latency", outcome="failure", metric="dhcp")["rows"]
+    [row] = ask(api, "client_events/latency", outcome="failure", metric=["dhcp", "connect"])["rows"]
     assert set(row["latency"]["dhcp"].values()) == {None}
+    assert set(row["latency"]["connect"].values()) == {
+        None
+    }  # what a failure waited for is no time to connect
     assert set(ask(api, "connection_logs/latency")["rows"][0]["latency"]) == {"duration"}
 
 
 @pytest.mark.parametrize("by", [[], ["site"]])
 def test_failures_by_class(api: Call, store: Client, by: list[str]) -> None:
     answer = ask(api, "client_events/failures", by=by)
-    keys = ", ".join([*by, "code", "stage"])
+    keys = ", ".join([*by, "code", "sub_code", "stage"])
     failing = "fleet = 'demo' AND outcome = 'failure'"
     expected = base(
         store, "client_events", f"{keys}, count(), uniqExact(client)", f"GROUP BY {keys}", failing
     )
-    found = grouped(answer, "events", "clients", keys=("failure_code", "stage"))
-    assert found == by_key(expected, len(by) + 2)
+    found = grouped(answer, "events", "clients", keys=("failure_code", "sub_failure_code", "stage"))
+    assert found == by_key(expected, len(by) + 3)
     groups = {tuple(row["group"].values()) for row in answer["rows"]}
     assert sum(row["share"] for row in answer["rows"]) == pytest.approx(len(groups))
     texts = {row["failure_code"]: row["failure"] for row in answer["rows"]}
-    assert texts[7] and texts[-1] is None
+    assert texts == {7: "Incorrect PSK", 9: "DHCP timeout", 77: "No answer from DNS", -1: None}
+    details = {(row["failure_code"], row["sub_failure_code"]): row["sub_failure"] for row in answer["rows"]}
+    assert details[9, 1] == "DHCP pool is dry" and details[77, 14] == "DNS said nothing"
+    assert details[7, 14] == "Wrong passphrase."  # the catalogue's: no event says it
+    assert details[9, 14] is None
     assert all(row["action"] for row in answer["rows"] if row["stage"] == "dhcp")
 
 
@@ -291,13 +306,20 @@ def test_blast_radius(api: Call, store: Client) -> None:
     failing = "fleet = 'demo' AND outcome = 'failure'"
     touched = ", ".join(["uniqExact(client)", *map(different, ("ap", "site", "ssid", "geohash"))])
     expected = base(
-        store, "client_events", f"code, stage, count(), {touched}", "GROUP BY code, stage", failing
+        store,
+        "client_events",
+        f"code, sub_code, stage, count(), {touched}",
+        "GROUP BY code, sub_code, stage",
+        failing,
     )
     found = {
-        (row["failure_code"], row["stage"]): [row["events"], *row["touched"].values()]
+        (row["failure_code"], row["sub_failure_code"], row["stage"]): [
+            row["events"],
+            *row["touched"].values(),
+        ]
         for row in answer["rows"]
     }
-    assert found == {tuple(row[:2]): [*row[2:], None] for row in expected}
+    assert found == {tuple(row[:3]): [*row[3:], None] for row in expected}
     assert [[*answer["of"].values()][:-1]] == base(store, "client_events", touched)
     widths = [row["clients"] for row in answer["rows"]]
     assert widths == sorted(widths, reverse=True)
@@ -451,7 +473,8 @@ def test_a_cut_answer_says_so(api: Call) -> None:
         (
             "client_events/outcomes?by=nonsense",
             "by",
-            "fleet, site, ssid, ap, band, geohash, outcome, stage, failure_code, clock_skew",
+            "fleet, site, ssid, ap, band, geohash, outcome, stage, failure_code, sub_failure_code,"
+            " clock_skew",
         ),
         (
             "device_logs/outcomes?by=ssid",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tidegate.api.problems import Problem
-from tidegate.api.statistics_questions import DAY_SECONDS, level, window
+from tidegate.api.statistics.questions import DAY_SECONDS, level, window
 from tidegate.settings import Settings
 
 NOW = 1_763_640_000  # 2025-11-20 12:00:00 UTC

@@ -23,6 +23,7 @@ from builders import (
 from tidegate.contracts.forms import FORMS, Event, classify, echo, examine
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.steps.decode import decode_frame
 
 
 def without(event: dict[str, Any], name: str) -> dict[str, Any]:
@@ -284,6 +285,35 @@ def test_unknown_fields_are_kept_as_they_came() -> None:
 def test_unknown_fields_inside_a_known_object_are_kept_under_its_name() -> None:
     event = taken("device_logs", device_log(parent={"id": "d", "rack": 7}, vendor="x"))
     assert msgspec.json.decode(event.extra) == {"parent": {"rack": 7}, "vendor": "x"}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b'{"a": 1e400}',
+        b'{"b":{"c":[1,"caf\\ud83d"]}}',
+        b'{"\\ud83d":1}',
+        b'{"x":[{"\\ud83d":-1e999}],"y":2}',
+        b'{"n":%d}' % 10**400,
+    ],
+)
+def test_what_a_field_of_any_content_holds_is_kept_as_it_came(metadata: bytes) -> None:
+    """It was refused; a key of half a surrogate pair was a 500, and a line that no worker could store."""
+    line = body(session_log(metadata="@")).replace(b'"@"', metadata)
+    event = taken("connection_logs", line)
+    assert msgspec.json.encode(echo(event)["metadata"]) == metadata
+    decoded = decode_frame(
+        "connection_logs", line, fleet="demo", device=None, received_at=1, fleets={"demo"}, native=None
+    )
+    assert decoded.columns["metadata"].to_pylist() == [metadata.decode()]
+
+
+@pytest.mark.parametrize("line", [b'{"\\ud83d":1}', b'{"data":"{\\"\\\\ud83d\\":1}"}'])
+def test_a_fault_can_be_written_whatever_it_quotes(line: bytes) -> None:
+    """The refusal of a name that no UTF-8 can hold was a 500."""
+    fault = refused("connection_logs", line)
+    assert (fault.code, fault.found) == (Code.UNKNOWN_FORM, r"\ud83d")
+    assert msgspec.json.encode(fault)
 
 
 def test_a_repeated_key_counts_as_plain_json_says() -> None:

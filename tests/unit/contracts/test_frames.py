@@ -3,6 +3,7 @@ import json
 import msgspec
 import pyarrow as pa
 import pytest
+from enriched_frames import rows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,6 +97,17 @@ def test_a_frame_without_rows_still_has_its_columns(stream: Stream) -> None:
     found = read_arrow(write_arrow(empty))
     assert found.num_rows == 0
     assert found.schema == SCHEMAS[stream]
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_the_bytes_are_those_of_arrows_own_writer(stream: Stream) -> None:
+    """The schema's bytes are kept; whole batches and slices, with and without rows."""
+    whole = rows(stream, [1, 2, 3])
+    for batch in (whole, whole.slice(1, 1), whole.slice(0, 0)):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        assert write_arrow(batch) == sink.getvalue().to_pybytes()
 
 
 def test_rows_come_back() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+import msgspec
 import pytest
 
 from tidegate.contracts.pauses import Pause, alert, key_of, read_key
@@ -26,9 +25,12 @@ def test_other_records_are_none(key: bytes) -> None:
 
 
 def test_an_alert_is_the_same_one_while_it_lasts() -> None:
-    firing, resolved = (
-        json.loads(alert(PAUSE, state="firing", at=PAUSE.since)),
-        json.loads(alert(PAUSE, state="resolved", at="2026-11-21T13:00:00+00:00")),
+    opened = alert(PAUSE, state="open", at=PAUSE.since)
+    resolved = alert(PAUSE, state="resolved", at="2026-11-21T13:00:00+00:00")
+    assert opened.id == resolved.id and opened.started_at == resolved.started_at
+    assert (opened.sequence, resolved.sequence) == (1, 2)
+    assert "2000 of 3000" in opened.summary and "fleet resume device_logs demo" in opened.action
+    again = alert(
+        msgspec.structs.replace(PAUSE, since="2026-11-21T12:00:01+00:00"), state="open", at=PAUSE.since
     )
-    assert firing["id"] == resolved["id"] and firing["started_at"] == resolved["started_at"]
-    assert "2000 of 3000" in firing["summary"]
+    assert again.id != opened.id

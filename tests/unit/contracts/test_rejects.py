@@ -2,17 +2,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reject_documents import original_bytes
 
-from tidegate.contracts.rejects import (
-    KIND_OF,
-    STATUS_OF,
-    Code,
-    Fault,
-    Kind,
-    Reject,
-    original_bytes,
-    original_text,
-)
+from tidegate.contracts.rejects import KIND_OF, STATUS_OF, Code, Fault, Kind, Reject, original_text
 
 
 def reject(line: bytes, **fields: object) -> Reject:

@@ -1,16 +1,24 @@
 import asyncio
 import gzip
+import random
 import zlib
 from collections.abc import Callable
 
 import pytest
 import zstandard
 
-from tidegate.gateway.body import MEMBERS, Disconnected, Message, decode, read
+from tidegate.gateway.body import FREE, MEMBERS, Disconnected, Unpacking, read
 from tidegate.gateway.limits import HeldBytes
 from tidegate.gateway.problems import Problem
+from tidegate.service.asgi import Message
 
 LIMIT = 1_000_000
+
+
+def decode(body: bytes, encoding: bytes, limit: int, expansion: int = 100_000) -> bytes | Problem:
+    result = Unpacking(body, encoding, limit, expansion).run()
+    assert result is not None
+    return result
 
 
 def code(result: bytes | Problem) -> str:
@@ -71,6 +79,25 @@ def test_a_bomb_stops_at_the_limit(encoding: bytes) -> None:
     one = PACK[encoding](b" " * 10_000_000)
     assert code(decode(one, encoding, LIMIT)) == "too_large"
     assert code(decode(PACK[encoding](b" " * 400_000) * 3, encoding, LIMIT)) == "too_large"
+
+
+@pytest.mark.parametrize("encoding", list(PACK))
+def test_what_unpacks_to_far_more_than_was_sent_is_refused_beyond_the_first_mib(encoding: bytes) -> None:
+    alike, more = (PACK[encoding](b"[1,1]" * count) for count in (FREE // 5, FREE // 5 + 1))
+    assert decode(alike, encoding, 10 * FREE, 2) == b"[1,1]" * (FREE // 5)
+    refused = decode(more, encoding, 10 * FREE, 2)
+    assert code(refused) == "too_large" and "2 times" in refused.detail  # type: ignore[union-attr]
+    various = random.Random(7).randbytes(2 * FREE)
+    assert decode(PACK[encoding](various), encoding, 10 * FREE, 2) == various
+
+
+@pytest.mark.parametrize("encoding", list(PACK))
+def test_unpacking_goes_on_where_it_was_left(encoding: bytes) -> None:
+    body = random.Random(8).randbytes(900_000)
+    unpacking = Unpacking(PACK[encoding](body), encoding, LIMIT, 100)
+    assert unpacking.run(300_000) is None
+    assert unpacking.run(500_000) is None
+    assert unpacking.run() == body
 
 
 @pytest.mark.parametrize("encoding", list(PACK))

@@ -8,13 +8,14 @@ from typing import Any
 
 from tidegate.contracts.topics import STREAMS, raw
 from tidegate.gateway.broker import Broker, State
+from tidegate.kafka.connection import Connection
 
 
 class Asked(Broker):
     """Connected, with a broker that answers when it is told to."""
 
     def __init__(self) -> None:
-        super().__init__("nowhere", ack_timeout_ms=1000, max_record_bytes=1000)
+        super().__init__(Connection("nowhere"), ack_timeout_ms=1000, max_record_bytes=1000)
         self.answer = asyncio.Event()
         self.asked = asyncio.Event()
         self._producer = SimpleNamespace(

@@ -9,9 +9,26 @@ import builders
 from tidegate.contracts.forms import Event, examine
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS, Stream
-from tidegate.gateway.intake import Batch, Single, all_good, judge_all, judge_one, media_type, split
+from tidegate.gateway.intake import (
+    Batch,
+    Single,
+    all_good,
+    judge_all,
+    judge_body,
+    judge_one,
+    media_type,
+    split,
+)
 
 MAX = 1 << 20
+
+MOST = 10_000
+
+GOOD: dict[Stream, Any] = {
+    "connection_logs": builders.network_log(),
+    "client_events": builders.success(),
+    "device_logs": builders.device_log(),
+}
 
 
 @pytest.mark.parametrize(
@@ -36,43 +53,59 @@ def lines(content: Any) -> list[bytes]:
 
 
 def test_a_json_object_is_a_single_event() -> None:
-    assert split("client_events", b' {"a": 1} \n', "json") == Single(b'{"a": 1}')
-    assert split("client_events", b"", "json") == Single(b"")
+    assert split("client_events", b' {"a": 1} \n', "json", MOST) == Single(b'{"a": 1}')
+    assert split("client_events", b"", "json", MOST) == Single(b"")
 
 
 def test_an_array_is_cut_into_its_elements_byte_for_byte() -> None:
-    assert lines(split("client_events", b'[ {"a" : 1.0} ,2,"x" ]', "json")) == [b'{"a" : 1.0}', b"2", b'"x"']
+    assert lines(split("client_events", b'[ {"a" : 1.0} ,2,"x" ]', "json", MOST)) == [
+        b'{"a" : 1.0}',
+        b"2",
+        b'"x"',
+    ]
 
 
 @pytest.mark.parametrize("body", [b"[{}", b"[{}]]", b"[{},]", b"[{}] {}", b"[" * 100_000])
 def test_a_broken_array_is_one_fault(body: bytes) -> None:
-    fault = split("client_events", body, "json")
+    fault = split("client_events", body, "json", MOST)
     assert isinstance(fault, Fault) and fault.code is Code.NOT_JSON
 
 
 def test_ndjson_is_cut_at_newlines_and_blank_lines_are_let_through() -> None:
-    assert lines(split("client_events", b'\r\n{"a":1}\r\n \n\n [2] \n{', "ndjson")) == [
+    assert lines(split("client_events", b'\r\n{"a":1}\r\n \n\n [2] \n{', "ndjson", MOST)) == [
         b'{"a":1}',
         b"[2]",
         b"{",
     ]
 
 
+@pytest.mark.parametrize("stream", STREAMS)
+def test_ndjson_that_was_sent_as_json_is_told_so(stream: Stream) -> None:
+    event = builders.body(GOOD[stream])
+    fault = judge_body(stream, event + b"\n" + event, MAX)
+    assert isinstance(fault, Fault) and fault.code is Code.NOT_JSON
+    assert fault.detail == "several lines of JSON: NDJSON needs Content-Type application/x-ndjson"
+    for alone in (event + b"\n", b"\n" + event):
+        assert isinstance(judge_body(stream, alone, MAX), Event)
+    broken = judge_body(stream, event[:-1] + b"\n" + event, MAX)  # no line of it is an event
+    assert isinstance(broken, Fault) and "several lines" not in broken.detail
+
+
 def test_envelopes_of_the_documents() -> None:
     body = b'{"failureLogs":[1,2],"totalCount":9,"successLogs":[0]}'
-    content = split("client_events", body, "json")
+    content = split("client_events", body, "json", MOST)
     assert lines(content) == [b"0", b"1", b"2"]
     assert isinstance(content, Batch)
     assert content.places == ["successLogs[0]", "failureLogs[0]", "failureLogs[1]"]
-    assert split("connection_logs", body, "json") == Single(body)
-    assert split("device_logs", b'{"results": 1}', "json") == Fault(
+    assert split("connection_logs", body, "json", MOST) == Single(body)
+    assert split("device_logs", b'{"results": 1}', "json", MOST) == Fault(
         Code.BAD_ENVELOPE, "results", "", "an array of events", "Expected `array`, got `int`"
     )
 
 
 def test_the_name_of_an_envelope_inside_an_event_makes_it_none() -> None:
     body = builders.body(builders.success(ssid='"clientEvents"'))
-    assert split("client_events", body, "json") == Single(body)
+    assert split("client_events", body, "json", MOST) == Single(body)
 
 
 def test_line_breaks_inside_events_are_told() -> None:
@@ -82,7 +115,7 @@ def test_line_breaks_inside_events_are_told() -> None:
         (b'{"a":1}\n{"a":1}', "ndjson", False),
         (b'{"a":\r1}\n', "ndjson", True),
     ):
-        content = split("client_events", body, media)  # type: ignore[arg-type]
+        content = split("client_events", body, media, MOST)  # type: ignore[arg-type]
         assert isinstance(content, Batch) and content.breaks is breaks
 
 

@@ -4,7 +4,7 @@ import csv
 from collections import Counter
 
 import pytest
-from enriching import shipped
+from enriched_events import shipped
 
 from tidegate.lookups.operators import Operator, read_operators
 from tidegate.lookups.table import SHIPPED, Row

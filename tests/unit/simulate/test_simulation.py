@@ -17,9 +17,10 @@ from tidegate.contracts.topics import STREAMS
 from tidegate.errors import UsageError
 from tidegate.simulate.broken import HTTP_ONLY, KAFKA_ONLY
 from tidegate.simulate.fleet import CITIES, build_sites, write_lookups
-from tidegate.simulate.incidents import Spec, parse
+from tidegate.simulate.incidents import KINDS
 from tidegate.simulate.pace import Pace
 from tidegate.simulate.rhythm import presence
+from tidegate.simulate.schedule import Spec, parse
 from tidegate.simulate.simulation import Event, Plan, Simulation
 
 START = int(datetime(2026, 3, 4, 10, 0, tzinfo=UTC).timestamp() * 1_000_000)
@@ -158,10 +159,14 @@ def test_an_office_is_busy_at_ten_and_empty_at_night_by_its_own_clock() -> None:
 
 def test_incidents_as_written_on_the_command_line() -> None:
     assert parse("radius@60+120,dns") == [Spec("radius", 60.0, 120.0), Spec("dns")]
+    assert parse("ap:São Paulo@5, none") == [Spec("ap", 5.0, None, "São Paulo")]
     assert parse("none") == []
-    for text in ("fire", "radius@soon"):
+    assert {spec.name for spec in parse("all,negatives")} == KINDS.keys()
+    for text in ("fire", "radius@soon", "radius:London@soon", "fleet:London"):
         with pytest.raises(UsageError, match="--incidents"):
             parse(text)
+    with pytest.raises(UsageError, match="no site 'Atlantis'"):
+        Simulation(Plan(start=START, incidents=parse("radius:Atlantis")))
 
 
 def test_pace_holds_the_rate_and_lets_it_slip_when_the_receiver_is_slower() -> None:
@@ -197,3 +202,40 @@ def test_broken_events_are_refused_with_their_code(stream: str) -> None:
         Code.BAD_FORMAT,
     }
     assert always <= seen
+
+
+@pytest.mark.parametrize(("negative", "hour"), [("restarts", 11), ("retrying", 22)])
+def test_what_one_site_adds_takes_nothing_from_the_others(negative: str, hour: int) -> None:
+    def elsewhere(incidents: str) -> int:
+        start = int(datetime(2026, 3, 4, hour, 0, tzinfo=UTC).timestamp() * 1_000_000)
+        plan = Plan(
+            seed=11,
+            start=start,
+            rate=0.4,  # a retrying client alone sends half as many
+            sites=4,
+            streams=("client_events",),
+            incidents=parse(incidents),
+            seasonal=True,
+        )
+        taken = Simulation(plan).until(start + 3_600_000_000)
+        return sum(json.loads(event.body)["locationId"]["id"] != 101 for _, event in taken)
+
+    assert elsewhere(f"{negative}:London@300+3000") > 0.9 * elsewhere("none")
+
+
+def test_a_flapping_access_point_throws_the_same_clients_off_and_planned_restarts_each_one_once() -> None:
+    def thrown(incident: str) -> Counter[bytes]:
+        start = int(datetime(2026, 3, 4, 11, 0, tzinfo=UTC).timestamp() * 1_000_000)
+        simulation = Simulation(
+            Plan(
+                seed=11, start=start, rate=2.0, sites=1, streams=("client_events",), incidents=parse(incident)
+            )
+        )
+        simulation.until(start + 1_800_000_000)
+        taken = simulation.until(start + 2_400_000_000)
+        return Counter(event.device for _, event in taken if b"Disassociation" in event.body)
+
+    usual, flapping, planned = map(thrown, ("none", "flapping@1810+580", "restarts@1810+580"))
+    assert sum(times >= 3 for times in flapping.values()) >= 5
+    assert sum(times >= 3 for times in planned.values()) <= len(planned) // 10
+    assert len(planned) > 2 * len(usual)

@@ -11,12 +11,13 @@ from enriched_frames import DAY, EPOCH, frame, ids
 from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.frames import BadFrame
 from tidegate.errors import Stop
-from tidegate.sink.blocks import Block, build
+from tidegate.sink.blocks import build
+from tidegate.store.insert import InsertBlock
 
 NOON = 1_763_726_400_000_000  # 2025-11-21 12:00 UTC, µs
 
 
-def read(block: Block) -> pa.RecordBatch:
+def read(block: InsertBlock) -> pa.RecordBatch:
     with pa.ipc.open_stream(block.body) as reader:
         [batch] = list(reader)
     return batch

@@ -7,19 +7,20 @@ from typing import Any
 import pytest
 from enriched_frames import EPOCH, frame
 
+from tidegate.contracts.ledger import BatchPlan
+from tidegate.contracts.topics import StreamPartition
 from tidegate.errors import Stop
-from tidegate.sink.chain import Verdict
-from tidegate.sink.gathering import Limits
-from tidegate.sink.ledger import Place
+from tidegate.sink.batch_buffer import Limits
+from tidegate.sink.offset_sequence import Order
 from tidegate.sink.partition import Batch, Partition, TakeOver
-from tidegate.sink.plan import Plan, plan_of
+from tidegate.sink.plan import plan_of
 
 OTHER = "01ZZZZZZZZZZZZZZZZZZZZZZZZ"
 PLAN = plan_of([frame(3, enriched=13), frame(4, enriched=14)], [], generation=5, member="old")
 
 
-def partition(*plans: Plan, rows: int = 6, stored: set[str] | None = None, **changed: Any) -> Partition:
-    found = Partition(Place("client_events", 0), "topic", Limits(rows, 1 << 30, 0.5))
+def partition(*plans: BatchPlan, rows: int = 6, stored: set[str] | None = None, **changed: Any) -> Partition:
+    found = Partition(StreamPartition("client_events", 0), "topic", Limits(rows, 1 << 30, 0.5))
     known = {plan.epoch: plan for plan in plans}
     over = TakeOver(EPOCH, known, frozenset(stored or ()), low=0, raw_low=0, generation=9, member="new")
     found.begin(TakeOver(**{**{name: getattr(over, name) for name in over.__slots__}, **changed}))
@@ -40,7 +41,7 @@ def test_without_a_plan_it_reads_from_the_start() -> None:
 def test_a_stored_plan_is_gone_on_behind() -> None:
     found = partition(PLAN, stored={EPOCH})
     assert found.position == 15
-    assert found.take(frame(5, enriched=15))[0] is Verdict.NEXT
+    assert found.take(frame(5, enriched=15))[0] is Order.NEXT
 
 
 def test_a_plan_in_doubt_is_cut_again_as_it_was() -> None:
@@ -52,7 +53,7 @@ def test_a_plan_in_doubt_is_cut_again_as_it_was() -> None:
     assert again.plan == PLAN
     assert [each.head.source_offset for each in again.frames] == [3, 4]
     found.finish()
-    assert found.settle == 15
+    assert found.to_commit == 15
     assert [each.head.source_offset for each in batch(found).frames] == [5]
 
 
@@ -73,14 +74,14 @@ def test_a_plan_whose_frames_are_expired_ends_in_a_gap() -> None:
 
 def test_a_gap_is_looked_back_for_once_and_accepted_by_hand() -> None:
     found = partition()
-    assert found.take(frame(0, enriched=20)) == (Verdict.NEXT, None)
-    assert found.take(frame(3, enriched=21)) == (Verdict.GAP, 0)
+    assert found.take(frame(0, enriched=20)) == (Order.NEXT, None)
+    assert found.take(frame(3, enriched=21)) == (Order.GAP, 0)
     assert found.gap_found is None
-    assert found.take(frame(0, enriched=20))[0] is Verdict.REPEAT
-    assert found.take(frame(3, enriched=21)) == (Verdict.GAP, None)
+    assert found.take(frame(0, enriched=20))[0] is Order.REPEAT
+    assert found.take(frame(3, enriched=21)) == (Order.GAP, None)
     assert found.gap_found is not None and found.stored_to() == 20
     assert found.accept_gap() == 21
-    assert found.take(frame(3, enriched=21))[0] is Verdict.NEXT
+    assert found.take(frame(3, enriched=21))[0] is Order.NEXT
     assert [each.head.source_offset for each in batch(found).frames] == [0]
     found.batch = None
     assert [each.head.source_offset for each in batch(found).frames] == [3]
@@ -101,16 +102,16 @@ def test_one_batch_at_a_time() -> None:
 
 def test_another_epoch_is_a_chain_of_its_own() -> None:
     found = partition(PLAN, stored={EPOCH})
-    assert found.take(frame(0, enriched=15, epoch=OTHER))[0] is Verdict.NEXT
-    assert found.take(frame(5, enriched=16))[0] is Verdict.NEXT
-    assert found.take(frame(1, enriched=17, epoch=OTHER))[0] is Verdict.NEXT
+    assert found.take(frame(0, enriched=15, epoch=OTHER))[0] is Order.NEXT
+    assert found.take(frame(5, enriched=16))[0] is Order.NEXT
+    assert found.take(frame(1, enriched=17, epoch=OTHER))[0] is Order.NEXT
 
 
 def test_an_earlier_epoch_with_plans_is_looked_up_first() -> None:
     found = partition(PLAN, epoch=OTHER)
     assert found.position == 0
     found.take(frame(3, enriched=0))
-    assert found.start_over and found.check_epochs == {EPOCH} and found.position == 0
+    assert found.starting_over and found.check_epochs == {EPOCH} and found.position == 0
     found = partition(PLAN, epoch=OTHER, stored={EPOCH})
-    assert found.take(frame(4, enriched=0))[0] is Verdict.REPEAT
-    assert found.take(frame(5, enriched=1))[0] is Verdict.NEXT
+    assert found.take(frame(4, enriched=0))[0] is Order.REPEAT
+    assert found.take(frame(5, enriched=1))[0] is Order.NEXT

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from enriched_frames import frame
 
+from tidegate.contracts.ledger import BatchPlan
 from tidegate.sink.group import _generation
-from tidegate.sink.plan import Plan, differences, plan_of
+from tidegate.sink.plan import differences, plan_of
 from tidegate.sink.takeover import _term
 
 
-def plan(generation: int) -> Plan:
+def plan(generation: int) -> BatchPlan:
     return plan_of([frame(0)], [], generation=generation, member="m")
 
 

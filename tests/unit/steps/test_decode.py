@@ -21,9 +21,11 @@ from builders import (
     success,
     wrapped,
 )
+from tidegate.contracts.position import STREAM_LETTERS
 from tidegate.contracts.rejects import Code
 from tidegate.contracts.topics import STREAMS, Stream
-from tidegate.steps.decode import MAX_LINE_BYTES, Decoded, RefusedLine, decode_frame
+from tidegate.steps import decode as module
+from tidegate.steps.decode import Decoded, RefusedLine, decode_frame
 
 RECORD_TIME = 1_700_000_000_000_000
 GOOD: dict[Stream, dict[str, Any]] = {
@@ -124,25 +126,80 @@ def test_blank_lines_between_good_and_bad_ones() -> None:
     assert (only(decoded).index, [row["index"] for row in rows(decoded)]) == (1, [0, 2])
 
 
-def test_a_line_that_is_too_large_is_refused_whole() -> None:
-    large = envelope(device_log(notes="x" * MAX_LINE_BYTES))
-    decoded = decode("device_logs", b"\n".join([envelope(device_log()), large, envelope(device_log())]))
+MOST = 100_000  # bytes of an event
+
+
+def test_an_event_that_is_too_large_is_refused_whole() -> None:
+    large = envelope(device_log(notes="x" * MOST))
+    value = b"\n".join([envelope(device_log()), large, envelope(device_log())])
+    decoded = decode("device_logs", value, max_event_bytes=MOST)
     refused = only(decoded)
     assert (refused.index, refused.fault.code, refused.fault.status) == (1, Code.TOO_LARGE, 413)
-    assert refused.line == large
+    assert (refused.line, refused.fleet, refused.received_at) == (large, "demo", RECEIVED_AT)
     assert [row["index"] for row in rows(decoded)] == [0, 2]
 
 
-def test_the_limit_of_a_line_is_a_setting() -> None:
-    line = envelope(device_log())
-    assert decode("device_logs", line, max_line_bytes=len(line)).refused == []
-    assert only(decode("device_logs", line, max_line_bytes=len(line) - 1)).fault.code is Code.TOO_LARGE
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("broken", [b"", b'"', b"}"])
+def test_the_limit_is_the_events_and_the_envelope_stands_beside_it(stream: Stream, broken: bytes) -> None:
+    """An event that the gateway's limit just lets through was refused here: its line is longer than it."""
+    event = body(GOOD[stream])
+    for line in (event, envelope(event, device="d" * 256, fleet="demo")):
+        value = line + (b"\n" + broken + line if broken else b"")
+        taken = decode(stream, value, fleet="demo", max_event_bytes=len(event))
+        assert [row["index"] for row in rows(taken)] == [0]
+        fault = decode(stream, value, fleet="demo", max_event_bytes=len(event) - 1).refused[0].fault
+        assert (fault.code, fault.found) == (Code.TOO_LARGE, f"{len(event)} bytes")
 
 
-def test_a_frame_is_as_large_as_it_likes() -> None:
-    value = frame(*[device_log(notes="x" * 400_000) for _ in range(6)])
-    assert len(value) > 2 * MAX_LINE_BYTES
-    assert decode("device_logs", value).refused == []
+def test_a_frame_is_as_large_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is held against each event: a frame that is longer went line by line."""
+    singly: list[int] = []
+    by_line = module._line
+
+    def counted(record: Any, number: int, *rest: Any) -> Any:
+        singly.append(number)
+        return by_line(record, number, *rest)
+
+    monkeypatch.setattr(module, "_line", counted)
+    value = frame(*[device_log(notes="x" * 40_000) for _ in range(6)])
+    assert len(value) > 2 * MOST
+    assert decode("device_logs", value, max_event_bytes=MOST).refused == []
+    assert singly == []
+
+
+# --- where kinds of structs meet
+
+
+@pytest.mark.parametrize("unknown", [(), (0,), (1,), (0, 2), (0, 1, 2)])
+@pytest.mark.parametrize("stream", STREAMS)
+def test_every_row_keeps_what_is_its_own(stream: Stream, unknown: tuple[int, ...]) -> None:
+    """Devices were those of other rows where one line was refused and some had unknown fields."""
+    lines = []
+    for number in range(3):
+        extra = {"shoe_size": number} if number in unknown else {}
+        lines.append(
+            envelope(
+                GOOD[stream] | extra,
+                fleet=("demo", "other")[number % 2],
+                device=f"device-{number}",
+                received_at=RECEIVED_AT + number,
+                origin=f"01K9ZQ4T3M8W5X0R2B7C6D1E9F-{letter(stream)}0-7-{number}" if number else "",
+            )
+        )
+    lines.insert(1, envelope(GOOD[stream] | {"bssid": "zz", "datetime": "soon", "macAddress": "zz"}))
+    found = rows(decode(stream, b"\n".join(lines)))
+    for number, row in enumerate(found):
+        assert row["fleet"] == ("demo", "other")[number % 2]
+        assert row["received_at"] == RECEIVED_AT + number
+        assert row["extra"] == (f'{{"shoe_size":{number}}}' if number in unknown else "")
+        assert row["origin"][-4:] == (f"-7-{number}" if number else "")
+        if stream == "connection_logs":
+            assert row["device_id"] == f"device-{number}"
+
+
+def letter(stream: Stream) -> str:
+    return STREAM_LETTERS[stream]
 
 
 # --- whose

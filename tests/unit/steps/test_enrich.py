@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from enriching import enriched, enriched_frame, row, shipped, with_sites
+from enriched_events import enriched, enriched_frame, row, shipped, with_sites
 
 import builders
 from tidegate.contracts.columns import SCHEMAS

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from enriching import enriched_frame, with_sites
+from enriched_events import enriched_frame, with_sites
 
 import builders
 from tidegate.contracts.failures import Failure

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from enriching import enriched, row
+from enriched_events import enriched, row
 
 import builders
 from tidegate.contracts.columns import CLIENT_EVENTS

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from enriching import enriched_frame, shipped
+from enriched_events import enriched_frame, shipped
 
 import builders
 from tidegate.lookups.failures import LEARNED_PAIRS, Seen

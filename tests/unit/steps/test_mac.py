@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from enriching import shipped
+from enriched_events import shipped
 
 from tidegate.lookups.table import Row
 from tidegate.lookups.vendors import Vendors, read_vendors

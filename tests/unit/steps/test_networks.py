@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from enriching import row, shipped
+from enriched_events import row, shipped
 
 import builders
 from tidegate.lookups.networks import ApprovedNetworks, read_networks

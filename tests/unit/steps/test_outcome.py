@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from enriching import enriched, row, shipped
+from enriched_events import enriched, row, shipped
 
 import builders
 from tidegate.lookups.failures import Seen

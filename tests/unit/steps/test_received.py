@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tidegate.steps.received import DAY, HOUR, settle, settle_one
+from tidegate.steps.received import DAY, HOUR, bounded, bounded_one
 
 WRITTEN = 1_763_712_000_000_000
 
@@ -29,7 +29,7 @@ def test_a_time_that_would_not_be_kept_gives_way_to_the_records(
     said: int, keep_days: int, replaced: bool
 ) -> None:
     wanted = WRITTEN if replaced else said
-    assert settle_one(said, WRITTEN, keep_days=keep_days) == wanted
+    assert bounded_one(said, WRITTEN, keep_days=keep_days) == wanted
     times = pa.array([WRITTEN, said], pa.int64())
-    found, count = settle(times, np.array([5, WRITTEN]) + [WRITTEN - 5, 0], keep_days=keep_days)
+    found, count = bounded(times, np.array([5, WRITTEN]) + [WRITTEN - 5, 0], keep_days=keep_days)
     assert (found.to_pylist(), count) == ([WRITTEN, wanted], int(replaced))

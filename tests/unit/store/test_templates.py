@@ -43,13 +43,19 @@ def test_one_server_knows_nothing_of_clusters() -> None:
 
 def test_every_table_with_rows_of_a_batch_recognises_its_tokens() -> None:
     tables = [s for s in statements(Settings()) if s.startswith("CREATE TABLE")]
-    assert len(tables) == len(STREAMS) * 4 + 7
+    assert len(tables) == len(STREAMS) * 4 + 15
     for statement in tables:
         assert "non_replicated_deduplication_window = 10000" in statement
 
 
 def test_every_big_table_has_a_ttl_setting() -> None:
     assert set(ttl_days(Settings())) == {
+        "alerts",
+        "webhook_deliveries",
+        "site_minutes",
+        "stage_hours",
+        "radio_hours",
+        "contrast_hours",
         "rejects",
         *STREAMS,
         *(f"{stream}_{level}" for stream in STREAMS for level in ("1m", "1h", "1d")),

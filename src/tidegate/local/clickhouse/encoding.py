@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import lz4.frame
 import zstandard
 
+from tidegate.local.clickhouse.blocks import BlockCompressor
 from tidegate.local.clickhouse.errors import refusal
 
 # On loopback the cheapest one to make comes first.
@@ -36,7 +37,10 @@ class _Lz4:
         return head + bytes(self._frame.flush())
 
 
+BLOCKS = "clickhouse-blocks"  # ClickHouse's own, which is no content coding of HTTP
+
 _COMPRESSORS: dict[str, Callable[[], Compressor]] = {
+    BLOCKS: BlockCompressor,
     "lz4": _Lz4,
     "zstd": lambda: zstandard.ZstdCompressor(level=1).compressobj(),
     "gzip": lambda: zlib.compressobj(1, zlib.DEFLATED, 31),

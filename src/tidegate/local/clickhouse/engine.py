@@ -4,6 +4,9 @@ Opening a connection costs 0.1 ms, so requests share none: settings, parameters 
 of one cannot leak into the next. A query's result leaves the engine through a pipe (INTO OUTFILE a named
 pipe): it streams in every format, exactly as the engine writes it, and memory stays flat. (chDB's own
 streaming gives a complete document a chunk: right for TSV, wrong for JSON, Parquet or CSVWithNames.)
+
+A connection belongs to a user: its role is set before anything else runs on it, and every statement of a
+client is checked as it runs, with the file that this module puts into it (`permission`).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import fcntl
 import itertools
 import logging
 import os
+import secrets
 import select
 import socket
 import threading
@@ -24,12 +28,16 @@ from typing import Any, NamedTuple
 
 import chdb
 
+from tidegate.local.clickhouse.credentials import User
+from tidegate.local.clickhouse.engine_users import write_configuration
 from tidegate.local.clickhouse.errors import (
     SYNTAX_ERROR,
     ClickHouseError,
     from_engine,
     refusal,
 )
+from tidegate.local.clickhouse.permission import Permissions
+from tidegate.local.clickhouse.request import MAX_QUERY_BYTES
 from tidegate.local.clickhouse.scratch import Scratch
 from tidegate.local.clickhouse.statement import Insert, cut_query, from_infile, tokens
 
@@ -55,11 +63,15 @@ class Statistics(NamedTuple):
 
 
 class Connection:
-    """One connection to the engine, with what one request set on it."""
+    """One connection to the engine, with what one request of `user` set on it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, user: User = User.TIDEGATE) -> None:
         self._chdb: Any = chdb.connect(path)
+        self.user = user
         self.database = "default"
+        self._confined = False
+        if user is not User.TIDEGATE:  # whose role has all that the other one's has
+            self._run(f"SET ROLE {user}")
         self._set_here: dict[str, str] = {}  # by SET statements of the session: name -> literal
         self._set_by_request: set[str] = set()
 
@@ -71,12 +83,22 @@ class Connection:
         if database and database != self.database:
             self._run("USE `" + database.replace("\\", "\\\\").replace("`", "\\`") + "`")
             self.database = database
-        assignments = [f"{_name(name)} = {_literal(value)}" for name, value in settings.items()]
+        assignments = [
+            f"{_name(name)} = {_literal(value)}" for name, value in settings.items() if name != "readonly"
+        ]
         # `param_x` is the escaped text of HTTP, which is what SET takes as well.
         assignments += [f"{_name(f'param_{name}')} = {_literal(value)}" for name, value in params.items()]
         if assignments:
-            self._set_by_request = {*settings}
+            self._set_by_request = {*settings} - {"readonly"}
             self._run("SET " + ", ".join(assignments))
+        readonly = settings.get("readonly", "0")
+        if (
+            self.user is User.ANALYST and not self._confined
+        ):  # reads, and may set what changes nothing but that
+            self._run("SET readonly = 2")
+            self._confined = True
+        elif self.user is not User.ANALYST and readonly != "0":
+            self._run(f"SET readonly = {_literal(readonly)}")
 
     def restore(self) -> None:
         """Undo the request's settings, on a connection that a session keeps."""
@@ -98,12 +120,8 @@ class Connection:
         return result.bytes(), _statistics(result)
 
     def query_into(self, sql: str) -> Statistics:
-        """Run a query that writes its result into a file by itself."""
+        """Run a statement that writes its result into a file, or reads its rows from one, by itself."""
         return _statistics(self._run(sql))
-
-    def insert_file(self, insert: Insert, format: str, path: str) -> Statistics:
-        """Run an INSERT whose data are in the file at `path`."""
-        return _statistics(self._run(f"{from_infile(insert, path)} FORMAT {insert.format or format}"))
 
     def remember(self, sql: str) -> None:
         """Note what a SET or USE statement of the session changed, for `restore`."""
@@ -140,30 +158,51 @@ class Session:
 class Engine:
     """The store in `path`, held open until `close`. One process at a time can hold it."""
 
-    def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path, scratch: Scratch, *, database: str = "tidegate") -> None:
+        """Analysts read `database`."""
         self._path = str(path)
-        self._anchor = Connection(self._path)  # the engine lives as long as one connection does
-        self._scratch = Scratch()
+        self._scratch = scratch
+        configuration = write_configuration(Path(scratch.path), database)
+        # The engine lives as long as one connection does; its first one brings the configuration.
+        self._anchor = Connection(f"{self._path}?config-file={configuration}")
+        self._make_default_database()
+        self._checker = Connection(self._path)
+        self._checker.command(f"SET max_query_size = {MAX_QUERY_BYTES * 4}", "Null")
+        self._permissions = Permissions(
+            lambda sql: self._checker.command(sql, "TSVRaw")[0].decode("utf-8", "replace")
+        )
+        # Stands for the file of a statement while it is checked; nobody can name it.
+        self._unnamed = os.path.join(scratch.path, secrets.token_hex(16))
         self._names = itertools.count()
         self._slots = threading.BoundedSemaphore(MAX_STATEMENTS)
         self._workers = ThreadPoolExecutor(MAX_STATEMENTS, thread_name_prefix="query")
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[tuple[User, str], Session] = {}
         self._sessions_lock = threading.Lock()
         answer, _ = self._anchor.command("SELECT timezone(), version(), hostName()", "TabSeparated")
         self.timezone, self.version, self.host = answer.decode().rstrip("\n").split("\t")
+
+    def _make_default_database(self) -> None:
+        """Make `default` an ordinary database. chDB lays it over the file system: a table is a file there."""
+        run = self._anchor.command
+        if run("SELECT count() FROM system.tables WHERE database = 'default'", "TSV")[0] == b"0\n":
+            run("DROP DATABASE default SYNC", "Null")  # an empty one cannot be attached again
+            run("CREATE DATABASE default ENGINE = Atomic", "Null")
+        elif Path(self._path, "metadata", "default.sql").exists():
+            run("DETACH DATABASE default", "Null")
+            run("ATTACH DATABASE default", "Null")
 
     def close(self) -> None:
         """Flush and let go of the store. Statements must have ended."""
         self._workers.shutdown()
         for session in self._sessions.values():
             session.connection.close()
+        self._checker.close()
         self._anchor.close()
         self._scratch.close()
 
     @contextmanager
     def connection(
-        self, session_id: str | None, *, timeout_seconds: float = 60.0, must_exist: bool = False
+        self, user: User, session_id: str | None, *, timeout_seconds: float = 60.0, must_exist: bool = False
     ) -> Iterator[Connection]:
         """A connection for one request, waiting while too many statements run.
 
@@ -171,13 +210,13 @@ class Engine:
         """
         with self._slots:
             if not session_id:
-                connection = Connection(self._path)
+                connection = Connection(self._path, user)
                 try:
                     yield connection
                 finally:
                     connection.close()
                 return
-            session = self._session(session_id, timeout_seconds, must_exist)
+            session = self._session(user, session_id, timeout_seconds, must_exist)
             try:
                 yield session.connection
                 session.connection.restore()
@@ -189,18 +228,32 @@ class Engine:
                 session.used_at = time.monotonic()
                 session.lock.release()
 
+    def command(self, connection: Connection, sql: str, format: str) -> tuple[bytes, Statistics]:
+        """Run anything of a client whose answer is small. Raises ClickHouseError."""
+        self._permissions.check(connection.user, sql)
+        return connection.command(sql, format)
+
     def read(self, connection: Connection, sql: str, default_format: str) -> Reading:
-        """Start a query whose result comes out of `Reading`."""
+        """Start a query whose result comes out of `Reading`. Raises ClickHouseError if it may not run."""
         try:
             head, format, tail = cut_query(sql.encode("utf-8", "surrogateescape"))
         except ValueError as error:
             raise refusal("SYNTAX_ERROR", f"Syntax error: {error}") from error
         format = format or default_format
         path = os.path.join(self._scratch.path, f"result-{next(self._names)}")
-        into = f"{head}\nINTO OUTFILE '{path}' TRUNCATE FORMAT {format}{tail}"
-        return Reading(
-            self._workers, path, format, lambda: self._run_into(connection, into, sql, path, format)
-        )
+
+        def into(file: str) -> str:
+            return f"{head}\nINTO OUTFILE '{file}' TRUNCATE FORMAT {format}{tail}"
+
+        try:
+            self._permissions.check(connection.user, into(self._unnamed), file=self._unnamed)
+        except ClickHouseError as error:
+            if error.code != SYNTAX_ERROR:
+                raise
+            # Wrong in itself, or a statement that takes no INTO OUTFILE: its own text tells which.
+            self._permissions.check(connection.user, sql)
+            return Reading(self._workers, path, format, lambda: _command_into(connection, sql, path, format))
+        return Reading(self._workers, path, format, lambda: connection.query_into(into(path)))
 
     def insert(
         self, connection: Connection, insert: Insert, format: str, pieces: Iterator[bytes]
@@ -210,12 +263,17 @@ class Engine:
         By way of a file: chDB's own way of feeding pieces (`send_insert`) tells no error that comes behind
         the last piece, so that what found no room on the disk, or no way into a view, was answered as done.
         """
+
+        def from_file(path: str) -> str:
+            return f"{from_infile(insert, path)} FORMAT {insert.format or format}"
+
+        self._permissions.check(connection.user, from_file(self._unnamed), file=self._unnamed)
         path = os.path.join(self._scratch.path, f"insert-{next(self._names)}")
         try:
             with open(path, "xb") as file:
                 for piece in pieces:
                     file.write(piece)
-            return connection.insert_file(insert, format, path)
+            return connection.query_into(from_file(path))
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(path)
@@ -232,34 +290,21 @@ class Engine:
                 break
         connection.close()
 
-    def _run_into(
-        self, connection: Connection, into: str, original: str, path: str, format: str
-    ) -> Statistics:
-        try:
-            return connection.query_into(into)
-        except ClickHouseError as error:
-            if error.code != SYNTAX_ERROR:
-                raise
-            # Wrong in itself, or a statement that takes no INTO OUTFILE: its own text tells which.
-            body, statistics = connection.command(original, format)
-            with open(path, "wb", buffering=0) as pipe:
-                pipe.write(body)
-            return statistics
-
-    def _session(self, name: str, timeout_seconds: float, must_exist: bool) -> Session:
-        """The session, locked for one request."""
+    def _session(self, user: User, name: str, timeout_seconds: float, must_exist: bool) -> Session:
+        """The user's session of this name, locked for one request."""
+        key = (user, name)
         while True:
             with self._sessions_lock:
                 self._forget_old_sessions()
-                session = self._sessions.get(name)
+                session = self._sessions.get(key)
                 if session is None:
                     if must_exist:
                         raise refusal("SESSION_NOT_FOUND", f"Session {name} not found")
-                    session = self._sessions[name] = Session(Connection(self._path), timeout_seconds)
+                    session = self._sessions[key] = Session(Connection(self._path, user), timeout_seconds)
             # A client may send its next request while the thread of the last one is still letting go.
             if not session.lock.acquire(timeout=LET_GO_SECONDS):
                 raise refusal("SESSION_IS_LOCKED", f"Session {name} is locked by a concurrent client")
-            if self._sessions.get(name) is session:
+            if self._sessions.get(key) is session:
                 session.timeout_seconds = timeout_seconds
                 return session
             session.lock.release()  # it expired between the two locks
@@ -340,6 +385,13 @@ def _engine_errors() -> Iterator[None]:
         raise refusal("SYNTAX_ERROR", "Syntax error: the query is not UTF-8") from error
     except (RuntimeError, TypeError) as error:
         raise from_engine(error) from error
+
+
+def _command_into(connection: Connection, sql: str, path: str, format: str) -> Statistics:
+    body, statistics = connection.command(sql, format)
+    with open(path, "wb", buffering=0) as pipe:
+        pipe.write(body)
+    return statistics
 
 
 def _statistics(result: Any) -> Statistics:

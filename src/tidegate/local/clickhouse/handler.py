@@ -12,19 +12,23 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition
 from typing import IO, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from tidegate.local.clickhouse.encoding import Compressor, compressor, decoded, negotiate
+from tidegate.local.clickhouse.access import REALM, authenticate, check_origin
+from tidegate.local.clickhouse.credentials import Credentials, User
+from tidegate.local.clickhouse.encoding import BLOCKS, Compressor, compressor, decoded, negotiate
 from tidegate.local.clickhouse.engine import Connection, Engine, Reading, Statistics
 from tidegate.local.clickhouse.errors import (
     ClickHouseError,
     refusal,
 )
+from tidegate.local.clickhouse.native import WITH_CUSTOM_SERIALIZATION, NativeBlocks, reframed
 from tidegate.local.clickhouse.request import (
     HEAD_BYTES,
     Request,
@@ -40,6 +44,7 @@ PIECE_BYTES = 8 << 20  # of a request body that the engine gets at a time
 BUFFER_BYTES = 1 << 20  # of an answer before its head is sent
 SPOOL_BYTES = 16 << 20  # of a wait_end_of_query answer that stays in memory
 DRAIN_BYTES = 512 << 20  # of a refused body that is read to keep the connection
+STRANGER_BYTES = 1 << 20  # the same of who is not let in
 IDLE_SECONDS = 600
 
 QUERIES = frozenset([b"SELECT", b"WITH", b"FROM"])  # what may have a large result
@@ -78,9 +83,10 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, host: str, port: int, engine: Engine) -> None:
+    def __init__(self, host: str, port: int, engine: Engine, credentials: Credentials) -> None:
         super().__init__((host, port), Handler)
         self.engine = engine
+        self.credentials = credentials
         self._idle = Condition()
         self._busy = 0
 
@@ -132,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         self._body = _Body(self)
         try:
-            self._refuse_browsers()
+            self._admit()
             if url.path in ("/ping", "/replicas_status"):
                 self._send_text(200, b"Ok.\n")
             elif url.path != "/":
@@ -141,24 +147,40 @@ class Handler(BaseHTTPRequestHandler):
             elif self.command != "POST" and not url.query:
                 self._send_text(200, b"Ok.\n")
             else:
+                user = self._user(url.query)
                 pieces = decoded(iter(self._body), self.headers.get("Content-Encoding", "").strip().lower())
-                self._run(take_apart(url.query, cast("dict[str, str]", self.headers), pieces))
+                self._run(user, take_apart(url.query, cast("dict[str, str]", self.headers), pieces))
         except ClickHouseError as error:
             if self._answered:  # too late for a status
                 raise ConnectionAbortedError(str(error)) from error
             self._send_error_text(error)
 
-    def _refuse_browsers(self) -> None:
-        """A web page that the user has open elsewhere may not send SQL here. (SQL tools send no Origin.)"""
-        origin = self.headers.get("Origin")
-        if origin and urlsplit(origin).hostname not in ("localhost", "127.0.0.1", "::1"):
-            raise refusal("ACCESS_DENIED", f"Requests of the page {origin} are refused")
+    def _admit(self) -> None:
+        with self._before_the_body():
+            check_origin(self.headers, self.path)
 
-    def _run(self, request: Request) -> None:
+    def _user(self, query_string: str) -> User:
+        with self._before_the_body():
+            return authenticate(
+                self.headers, dict(parse_qsl(query_string, keep_blank_values=True)), self.server.credentials
+            )
+
+    @contextmanager
+    def _before_the_body(self) -> Iterator[None]:
+        """Whoever is refused here may not make this process read on for long."""
+        try:
+            yield
+        except ClickHouseError:
+            self._body.limit = STRANGER_BYTES
+            raise
+
+    def _run(self, user: User, request: Request) -> None:
         self._query_id = request.query_id
         text, insert, data = _cut(request)
         interface = request.interface
-        with self.server.engine.connection(
+        engine = self.server.engine
+        with engine.connection(
+            user,
             interface.get("session_id"),
             timeout_seconds=_session_seconds(interface.get("session_timeout")),
             must_exist=request.flag("session_check"),
@@ -167,19 +189,21 @@ class Handler(BaseHTTPRequestHandler):
             if self.command != "POST" and (insert is not None or writes(connection, text)):
                 raise refusal("READONLY", GET_ONLY_READS)
             for table in request.externals:
-                connection.command(f"CREATE TEMPORARY TABLE {table.name} ({table.structure})", "Null")
+                engine.command(connection, f"CREATE TEMPORARY TABLE {table.name} ({table.structure})", "Null")
                 head = Insert(f"INSERT INTO {table.name}", table.format, 0)
-                self.server.engine.insert(connection, head, table.format, iter([table.data]))
+                engine.insert(connection, head, table.format, iter([table.data]))
             if insert is not None:
                 default = interface.get("default_format") or "Values"
-                statistics = self.server.engine.insert(connection, insert, default, data)
+                statistics = engine.insert(connection, insert, default, data)
                 self._send_done(statistics, b"", request)
             elif first_word(text.encode("utf-8", "replace")) in QUERIES and connection.is_read_only(text):
                 self._read(connection, text, request)
             else:
-                body, statistics = connection.command(text, request.format)
+                body, statistics = engine.command(connection, text, request.format)
                 if interface.get("session_id"):
                     connection.remember(text)
+                if _is_reframed(request, request.format):
+                    body = reframed(body)
                 self._send_done(statistics, body, request)
 
     # Answers
@@ -188,23 +212,26 @@ class Handler(BaseHTTPRequestHandler):
         """Answer a query: whole where it is small or must be waited for, else chunk by chunk."""
         engine = self.server.engine
         reading = engine.read(connection, sql, request.format)
+        read: Callable[[], bytes] = partial(reading.read, self.connection)
+        if _is_reframed(request, reading.format):
+            read = NativeBlocks(read).read
         try:
             if request.flag("wait_end_of_query"):
                 with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
-                    while piece := reading.read(self.connection):
+                    while piece := read():
                         spool.write(piece)
                     self._send_whole(reading, cast("IO[bytes]", spool), request)
             else:
-                self._read_chunks(reading, request)
+                self._read_chunks(read, reading, request)
         finally:
             if not reading.drained(0.0):  # who asked is gone, or what is here failed
                 engine.kill(reading)
             reading.close()
 
-    def _read_chunks(self, reading: Reading, request: Request) -> None:
+    def _read_chunks(self, read: Callable[[], bytes], reading: Reading, request: Request) -> None:
         first: list[bytes] = []
         while sum(map(len, first)) < BUFFER_BYTES:
-            piece = reading.read(self.connection)
+            piece = read()
             if not piece:
                 statistics = reading.result()
                 self._send_done(statistics, b"".join(first), request, reading.format)
@@ -220,7 +247,7 @@ class Handler(BaseHTTPRequestHandler):
         for piece in first:
             out.write(piece)
         first.clear()
-        while piece := reading.read(self.connection):
+        while piece := read():
             out.write(piece)
         try:
             reading.result()
@@ -273,6 +300,8 @@ class Handler(BaseHTTPRequestHandler):
         body = f"{error} (version {self.server.engine.version})\n".encode("utf-8", "replace")
         self._head(error.status, None, None, None)
         self.send_header("X-ClickHouse-Exception-Code", str(error.code))
+        if error.status == 401:
+            self.send_header("WWW-Authenticate", f'Basic realm="{REALM}"')
         self.send_header("Content-Type", "text/plain; charset=UTF-8")
         self.send_header("Content-Length", str(len(body)))
         self._end(body)
@@ -302,7 +331,7 @@ class Handler(BaseHTTPRequestHandler):
             summary["total_rows_to_read"] = "0"
             summary["elapsed_ns"] = str(int((time.monotonic() - self._started) * 1e9))
             self.send_header("X-ClickHouse-Summary", json.dumps(summary, separators=(",", ":")))
-        if coding:
+        if coding and coding != BLOCKS:
             self.send_header("Content-Encoding", coding)
         if self.close_connection:
             self.send_header("Connection", "close")
@@ -323,6 +352,8 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _coding(self, request: Request) -> str | None:
+        if request.flag("compress"):  # inside of whatever HTTP adds: nobody asks for both
+            return BLOCKS
         if not request.flag("enable_http_compression"):
             return None
         return negotiate(self.headers.get("Accept-Encoding", ""))
@@ -339,6 +370,7 @@ class _Body:
         if not length.isdigit():
             handler.close_connection = True
             raise ConnectionAbortedError("Content-Length is not a number")
+        self.limit = DRAIN_BYTES
         self._left = 0 if self._chunked else int(length)
         self._more = self._chunked
 
@@ -353,7 +385,7 @@ class _Body:
 
     def drain(self) -> None:
         """Read what is left, so that the connection can be used again; too much of it ends it."""
-        left = DRAIN_BYTES
+        left = self.limit
         for piece in self:
             left -= len(piece)
             if left < 0:
@@ -417,6 +449,11 @@ class _Chunks:
             self._connection.sendall(b"%x\r\n" % len(data))
             self._connection.sendall(data)
             self._connection.sendall(b"\r\n")
+
+
+def _is_reframed(request: Request, format: str) -> bool:
+    version = request.interface.get("client_protocol_version", "0")
+    return format.lower() == "native" and version.isdigit() and int(version) >= WITH_CUSTOM_SERIALIZATION
 
 
 def _cut(request: Request) -> tuple[str, Insert | None, Iterator[bytes]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
+from tidegate.local.clickhouse.blocks import unpacked
 from tidegate.local.clickhouse.errors import refusal
 
 HEAD_BYTES = 1 << 20  # of a body in which an INSERT must have shown where its data begin
@@ -72,13 +73,8 @@ def take_apart(query_string: str, headers: Mapping[str, str], body: Iterator[byt
         fields, files = _form(headers["Content-Type"], body)
         values = {**values, **fields}
         body = iter(())
-    for name in ("compress", "decompress"):
-        if values.get(name, "0").lower() not in ("0", "false", ""):
-            raise refusal(
-                "NOT_IMPLEMENTED",
-                f"{name}=1 (ClickHouse's own block compression) is not served here; use {name}=0,"
-                " or HTTP compression with enable_http_compression=1",
-            )
+    if values.get("decompress", "0").lower() not in ("0", "false", ""):
+        body = unpacked(body)
     externals = [_external(values, name, data) for name, data in files.items()]
     return Request(
         query=values.pop("query", ""),

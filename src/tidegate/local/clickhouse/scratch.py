@@ -1,4 +1,5 @@
-"""A folder for named pipes, which goes with its process; one that was left behind goes with the next."""
+"""A folder for pipes, rows on their way in and the engine's configuration, which goes with its process; one
+that was left behind goes with the next."""
 
 from __future__ import annotations
 

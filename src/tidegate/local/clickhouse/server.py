@@ -11,21 +11,45 @@ from pathlib import Path
 
 from tidegate.errors import RetryLater
 from tidegate.local.child import Child, claim_address, reachable
+from tidegate.local.clickhouse import credentials
+from tidegate.local.clickhouse.credentials import User
+from tidegate.settings import CLICKHOUSE_CREDENTIALS, PREFIX
 
 
 class ClickHouseServer:
-    """The server over the store in `path`. What was answered is there again after `stop`, or a kill."""
+    """The server over the store in `path`. What was answered is there again after `stop`, or a kill.
+
+    Its users' passwords are in `credentials_path`, beside the store; they are drawn where there are none.
+    """
 
     def __init__(
-        self, listen: str, path: Path, log_path: Path, *, setting: str = "clickhouse_listen"
+        self,
+        listen: str,
+        path: Path,
+        log_path: Path,
+        *,
+        database: str = "tidegate",
+        setting: str = "clickhouse_listen",
     ) -> None:
-        self.url = f"http://{reachable(listen)}"
+        self.address = reachable(listen)
+        self.credentials_path = path.parent / CLICKHOUSE_CREDENTIALS
+        self.credentials = credentials.ensure(self.credentials_path)
         self._listen = listen
         self._setting = setting
-        argv = [sys.executable, "-m", "tidegate.local.clickhouse", "--path", str(path), "--listen", listen]
+        argv = [sys.executable, "-m", "tidegate.local.clickhouse", "--path", str(path)]
+        argv += ["--credentials", str(self.credentials_path), "--database", database, "--listen", listen]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         # Times without a zone mean UTC, as on a production server, wherever the laptop is.
-        environment = {**os.environ, "TZ": "UTC"}
+        environment["TZ"] = "UTC"
         self.child = Child("clickhouse", argv, log_path, environment=environment, orphaned=signal.SIGTERM)
+
+    @property
+    def url(self) -> str:
+        """For the roles, with their user and password."""
+        return self.url_of(User.TIDEGATE)
+
+    def url_of(self, user: User) -> str:
+        return f"http://{user}:{self.credentials[user]}@{self.address}"
 
     def start(self) -> None:
         """Spawn it and wait for its ping. UsageError if the port is taken, RetryLater if it does not come."""
@@ -33,7 +57,7 @@ class ClickHouseServer:
         self.child.start()
         deadline = time.monotonic() + 60.0
         while self.child.running and time.monotonic() < deadline:
-            if pings(self.url):
+            if pings(self.address):
                 return
             time.sleep(0.05)
         state = "does not answer" if self.child.running else f"ended with status {self.child.status}"
@@ -44,9 +68,9 @@ class ClickHouseServer:
         self.child.stop(30.0)
 
 
-def pings(url: str) -> bool:
+def pings(address: str) -> bool:
     """Whether /ping is answered."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=2.0)
+    connection = http.client.HTTPConnection(address, timeout=2.0)
     try:
         connection.request("GET", "/ping")
         return connection.getresponse().status == 200

@@ -129,7 +129,8 @@ def check(text: bytes) -> list[Token]:
         found.pop()
     if any(token.text == b";" for token in found):
         raise ValueError("multi-statements are not allowed")
-    if any(token.word == b"OUTFILE" and token.depth == 0 for token in found):
+    pairs = zip(found, found[1:], strict=False)
+    if any((one.word, two.word) == (b"INTO", b"OUTFILE") and two.depth == 0 for one, two in pairs):
         raise ValueError("INTO OUTFILE is a clause for a client, not for a server")
     return found
 

@@ -7,7 +7,7 @@ CREATE DATABASE IF NOT EXISTS ${database} ${on_cluster};
 CREATE TABLE IF NOT EXISTS ${database}.connection_logs ${on_cluster}
 (
     fleet LowCardinality(String) COMMENT 'Fleet, from the token or the envelope',
-    id String DEFAULT ${connection_logs_id} CODEC(ZSTD(1)) COMMENT 'Public id: the position written down',
+    id String ALIAS if(origin = '', ${connection_logs_id}, origin) COMMENT 'Public id: the position written down, of a replayed line its origin',
     received_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'When the gateway took it in, or the record''s timestamp',
     event_time DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'When it happened by the device''s clock; received_at where the form has no time',
     clock_skew Bool COMMENT 'event_time is further from received_at than worker_clock_skew_seconds',
@@ -52,9 +52,11 @@ CREATE TABLE IF NOT EXISTS ${database}.connection_logs ${on_cluster}
     partition UInt32 CODEC(ZSTD(1)) COMMENT 'Position: partition of the raw topic',
     offset UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'Position: offset of the raw record',
     `index` UInt32 CODEC(Delta, ZSTD(1)) COMMENT 'Position: line in the frame',
+    origin String CODEC(ZSTD(1)) COMMENT 'Of a replayed line: the id under which it was refused first; empty else',
     extra String CODEC(ZSTD(1)) COMMENT 'JSON text of the fields that the model does not know; empty for none',
-    h3 UInt64 MATERIALIZED if(isNull(latitude) OR isNull(longitude), 0, geoToH3(assumeNotNull(latitude), assumeNotNull(longitude), toUInt8(8))) CODEC(ZSTD(1)) COMMENT 'H3 cell of resolution 8; 0 without coordinates',
+    h3 UInt64 ALIAS if(isNull(latitude) OR isNull(longitude), 0, geoToH3(assumeNotNull(latitude), assumeNotNull(longitude), toUInt8(8))) COMMENT 'H3 cell of resolution 8; 0 without coordinates',
     INDEX by_offset offset TYPE minmax GRANULARITY 1,
+    INDEX by_origin origin TYPE minmax GRANULARITY 1,
     INDEX by_device device_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_bssid bssid TYPE bloom_filter(0.01) GRANULARITY 1
 )
@@ -67,7 +69,7 @@ COMMENT 'Connection logs of device apps, one row an event';
 CREATE TABLE IF NOT EXISTS ${database}.client_events ${on_cluster}
 (
     fleet LowCardinality(String) COMMENT 'Fleet, from the token or the envelope',
-    id String DEFAULT ${client_events_id} CODEC(ZSTD(1)) COMMENT 'Public id: the position written down',
+    id String ALIAS if(origin = '', ${client_events_id}, origin) COMMENT 'Public id: the position written down, of a replayed line its origin',
     received_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'When the gateway took it in, or the record''s timestamp',
     event_time DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'When it happened by the device''s clock',
     clock_skew Bool COMMENT 'event_time is further from received_at than worker_clock_skew_seconds',
@@ -134,9 +136,11 @@ CREATE TABLE IF NOT EXISTS ${database}.client_events ${on_cluster}
     partition UInt32 CODEC(ZSTD(1)) COMMENT 'Position: partition of the raw topic',
     offset UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'Position: offset of the raw record',
     `index` UInt32 CODEC(Delta, ZSTD(1)) COMMENT 'Position: line in the frame',
+    origin String CODEC(ZSTD(1)) COMMENT 'Of a replayed line: the id under which it was refused first; empty else',
     extra String CODEC(ZSTD(1)) COMMENT 'JSON text of the fields that the model does not know; empty for none',
-    h3 UInt64 ALIAS if(isNull(latitude) OR isNull(longitude), 0, geoToH3(assumeNotNull(latitude), assumeNotNull(longitude), toUInt8(8))) COMMENT 'H3 cell of resolution 8 of the site; 0 without coordinates. Computed on read: a site''s cell is the same for all its events',
+    h3 UInt64 ALIAS if(isNull(latitude) OR isNull(longitude), 0, geoToH3(assumeNotNull(latitude), assumeNotNull(longitude), toUInt8(8))) COMMENT 'H3 cell of resolution 8 of the site; 0 without coordinates',
     INDEX by_offset offset TYPE minmax GRANULARITY 1,
+    INDEX by_origin origin TYPE minmax GRANULARITY 1,
     INDEX by_time event_time TYPE minmax GRANULARITY 1
 )
 ENGINE = ${merge_tree}
@@ -148,7 +152,7 @@ COMMENT 'Wi-Fi client events and client connection logs, one row an event';
 CREATE TABLE IF NOT EXISTS ${database}.device_logs ${on_cluster}
 (
     fleet LowCardinality(String) COMMENT 'Fleet, from the token or the envelope',
-    id String DEFAULT ${device_logs_id} CODEC(ZSTD(1)) COMMENT 'Public id: the position written down',
+    id String ALIAS if(origin = '', ${device_logs_id}, origin) COMMENT 'Public id: the position written down, of a replayed line its origin',
     received_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'When the gateway took it in, or the record''s timestamp',
     event_time DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'The document''s `datetime`',
     clock_skew Bool COMMENT 'event_time is further from received_at than worker_clock_skew_seconds',
@@ -175,9 +179,12 @@ CREATE TABLE IF NOT EXISTS ${database}.device_logs ${on_cluster}
     partition UInt32 CODEC(ZSTD(1)) COMMENT 'Position: partition of the raw topic',
     offset UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'Position: offset of the raw record',
     `index` UInt32 CODEC(Delta, ZSTD(1)) COMMENT 'Position: line in the frame',
+    origin String CODEC(ZSTD(1)) COMMENT 'Of a replayed line: the id under which it was refused first; empty else',
     extra String CODEC(ZSTD(1)) COMMENT 'JSON text of the fields that the model does not know; empty for none',
     INDEX by_offset offset TYPE minmax GRANULARITY 1,
-    INDEX by_device device_id TYPE bloom_filter(0.01) GRANULARITY 1
+    INDEX by_origin origin TYPE minmax GRANULARITY 1,
+    INDEX by_device device_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_source_id source_id TYPE bloom_filter(0.01) GRANULARITY 1
 )
 ENGINE = ${merge_tree}
 PARTITION BY toDate(received_at)

@@ -1,5 +1,5 @@
 -- What the sink keeps beside the events: the ledger of its batches, the gaps it stopped at, the epochs it
--- has seen; and the lines that were refused, and the alerts.
+-- has seen; and the lines that were refused.
 
 CREATE TABLE IF NOT EXISTS ${database}.rejects ${on_cluster}
 (
@@ -20,32 +20,17 @@ CREATE TABLE IF NOT EXISTS ${database}.rejects ${on_cluster}
     detail String CODEC(ZSTD(1)) COMMENT 'The same for people',
     original String CODEC(ZSTD(3)) COMMENT 'The line as it came',
     original_encoding LowCardinality(String) COMMENT 'utf8, or base64 where the line is not UTF-8',
-    INDEX by_offset offset TYPE minmax GRANULARITY 1
+    device String CODEC(ZSTD(1)) COMMENT 'Header device of its record; the envelope in original may name another',
+    origin String CODEC(ZSTD(1)) COMMENT 'Of a replayed line that was refused again: the id under which it was refused first; empty else',
+    replayed_under LowCardinality(String) COMMENT 'Of such a line: the transform_version by which it was to pass',
+    INDEX by_offset offset TYPE minmax GRANULARITY 1,
+    INDEX by_origin origin TYPE minmax GRANULARITY 1
 )
 ENGINE = ${merge_tree}
 PARTITION BY toDate(received_at)
 ORDER BY (fleet, stream, code, received_at)
 SETTINGS ${event_settings}
 COMMENT 'Lines that could not be taken, with why and with their bytes';
-
-CREATE TABLE IF NOT EXISTS ${database}.alerts ${on_cluster}
-(
-    fleet LowCardinality(String) COMMENT 'Fleet',
-    id String COMMENT 'Id of the alert, the same while it lasts',
-    rule LowCardinality(String) COMMENT 'Rule that raised it',
-    state LowCardinality(String) COMMENT 'firing or resolved',
-    severity LowCardinality(String) COMMENT 'info, warning or critical',
-    scope String COMMENT 'What it is about, e.g. site and SSID, as JSON text',
-    started_at DateTime64(6, 'UTC') COMMENT 'When it began',
-    updated_at DateTime64(6, 'UTC') COMMENT 'When this state was reached',
-    summary String COMMENT 'One line for people',
-    details String CODEC(ZSTD(1)) COMMENT 'Figures behind it, as JSON text'
-)
-ENGINE = ${merge_tree}
-PARTITION BY toYYYYMM(started_at)
-ORDER BY (fleet, started_at, id, updated_at)
-SETTINGS ${dedup_settings}
-COMMENT 'Alerts, one row a change of state';
 
 CREATE TABLE IF NOT EXISTS ${database}.sink_batches ${on_cluster}
 (
@@ -100,3 +85,79 @@ ENGINE = ${merge_tree}
 ORDER BY (epoch, first_seen)
 SETTINGS ${dedup_settings}
 COMMENT 'Lives of the topics that the sink has seen';
+
+-- Which consumer group fills the tables. Two groups would each read every partition, each with its own fence,
+-- and cut it into batches of its own: everything would be stored twice.
+
+CREATE TABLE IF NOT EXISTS ${database}.sink_groups ${on_cluster}
+(
+    epoch String COMMENT 'Life of the topics',
+    sink_group String COMMENT 'Consumer group of the sinks that may write; the newest row of an epoch holds',
+    at DateTime64(6, 'UTC') COMMENT 'When it was noted: by the first sink of the epoch, or by an operator'
+)
+ENGINE = ${merge_tree}
+ORDER BY (epoch, at)
+SETTINGS ${dedup_settings}
+COMMENT 'The consumer group that fills the tables, by life of the topics';
+
+-- The lines that were refused and are not stored yet: each once, however often it was replayed.
+CREATE VIEW IF NOT EXISTS ${database}.rejects_open ${on_cluster} AS
+SELECT *
+FROM ${database}.rejects
+WHERE origin = '' AND id NOT IN
+(
+    SELECT origin FROM ${database}.connection_logs WHERE origin > ''
+    UNION ALL
+    SELECT origin FROM ${database}.client_events WHERE origin > ''
+    UNION ALL
+    SELECT origin FROM ${database}.device_logs WHERE origin > ''
+);
+
+-- What was erased at somebody's request, and who did what: positions without contents, so that the books
+-- still balance, and an audit log.
+
+CREATE TABLE IF NOT EXISTS ${database}.erasures ${on_cluster}
+(
+    `table` LowCardinality(String) COMMENT 'Table that the row was in',
+    stream LowCardinality(String) COMMENT 'connection_logs, client_events or device_logs',
+    epoch LowCardinality(String) COMMENT 'Position: life of the topics',
+    partition UInt32 COMMENT 'Position: partition of the raw topic',
+    offset UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'Position: offset of the raw record',
+    `index` UInt32 COMMENT 'Position: line in the frame',
+    received_day Date COMMENT 'Received day of the row',
+    fleet LowCardinality(String) COMMENT 'Fleet for which it was erased',
+    erasure String COMMENT 'Id of the erasure in audit, and the number of its look',
+    at DateTime64(6, 'UTC') COMMENT 'When it was noted, before the row went'
+)
+ENGINE = ${replacing_merge_tree}
+ORDER BY (`table`, stream, epoch, partition, offset, `index`)
+SETTINGS ${dedup_settings}
+COMMENT 'Positions of rows that were erased, without anything that stood in them';
+
+CREATE TABLE IF NOT EXISTS ${database}.erasure_days ${on_cluster}
+(
+    fleet LowCardinality(String) COMMENT 'Fleet',
+    stream LowCardinality(String) COMMENT 'connection_logs, client_events or device_logs',
+    received_day Date COMMENT 'Received day whose rollups had rows that were erased',
+    rebuilt UInt8 COMMENT '1: made anew from what is left; 0: sums taken off, states of clients and latencies left',
+    at DateTime64(6, 'UTC') COMMENT 'When; the newest row of a day holds'
+)
+ENGINE = ${merge_tree}
+ORDER BY (fleet, stream, received_day, at)
+SETTINGS ${dedup_settings}
+COMMENT 'What was done to the rollups of days with erased rows';
+
+CREATE TABLE IF NOT EXISTS ${database}.audit ${on_cluster}
+(
+    at DateTime64(6, 'UTC') COMMENT 'When it was done',
+    kind LowCardinality(String) COMMENT 'erasure',
+    id String COMMENT 'Id of what was done',
+    `by` String COMMENT 'Who did it: user and host',
+    fleet LowCardinality(String) COMMENT 'Fleet that it is about; empty for all',
+    subject String COMMENT 'What it was done to; of a client a keyed pseudonym, never a MAC',
+    details String COMMENT 'Figures and names, as JSON text'
+)
+ENGINE = ${merge_tree}
+ORDER BY (at, id)
+SETTINGS ${dedup_settings}
+COMMENT 'Audit log: what operators did that no other table says; rows are only added';

@@ -1,0 +1,1 @@
+"""Alerts from outside: acknowledging and silencing them, checking and testing their rules."""

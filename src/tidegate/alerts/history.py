@@ -1,0 +1,83 @@
+"""The past, folded again: stored events counted as the worker counts them, their minutes as it folds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+
+from tidegate.contracts.alerts import Alert
+from tidegate.contracts.columns import SCHEMAS
+from tidegate.contracts.counts import MINUTE, PartialCounts
+from tidegate.contracts.rules import Rules
+from tidegate.contracts.topics import Stream
+from tidegate.lookups import Lookups
+from tidegate.steps.aggregate import COLUMNS, aggregate, merge_all
+from tidegate.steps.detect import Detector, context_of
+from tidegate.store.client import infrastructure
+
+HOUR = 60 * MINUTE
+STREAMS: tuple[Stream, ...] = ("client_events", "connection_logs")
+ARROW = {
+    "output_format_arrow_low_cardinality_as_dictionary": 0,
+    "output_format_arrow_string_as_string": 1,
+}
+
+Place = tuple[str, str, str]
+
+
+def minutes(
+    client: Client, since: int, until: int, fleet: str = ""
+) -> Iterator[tuple[int, Mapping[Place, PartialCounts]]]:
+    """Each minute from `since` to before `until` (µs) with the counts of what was received in it."""
+    for begin in range(since, until, HOUR):
+        counted: dict[int, dict[Place, PartialCounts]] = {}
+        for stream in STREAMS:
+            for partial in _counted(client, stream, begin, min(begin + HOUR, until), fleet):
+                counted.setdefault(partial.minute, {})[partial.stream, partial.fleet, partial.site] = partial
+        for minute in range(begin, min(begin + HOUR, until), MINUTE):
+            yield minute, counted.get(minute, {})
+
+
+def changes(
+    client: Client, tables: Lookups, rules: Rules, since: int, until: int, fleet: str = ""
+) -> Iterator[Alert]:
+    """What these rules make of stored events. Learning begins at `since`."""
+    detector = Detector(context_of(rules, tables))
+    for minute, counted in minutes(client, since, until, fleet):
+        yield from detector.close(minute, counted)
+
+
+def first_event(client: Client) -> int | None:
+    """When the oldest event that is kept was received (µs, start of its hour); None without any."""
+    asked = " UNION ALL ".join(f"SELECT min(received_at) AS at FROM {stream}" for stream in STREAMS)
+    with infrastructure():
+        [(at,)] = client.query(
+            f"SELECT toUnixTimestamp64Micro(minIf(at, at > toDateTime64(0, 6, 'UTC'))) FROM ({asked})"
+        ).result_rows
+    return int(at) // HOUR * HOUR if at else None
+
+
+def _counted(client: Client, stream: Stream, since: int, until: int, fleet: str) -> list[PartialCounts]:
+    columns = ", ".join(COLUMNS[stream])
+    where = "received_at >= fromUnixTimestamp64Micro({since:Int64}) AND received_at < "
+    where += "fromUnixTimestamp64Micro({until:Int64}) AND ({fleet:String} = '' OR fleet = {fleet:String})"
+    with infrastructure():
+        table = client.query_arrow(
+            f"SELECT {columns} FROM {stream} WHERE {where}",
+            parameters={"since": since, "until": until, "fleet": fleet},
+            settings=ARROW,
+        )
+    if not table.num_rows:
+        return []
+    schema = pa.schema([SCHEMAS[stream].field(name) for name in COLUMNS[stream]])
+    whole = pa.Table.from_arrays(
+        [table.column(field.name).cast(field.type) for field in schema], schema=schema
+    ).combine_chunks()
+    return merge_all(one for batch in whole.to_batches() for one in aggregate(stream, batch))
+
+
+def micros(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)

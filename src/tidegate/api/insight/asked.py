@@ -1,0 +1,204 @@
+"""What an insight call is asked: for which fleet, in which window; and the queries that answer it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, NamedTuple
+
+from fastapi import Depends, Query
+from pydantic import BeforeValidator
+from starlette.requests import Request
+
+from tidegate.api.access import AnyReader, Reader
+from tidegate.api.parameters import Instant, choice
+from tidegate.api.problems import Problem
+from tidegate.api.reading import Reading
+from tidegate.api.remembered import Remembered
+from tidegate.settings import Settings
+from tidegate.store import insight as questions
+from tidegate.store.queries import Query as StoreQuery
+
+WINDOWS: Mapping[str, int] = {
+    "2h": 7200,
+    "4h": 14_400,
+    "8h": 28_800,
+    "12h": 43_200,
+    "1d": 86_400,
+    "1w": 604_800,
+}
+
+HOUR = 3600
+
+DAY = 86_400
+
+LONGEST = 31 * DAY
+
+Row = dict[str, Any]
+
+WindowName = Annotated[Literal["2h", "4h", "8h", "12h", "1d", "1w"], BeforeValidator(choice(*WINDOWS))]
+
+
+class Asked:
+    """A question on its way to its answer: its fleet, its window, and the queries that were made."""
+
+    def __init__(self, request: Request, fleet: str, now: float) -> None:
+        self.request = request
+        self.fleet = fleet
+        self.now = now
+        self.queries: list[StoreQuery] = []
+
+    @property
+    def settings(self) -> Settings:
+        settings: Settings = self.request.app.state.settings
+        return settings
+
+    async def rows(self, query: StoreQuery) -> list[Sequence[Any]]:
+        """As Reading.rows; the query is shown beside the answer."""
+        self.queries.append(query)
+        reading: Reading = self.request.app.state.reading
+        return await reading.rows(query)
+
+    async def recent(self, query: StoreQuery, *of: Hashable, seconds: float) -> list[Sequence[Any]]:
+        """The rows of this query, or of one of the same name and `of` that was asked of the fleet at most so
+        many seconds ago; the one that was asked is shown beside the answer."""
+        reading: Reading = self.request.app.state.reading
+        remembered: Remembered = self.request.app.state.remembered
+
+        async def ask() -> tuple[StoreQuery, list[Sequence[Any]]]:
+            return query, await reading.rows(query)
+
+        answer = await remembered.ask((query.name, self.fleet, *of), ask, fresh=seconds)
+        asked, rows = answer.value
+        self.queries.append(asked)
+        return rows
+
+    async def all(self, *queries: StoreQuery) -> list[list[Sequence[Any]]]:
+        """The rows of each of them, asked side by side."""
+        return list(await asyncio.gather(*map(self.rows, queries)))
+
+    def head(self, since: int, until: int, newest: int | None) -> Row:
+        """What every answer begins with; `newest` is the newest event's received time (µs)."""
+        return {
+            "fleet": self.fleet,
+            "from": seconds_text(since),
+            "to": seconds_text(until),
+            "data_up_to": None if newest is None else micros_text(newest),
+            "age_seconds": None if newest is None else round(max(0.0, self.now - newest / 1e6), 1),
+            "sql": [
+                {"name": query.name, "text": query.sql, "parameters": query.parameters}
+                for query in sorted(self.queries, key=lambda query: query.name)
+            ],
+        }
+
+
+async def asked(
+    request: Request,
+    reader: AnyReader,
+    fleet: Annotated[
+        str | None, Query(description="Fleet to look at, for superusers; the token's own otherwise")
+    ] = None,
+) -> Asked:
+    """Raises Problem `forbidden` for another fleet than the token's, `missing_parameter` where a superuser
+    has to name one."""
+    return Asked(request, await _fleet(request, reader, fleet), time.time())
+
+
+async def _fleet(request: Request, reader: Reader, fleet: str | None) -> str:
+    if reader.fleet is not None:
+        if fleet not in (None, "", reader.fleet):
+            raise Problem("forbidden", "the token is of another fleet", path="fleet")
+        return reader.fleet
+    if fleet:
+        return fleet
+    known = await known_fleets(request)
+    if len(known) > 1:
+        raise Problem("missing_parameter", "fleet is required", path="fleet", allowed=", ".join(known[:20]))
+    return known[0] if known else ""
+
+
+async def known_fleets(request: Request) -> list[str]:
+    reading: Reading = request.app.state.reading
+    return [str(fleet) for (fleet,) in await reading.rows(questions.fleets())]
+
+
+Asking = Annotated[Asked, Depends(asked)]
+
+
+class Span(NamedTuple):
+    """Half open, whole minutes, seconds since 1970."""
+
+    since: int
+    until: int
+
+
+async def span(
+    request: Request,
+    window: Annotated[WindowName | None, Query(description="Length of the window; 2h unless given")] = None,
+    since: Annotated[
+        Instant | None, Query(alias="from", description="Start, to the minute, in place of `window`")
+    ] = None,
+    until: Annotated[
+        Instant | None, Query(alias="to", description="End, not included, to the minute; now unless given")
+    ] = None,
+) -> Span:
+    """The window that is asked for. Raises Problem where it is empty, too long, or no longer kept."""
+    return bounds(request.app.state.settings, window, since, until, time.time())
+
+
+def bounds(settings: Settings, window: str | None, since: int | None, until: int | None, now: float) -> Span:
+    """As `span`; `since` and `until` in µs, `now` in s."""
+    if window is not None and since is not None:
+        raise Problem(
+            "out_of_range",
+            "`window` and `from` exclude each other",
+            path="window",
+            found=window,
+            allowed="`window` or `from`",
+        )
+    end = math.ceil(now) if until is None else -(-until // 1_000_000)
+    end = min(-(-end // 60) * 60, -(-math.ceil(now) // 60) * 60)
+    begin = end - WINDOWS[window or "2h"] if since is None else since // 60_000_000 * 60
+    if begin >= end:
+        raise Problem("out_of_range", "the window is empty", path="to", allowed="a time after `from`")
+    if end - begin > LONGEST:
+        raise Problem("out_of_range", "the window is too long", path="from", allowed="31 days at most")
+    kept = kept_since(settings, now)
+    if begin < kept:
+        raise Problem(
+            "out_of_range",
+            f"what is older than {kept_days(settings)} days is no longer kept",
+            path="from",
+            found=seconds_text(max(0, begin)),
+            allowed=f"times since {seconds_text(kept)}",
+        )
+    return Span(max(0, begin), end)
+
+
+def kept_days(settings: Settings) -> int:
+    """How long everything that a window needs is kept; 0 for ever."""
+    days = [each for each in (settings.ttl_client_events_days, settings.ttl_rollups_1m_days) if each]
+    return min(days, default=0)
+
+
+def kept_since(settings: Settings, now: float) -> int:
+    """The first second of which everything is still there: rows are deleted a received day at a time."""
+    days = kept_days(settings)
+    return 0 if not days else int(now) // DAY * DAY - (days - 1) * DAY
+
+
+Spanned = Annotated[Span, Depends(span)]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def seconds_text(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def micros_text(micros: int) -> str:
+    """ISO 8601 with microseconds: two events of one client may be that near."""
+    return (_EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,221 @@
+"""`GET /api/v1/live`: server-sent events of one fleet: the overview as it is, and each change of an alert.
+
+    id: 1764146765000000-5f1c…
+    event: overview        the newest state, when it has changed; at most one a second
+    event: alert           one change of an alert (contracts/alerts.py), in the order of its time
+
+An id says how far the alerts were sent and which overview was seen. Who comes back with `Last-Event-ID` gets
+the changes of alerts since, from a minute before on (known by `id` and `sequence`), and the overview if it
+is another. A comment every 15 seconds keeps the connection; `retry:` says when to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Header
+from fastapi.responses import Response, StreamingResponse
+from starlette.requests import Request
+
+from tidegate.api.access import AnyReader, Reader, still_reads
+from tidegate.api.insight import calls as insight
+from tidegate.api.insight.asked import Asked, Asking
+from tidegate.api.insight.parts import alert_of
+from tidegate.api.problems import Problem
+from tidegate.api.reading import Reading
+from tidegate.store import pages
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/api/v1", tags=["insight"])
+
+TICK = 1.0  # s between looks at the store; each costs as much as one overview, however many follow
+HEARTBEAT = 15.0
+RETRY_MS = 3000
+OVERLAP = 60_000_000  # µs of alerts that are sent again: changes are stored in another order than their time
+LONGEST_BACK = 86_400_000_000
+CHANGES = 500
+MOST_SENT = 10_000  # changes of alerts that one connection knows to have sent
+NOTHING = "0" * 16  # in place of an overview that was seen
+Ask = Callable[[], Awaitable[dict[str, Any]]]
+_ID = re.compile(r"([0-9]{1,17})-([0-9a-f]{16})")
+
+
+class Feed:
+    """One fleet's newest state, asked for while somebody follows it."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._changed = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+        self.followers = 0
+        self.digest = ""
+        self.document: dict[str, Any] = {}
+
+    async def wait(self, seen: str, seconds: float) -> bool:
+        """Until the state is another than `seen`; False after so many seconds, or when the feed ends."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self.digest or self.digest == seen:
+                    if self._task.done():
+                        return False
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def end(self) -> None:
+        self._task.cancel()
+        self._task.add_done_callback(lambda _: self._changed.set())
+
+    async def _run(self) -> None:
+        while True:
+            began = time.monotonic()
+            document, digest = await self._state()
+            if digest != self.digest:
+                self.document, self.digest = document, digest
+                self._changed.set()
+                self._changed = asyncio.Event()
+            await asyncio.sleep(max(TICK / 4, TICK - (time.monotonic() - began)))
+
+    async def _state(self) -> tuple[dict[str, Any], str]:
+        try:
+            document = await self._ask()
+        except Problem as problem:
+            document = {"problem": problem.code}
+        except Exception:
+            log.exception("live: the overview failed")
+            document = {"problem": "internal"}
+        return document, digest_of(document)
+
+
+class Live:
+    """Who follows which fleet, within a bound."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._feeds: dict[str, Feed] = {}
+        self.connections = 0
+        self.closing = False
+
+    def check(self) -> None:
+        """Raises Problem `live_busy` where no more may follow."""
+        if self.connections >= self._most or self.closing:
+            raise Problem("live_busy", f"{self._most} follow already", headers={"retry-after": "30"})
+
+    def join(self, fleet: str, ask: Ask) -> Feed:
+        self.connections += 1
+        feed = self._feeds.get(fleet)
+        if feed is None:
+            feed = self._feeds[fleet] = Feed(ask)
+        feed.followers += 1
+        return feed
+
+    def leave(self, fleet: str) -> None:
+        self.connections -= 1
+        feed = self._feeds[fleet]
+        feed.followers -= 1
+        if not feed.followers:
+            feed.end()
+            del self._feeds[fleet]
+
+    def close(self) -> None:
+        """End every answer: the process stops."""
+        self.closing = True
+        for feed in self._feeds.values():
+            feed.end()
+
+
+def digest_of(document: dict[str, Any]) -> str:
+    """Of what a reader would see change: not of the queries and the age."""
+    seen = {name: value for name, value in document.items() if name not in ("sql", "age_seconds")}
+    return hashlib.sha256(msgspec.json.encode(seen)).hexdigest()[:16]
+
+
+def message(event: str, id: str, document: Any) -> bytes:
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (id.encode(), event.encode(), msgspec.json.encode(document))
+
+
+@router.get(
+    "/live",
+    summary="Follow the overview and the alerts",
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    response_class=Response,
+)
+async def live(
+    request: Request,
+    asking: Asking,
+    reader: AnyReader,
+    last_event_id: Annotated[str, Header(description="Go on behind this event", max_length=64)] = "",
+) -> Response:
+    """Server-sent events: `overview` (the state, when it changes, at most once a second) and `alert` (each
+    change of an alert)."""
+    fleet = asking.fleet
+    following: Live = request.app.state.live
+    still = Reader(reader.name, reader.role, fleet)
+
+    async def ask() -> dict[str, Any]:
+        answer = await insight.overview(request, Asked(request, fleet, time.time()), still, None, 15, None)
+        found: dict[str, Any] = msgspec.json.decode(answer.body)
+        return found
+
+    following.check()
+    return StreamingResponse(
+        _events(request, following, fleet, ask, last_event_id),
+        media_type="text/event-stream",
+        headers={"x-accel-buffering": "no"},  # of nginx: it would hold events back
+    )
+
+
+async def _events(
+    request: Request, following: Live, fleet: str, ask: Ask, last: str
+) -> AsyncGenerator[bytes, None]:
+    feed = following.join(fleet, ask)
+    try:
+        match = _ID.fullmatch(last)
+        now = int(time.time() * 1e6)
+        cursor = max(int(match[1]), now - LONGEST_BACK) if match else now
+        seen = match[2] if match else ""
+        sent: dict[tuple[str, int], None] = {}
+        fresh = match is None
+        yield b"retry: %d\n\n" % RETRY_MS
+        while not following.closing:
+            changed = await feed.wait(seen, HEARTBEAT)
+            if not still_reads(request, fleet):
+                return  # the token ended: the next attempt gets a 401
+            if not changed:
+                yield b": still here\n\n"
+                continue
+            if "problem" not in feed.document:
+                for alert in await _changes(request, fleet, cursor - OVERLAP):
+                    key = (alert["id"], alert["sequence"])
+                    if key in sent:
+                        continue
+                    sent[key] = None
+                    cursor = max(cursor, alert.pop("at"))
+                    if not fresh:  # who begins now is told what comes, not what was
+                        yield message("alert", f"{cursor}-{seen or NOTHING}", alert)
+                fresh = False
+                while len(sent) > MOST_SENT:
+                    del sent[next(iter(sent))]
+            seen = feed.digest
+            yield message("overview", f"{cursor}-{seen}", feed.document)
+            await asyncio.sleep(TICK)
+    finally:
+        following.leave(fleet)
+
+
+async def _changes(request: Request, fleet: str, since: int) -> list[dict[str, Any]]:
+    reading: Reading = request.app.state.reading
+    try:
+        rows = await reading.rows(pages.alert_changes(fleet, since, CHANGES))
+    except Problem:
+        return []  # the next change of the overview asks again, from the same time on
+    return [{**alert_of(row[:-1]), "at": row[-1]} for row in rows]

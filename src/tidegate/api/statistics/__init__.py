@@ -1,0 +1,1 @@
+"""Statistics out of the rollups: the calls, their parameters and their answers."""

@@ -1,0 +1,1 @@
+"""`tidegate audit`: what operators did, gathered from where each of it is on record."""

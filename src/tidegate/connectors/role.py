@@ -1,0 +1,87 @@
+"""The process of a connector: receives, delivers, serves its status, ends on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from typing import Protocol
+
+from tidegate.connectors.allowed import Allowed
+from tidegate.connectors.hostapd import Hostapd
+from tidegate.connectors.link import Link
+from tidegate.connectors.openwifi import OpenWifi
+from tidegate.connectors.radius import Radius
+from tidegate.connectors.webhook import VENDORS, Webhook
+from tidegate.service.edge import Edge
+from tidegate.service.server import Server, listener, url
+from tidegate.service.status_pages import StatusPages
+from tidegate.service.status_server import StatusServer
+from tidegate.settings import Settings
+from tidegate.tokens import TokenFile
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 20.0  # for what was begun when the process is told to end
+
+
+class Receiver(Protocol):
+    """What listens on a port of its own and delivers what comes."""
+
+    async def start(self) -> str:
+        """Listen; returns where, for the log. Raises UsageError."""
+
+    async def stop(self, seconds: float) -> None:
+        """Take nothing more, and have what was taken delivered within that time."""
+
+
+OTHERS: dict[str, Callable[[Settings, Link, Allowed], Receiver]] = {
+    "hostapd": Hostapd,
+    "openwifi": OpenWifi,
+    "radius": Radius,
+}
+
+
+def run(settings: Settings, name: str) -> int:
+    """Run the connector of that name until SIGTERM or SIGINT; returns 0. Raises UsageError."""
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    asyncio.run(_webhook(settings, name) if name in VENDORS else _receive(settings, name))
+    log.info("stopped")
+    return 0
+
+
+async def _webhook(settings: Settings, name: str) -> None:
+    link = Link(settings)
+    pages = StatusPages(
+        "connect",
+        not_ready=lambda: _reasons(link),
+        tokens=TokenFile(settings.tokens_path),
+        behind=Webhook(name, settings, link),
+    )
+    server = Server(Edge(pages), settings, drain_seconds=DRAIN_SECONDS)
+    listening = listener(settings.connect_listen, "connect_listen")
+    log.info("%s: webhooks are taken at %s/%s", name, url(listening), name)
+    looking = asyncio.create_task(link.look())
+    await server.serve(sockets=[listening])
+    looking.cancel()
+    link.close()
+
+
+async def _receive(settings: Settings, name: str) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    link = Link(settings)
+    receiver = OTHERS[name](settings, link, Allowed(settings.connect_allow))
+    with StatusServer("connect", settings, not_ready=lambda: _reasons(link)):
+        log.info("%s: listens on %s; status on %s", name, await receiver.start(), settings.connect_listen)
+        looking = asyncio.create_task(link.look())
+        await stopping.wait()
+        await receiver.stop(DRAIN_SECONDS)
+        looking.cancel()
+        link.close()
+
+
+def _reasons(link: Link) -> list[str]:
+    return [link.problem] if link.problem else []

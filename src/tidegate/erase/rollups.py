@@ -1,0 +1,184 @@
+"""Rollups of a fleet's received days of which rows were erased.
+
+Sums can be taken off while the sink adds to them; states of distinct clients and of quantiles cannot. So a
+day that is still received gets rows with the erased events' sums, negative, and a day that is over is made
+anew from what is left. Both through `<stream>_1m`, whose views carry it on to the hours and days.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from typing import NamedTuple
+
+from clickhouse_connect.driver.client import Client
+
+from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.errors import RetryLater
+from tidegate.settings import Settings
+from tidegate.store.client import infrastructure
+from tidegate.store.insert import PINNED
+from tidegate.store.migrate import LEVELS, ttls_in_force
+from tidegate.store.templates import migrations
+
+ATTEMPTS = 3  # at a day into which events still came
+OVER_MINUTES, QUIET_MINUTES = 60, 10  # behind its end, and since the last batch with rows of it
+_VIEW = re.compile(r"\s*CREATE\s+MATERIALIZED\s+VIEW\s+(?:IF\s+NOT\s+EXISTS\s+)?\w+\.(\w+)")
+_NEGATIVE = {"UInt64": "bitNot({0}) + 1", "Int64": "-{0}", "Float64": "-{0}"}
+"""What has the sum as its type has it, and takes `{0}` off: unsigned sums are modulo 2^64."""
+
+
+class Day(NamedTuple):
+    stream: Stream
+    day: date
+
+
+class Rollups:
+    def __init__(self, client: Client, settings: Settings, fleet: str) -> None:
+        self._client = client
+        self._database = settings.clickhouse_database
+        self._fleet = fleet
+        statements = [each for migration in migrations() for each in migration.statements(settings)]
+        self._views = {match[1]: each for each in statements if (match := _VIEW.match(each))}
+
+    def pending(self) -> list[Day]:
+        """Days with erased rows whose rollups were not made anew since."""
+        with infrastructure():
+            rows = self._client.query(
+                "SELECT erased.stream, erased.received_day FROM"
+                f" (SELECT `table` AS stream, received_day, max(at) AS at FROM {self._database}.erasures"
+                "  WHERE fleet = {fleet:String} AND `table` IN {streams:Array(String)}"
+                "  GROUP BY stream, received_day) AS erased"
+                " LEFT JOIN (SELECT stream, received_day, max(at) AS at"
+                f"  FROM {self._database}.erasure_days WHERE fleet = {{fleet:String}} AND rebuilt"
+                "  GROUP BY stream, received_day) AS done USING (stream, received_day)"
+                " WHERE erased.at > done.at ORDER BY erased.stream, erased.received_day"
+                " SETTINGS join_use_nulls = 0",
+                parameters={"fleet": self._fleet, "streams": list(STREAMS)},
+            ).result_rows
+        return [Day(stream, day) for stream, day in rows]
+
+    def may_rebuild(self, day: Day) -> bool:
+        """Whether nothing is received of it any more, the sink has not stored any of it lately, and all its
+        events are there: none has begun to go by TTL."""
+        lately = (
+            f"SELECT max(has(days, {{day:Date}})) FROM {self._database}.sink_batches"
+            f" WHERE stream = {{stream:String}} AND planned_at > now64(6) - INTERVAL {QUIET_MINUTES} MINUTE"
+        )
+        with infrastructure():
+            kept = ttls_in_force(self._client, self._database).get(day.stream, 0)
+            [(may,)] = self._client.query(
+                "SELECT now('UTC') >= toDateTime({day:Date}, 'UTC') + INTERVAL 1 DAY"
+                f" + INTERVAL {OVER_MINUTES} MINUTE AND NOT ({lately})"
+                " AND ({kept:UInt32} = 0 OR {day:Date} >= toDate(now('UTC')) - {kept:UInt32} + 2)",
+                parameters={"day": day.day.isoformat(), "stream": day.stream, "kept": kept},
+            ).result_rows
+        return bool(may)
+
+    def take_off(self, day: Day, rows: str, token: str) -> None:
+        """Take the sums of the events that the condition `rows` names off the rollups, once under `token`."""
+        for target in self._fed(day.stream):
+            columns = {}
+            for name, type_ in self._types(target).items():
+                sum_of = re.fullmatch(r"SimpleAggregateFunction\(sum, (\w+)\)", type_)
+                if sum_of:
+                    columns[name] = _NEGATIVE[sum_of[1]].format(f"`{name}`")
+                elif "AggregateFunction" not in type_:
+                    columns[name] = f"`{name}`"
+            selected = ", ".join(f"{sql} AS `{name}`" for name, sql in columns.items())
+            with infrastructure():
+                # By way of this process: an INSERT … SELECT has no token that every version honours.
+                body = self._client.raw_query(
+                    f"SELECT {selected} FROM ({self._counted(target, day.stream, rows)})", fmt="Native"
+                )
+                summary = self._client.raw_insert(
+                    f"{self._database}.{target}",
+                    list(columns),
+                    body,
+                    settings={**PINNED, "insert_deduplication_token": f"{token}:{target}"},
+                    fmt="Native",
+                )
+            if "written_rows" not in summary.summary:
+                raise RetryLater(f"ClickHouse answered the insert into {target} without a summary")
+
+    def rebuild(self, day: Day) -> None:
+        """Make a day's rollups anew. Raises RetryLater where events come into it all the while."""
+        mine = f"fleet = {_literal(self._fleet)}"
+        received = f"toDate({_literal(day.day.isoformat())})"
+        for _ in range(ATTEMPTS):
+            for target in self._all(day.stream):
+                self._delete(target, f"{mine} AND {_day_of(target)} = {received}")
+            for target in self._fed(day.stream):
+                columns = ", ".join(f"`{name}`" for name in self._types(target))
+                rows = f"{mine} AND toDate(received_at) = {received}"
+                with infrastructure():
+                    self._client.command(
+                        f"INSERT INTO {self._database}.{target} ({columns})"
+                        f" SELECT {columns} FROM ({self._counted(target, day.stream, rows)})",
+                        settings={"insert_deduplicate": 0},
+                    )
+            if self._agree(day, f"{mine} AND %s = {received}"):
+                return
+        raise RetryLater(
+            f"{day.stream} of {day.day}: events still come into it; `tidegate erase rollups` later"
+        )
+
+    def _agree(self, day: Day, where: str) -> bool:
+        counts = {
+            self._one(
+                f"SELECT count() FROM {self._database}.{day.stream} WHERE {where % 'toDate(received_at)'}"
+            )
+        }
+        for target in self._all(day.stream):
+            counts.add(
+                self._one(
+                    f"SELECT sum(events) FROM {self._database}.{target} WHERE {where % _day_of(target)}"
+                )
+            )
+        return len(counts) == 1
+
+    def _one(self, query: str) -> int:
+        with infrastructure():
+            return int(self._client.query(query).result_rows[0][0])
+
+    def _delete(self, table: str, where: str) -> None:
+        with infrastructure():
+            self._client.command(
+                f"ALTER TABLE {self._database}.{table} DELETE WHERE {where}", settings={"mutations_sync": 2}
+            )
+
+    def _counted(self, target: str, stream: Stream, rows: str) -> str:
+        """What the view of `target` makes of the rows of the stream that a condition names."""
+        select = self._views[f"{target}_mv"].partition(" AS\n")[2]
+        source = f"{self._database}.{stream}"
+        before, _, behind = select.rpartition(f"FROM {source}")
+        return f"{before}FROM (SELECT * FROM {source} WHERE {rows}){behind}"
+
+    def _types(self, table: str) -> dict[str, str]:
+        with infrastructure():
+            rows = self._client.query(
+                "SELECT name, type FROM system.columns WHERE database = {database:String}"
+                " AND table = {table:String} ORDER BY position",
+                parameters={"database": self._database, "table": table},
+            ).result_rows
+        return {str(name): str(type_) for name, type_ in rows}
+
+    def _fed(self, stream: Stream) -> Iterator[str]:
+        """Tables that the stream's own rows feed."""
+        yield f"{stream}_{LEVELS[0]}"
+        if stream == "client_events":
+            yield "site_minutes"
+
+    def _all(self, stream: Stream) -> Iterator[str]:
+        yield from (f"{stream}_{level}" for level in LEVELS)
+        if stream == "client_events":
+            yield "site_minutes"
+
+
+def _day_of(table: str) -> str:
+    return "toDate(minute)" if table == "site_minutes" else "received_day"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

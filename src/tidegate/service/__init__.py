@@ -1,0 +1,1 @@
+"""What every role that runs for long shares: HTTP serving, pages, the shape of a refusal, waiting."""

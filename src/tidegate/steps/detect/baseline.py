@@ -1,0 +1,198 @@
+"""What is usual at each unit at this hour, what a minute's counts are worth against it, and who asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from tidegate.contracts.counts import MINUTE
+from tidegate.contracts.rules import Rule
+from tidegate.steps.detect.context import Context
+from tidegate.steps.detect.state import Unit
+from tidegate.steps.usual import LEARNED, Pair
+
+FADING = 0.98  # of the counts of parts and latencies, each hour
+PRIOR_PART = 100.0
+MUCH = 0.5  # share of failures of a thorough breakdown
+SLOW_STEPS = 3  # buckets of a latency above its usual 95th percentile that count as slow
+SLOW_LEAST = 300.0  # successes from which on it is known what is slow
+
+Place = tuple[str, str, str]  # stream, fleet, site
+
+
+class Rate(NamedTuple):
+    """What a minute's counts are worth: nats for a failure and for none, held against the smallest share that
+    is worth a person's time, and against half of all."""
+
+    usual: float
+    failed: float
+    passed: float
+    failed_much: float
+    passed_much: float
+
+    def of(self, failed: float, attempts: float) -> tuple[float, float]:
+        passed = attempts - failed
+        return (
+            failed * self.failed + passed * self.passed,
+            failed * self.failed_much + passed * self.passed_much,
+        )
+
+
+def rate(usual: float, rule: Rule, dispersion: float = 1.0, points: float = 0.0) -> Rate:
+    odds = rule.odds_ratio * usual / (1 - usual)
+    raised = min(max(odds / (1 + odds), usual + (points or rule.points)), 0.98)
+    return Rate(usual, *_nats(usual, raised, dispersion), *_nats(usual, max(MUCH, raised), dispersion))
+
+
+def _nats(usual: float, raised: float, dispersion: float) -> tuple[float, float]:
+    if raised <= usual:
+        return 0.0, 0.0
+    return math.log(raised / usual) / dispersion, math.log((1 - raised) / (1 - usual)) / dispersion
+
+
+class Baseline:
+    """The units of one partition, what is usual there, and the rules that ask."""
+
+    def __init__(self, context: Context, units: Iterable[Unit] = ()) -> None:
+        self.context = context
+        self.units: dict[Place, Unit] = {(unit.stream, unit.fleet, unit.site): unit for unit in units}
+        self._rates: dict[Place, dict[str, Rate]] = {}
+        self._rules: dict[tuple[str, str], list[Rule]] = {}  # site and signal -> their rules
+        self._scores: dict[tuple[str, str], float] = {}
+        self._by_name = {rule.name: rule for rule in context.rules.rules}
+        self._fleets: dict[tuple[str, str, str], Pair] = {}  # stream, fleet and stage -> totals of all sites
+
+    def rules(self, site: str, signal: str) -> list[Rule]:
+        known = self._rules.get((site, signal))
+        if known is None:
+            rules = self.context.rules.rules
+            known = [rule for rule in rules if rule.enabled and rule.signal == signal and rule.is_for(site)]
+            self._rules[site, signal] = known
+        return known
+
+    def score_open(self, site: str, signal: str) -> float:
+        """The highest that the rules of a signal ask for."""
+        known = self._scores.get((site, signal))
+        if known is None:
+            known = max((rule.score_open for rule in self.rules(site, signal)), default=12.0)
+            self._scores[site, signal] = known
+        return known
+
+    def rule(self, name: str) -> Rule:
+        """The rule of that name; the defaults where it is gone."""
+        return self._by_name.get(name) or Rule(name=name, signal="stage_failures")
+
+    def alerting(self, fleet: str) -> list[Unit]:
+        """The fleet's units that have an alert."""
+        return [unit for unit in self.units.values() if unit.active and unit.fleet == fleet]
+
+    def rates(self, place: Place) -> dict[str, Rate]:
+        """The rates of a unit in this hour that were asked for so far."""
+        return self._rates.setdefault(place, {})
+
+    def rate(self, unit: Unit, stage: str, rates: dict[str, Rate]) -> Rate | None:
+        """What counts at a stage are worth; None while too little is known of the site, or nothing asks."""
+        found = rates.get(stage)
+        if found is None:
+            signal = stage[1:] if stage[0] == "~" else "stage_failures"
+            rule = next((one for one in self.rules(unit.site, signal) if one.threshold is None), None)
+            usual = unit.usual.get(stage)
+            if rule is None or usual is None or usual.attempts < LEARNED:
+                return None
+            share = usual.share(unit.hour, self._fleet(unit, stage))
+            found = rates[stage] = rate(share, rule, usual.dispersion)
+        return found
+
+    def share(self, unit: Unit, stage: str, rates: dict[str, Rate]) -> float:
+        """The usual share alone, from the first count on."""
+        found = rates.get(stage)
+        if found is None:
+            share = unit.usual[stage].share(unit.hour, self._fleet(unit, stage))
+            found = rates[stage] = Rate(share, 0.0, 0.0, 0.0, 0.0)
+        return found.usual
+
+    def part_rate(self, unit: Unit, part: str, stage: str, rates: dict[str, Rate]) -> Rate | None:
+        """The same for one SSID or access point: the site's share, moved by what is known of the part."""
+        name = f"{part}\0{stage}"
+        found = rates.get(name)
+        if found is None:
+            site = self.rate(unit, stage, rates)
+            if site is None:
+                return None
+            known = unit.parts.get(part, {})
+            usual = (known.get(stage, 0.0) + PRIOR_PART * site.usual) / (known.get("", 0.0) + PRIOR_PART)
+            rule = next(one for one in self.rules(unit.site, "stage_failures") if one.threshold is None)
+            usual = min(max(usual, site.usual), 0.9)
+            found = rates[name] = rate(usual, rule, unit.usual[stage].dispersion)
+        return found
+
+    def level(self, unit: Unit, stage: str) -> str:
+        """What the usual share of a stage rests on, for people."""
+        return unit.usual[stage].level(unit.hour, self._fleet(unit, stage)) if stage in unit.usual else ""
+
+    def _fleet(self, unit: Unit, stage: str) -> Pair:
+        """Failures and attempts of all sites of the fleet that are here."""
+        key = (unit.stream, unit.fleet, stage)
+        found = self._fleets.get(key)
+        if found is None:
+            found = [0.0, 0.0]
+            for other in self.units.values():
+                if other.stream == unit.stream and other.fleet == unit.fleet and stage in other.usual:
+                    total = other.usual[stage].total
+                    found = [found[0] + total[0], found[1] + total[1]]
+            self._fleets[key] = found
+        return found
+
+    # --- hours
+
+    def end_hours(self, minute: int) -> None:
+        """End the hours that are over; zones differ by quarters of an hour."""
+        for place, unit in self.units.items():
+            if unit.hour >= 0 and minute - unit.minute == MINUTE and minute % (15 * MINUTE):
+                continue
+            zone = self.context.zone(unit.fleet, unit.site)
+            local = datetime.fromtimestamp(minute // 1_000_000, UTC).astimezone(zone)
+            hour = local.weekday() * 24 + local.hour
+            if hour != unit.hour:
+                if unit.hour >= 0:
+                    self._end_hour(unit)
+                unit.hour = hour
+                self._rates.pop(place, None)
+                self._fleets.clear()
+
+    def _end_hour(self, unit: Unit) -> None:
+        for stage, usual in unit.usual.items():
+            if not stage.startswith("~slow/"):
+                usual.end_hour(unit.hour, usual.share(unit.hour, self._fleet(unit, stage)))
+        for name, known in unit.slow.items():
+            total = sum(known.values())
+            if total >= SLOW_LEAST:
+                limit, share = _limit(known, total)
+                unit.usual[f"~slow/{name}"].hours[-1] = [[float(limit), share]]
+            unit.slow[name] = {bucket: count * FADING for bucket, count in known.items() if count > 0.05}
+        for part, counts in list(unit.parts.items()):
+            faded = {stage: count * FADING for stage, count in counts.items()}
+            if faded.get("", 0.0) < 0.5:
+                del unit.parts[part]
+            else:
+                unit.parts[part] = faded
+        events, minutes = unit.traffic_now
+        if minutes and not any(key[0] == "no_events" for key in unit.active):
+            unit.traffic[unit.hour] = [*unit.traffic.get(unit.hour, [])[-4:], [events, minutes]]
+        unit.traffic_now = [0.0, 0.0]
+
+
+def _limit(histogram: dict[int, float], total: float) -> tuple[int, float]:
+    """The bucket above which a success is slow, and the share that lies there."""
+    seen = 0.0
+    limit = 0
+    for bucket in sorted(histogram):
+        seen += histogram[bucket]
+        limit = bucket
+        if seen >= 0.95 * total:
+            break
+    limit += SLOW_STEPS
+    above = sum(count for bucket, count in histogram.items() if bucket > limit)
+    return limit, (above + 1.0) / (total + 50.0)

@@ -1,0 +1,85 @@
+"""The fold itself: closed minutes of a partition's units in, changes of alerts out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tidegate.contracts.alerts import Acknowledgement, Alert
+from tidegate.contracts.counts import MINUTE
+from tidegate.steps.detect.baseline import Baseline, Place
+from tidegate.steps.detect.closing import go_on
+from tidegate.steps.detect.context import Context
+from tidegate.steps.detect.evidence import Evidence
+from tidegate.steps.detect.figures import NOTHING, Counted, Figures
+from tidegate.steps.detect.incidents import begin, changed, hush
+from tidegate.steps.detect.opening import due
+from tidegate.steps.detect.silence import silence
+from tidegate.steps.detect.state import Unit
+
+GAP_MINUTES = 60  # without a minute, after which windows begin anew
+FORGET_MINUTES = 8 * 1440  # without an event, after which a unit is forgotten
+
+
+class Detector:
+    """The units of one partition, minute by minute."""
+
+    def __init__(self, context: Context, units: Iterable[Unit] = ()) -> None:
+        self.context = context
+        self._baseline = Baseline(context, units)
+
+    @property
+    def units(self) -> dict[Place, Unit]:
+        return self._baseline.units
+
+    def close(self, minute: int, documents: Mapping[Place, Counted]) -> list[Alert]:
+        """Fold a minute (µs since 1970 of its start) of every unit; units that have no document were silent.
+
+        A minute at or before the last one of a unit changes nothing.
+        """
+        units = self.units
+        for place in documents:
+            if place not in units:
+                units[place] = Unit(*place)
+        changes: list[Alert] = []
+        self._baseline.end_hours(minute)
+        for place in sorted(units):
+            unit = units[place]
+            if minute <= unit.minute:
+                continue
+            if unit.minute and minute - unit.minute > GAP_MINUTES * MINUTE:
+                unit.tracks.clear()
+                unit.window.clear()
+                unit.silent, unit.missing = 0, 0.0
+            changes += self._fold(place, unit, minute, documents.get(place))
+            unit.minute = minute
+            if unit.silent > FORGET_MINUTES and not unit.active:
+                del units[place]
+        return changes
+
+    def acknowledge(self, ack: Acknowledgement) -> list[Alert]:
+        """The change that follows from an acknowledgement; none where the alert is not open."""
+        for unit in self._baseline.alerting(ack.fleet):
+            for active in unit.active.values():
+                if active.alert.id == ack.id and ack.at > active.acked_at:
+                    active.acked_at = ack.at
+                    return [changed(active, "acked", ack.at, by=ack.by)]
+        return []
+
+    def silence(self, fleet: str, at: int) -> list[Alert]:
+        """The changes of a fleet's alerts whose silence began or ended by `at` (µs)."""
+        baseline = self._baseline
+        return [change for unit in baseline.alerting(fleet) for change in hush(baseline, unit, at)]
+
+    def _fold(self, place: Place, unit: Unit, minute: int, counted: Counted | None) -> list[Alert]:
+        baseline = self._baseline
+        changes = list(hush(baseline, unit, minute + MINUTE)) if unit.active else []
+        figures = Figures(counted.counts, counted.aps) if counted is not None else NOTHING
+        evidence = Evidence(baseline, unit, minute, figures, counted, baseline.rates(place))
+        evidence.weigh()
+        if unit.active:
+            changes += go_on(baseline, unit, evidence)
+        for one in due(baseline, unit, evidence):
+            changes.append(begin(baseline, unit, one, minute, figures))
+        for one in silence(baseline, unit, minute, figures.events):
+            changes.append(begin(baseline, unit, one, minute, figures))
+        return changes

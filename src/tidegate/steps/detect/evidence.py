@@ -1,0 +1,304 @@
+"""The evidence in a minute: a CUSUM for each stage, each stage of an SSID or access point, each signal.
+
+A client counts in at most `CAP` minutes of the window and once a minute, whatever it tries: one client that
+retries is no incident. What is not failures is tested alike: slow successes, disassociations, wrong clocks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tidegate.contracts.counts import Signal, Sketch
+from tidegate.steps.aggregate import LATENCIES
+from tidegate.steps.detect.baseline import Baseline, Rate, rate
+from tidegate.steps.detect.figures import Counted, Figures
+from tidegate.steps.detect.state import OFTEN, WINDOW, Hits, Key, Track, Unit, part_key, part_name
+from tidegate.steps.sketch import EMPTY, estimate, union
+from tidegate.steps.usual import Usual
+
+RECENT = 5  # minutes by which it is judged whether it is quiet again
+TELLING = 3.0  # nats; below nothing is asked of a track
+CAP = 3  # minutes of the window in which one client counts
+CEILING = 2.0  # times the opening score: how far evidence runs up
+MOST_PARTS = 512  # SSIDs and access points of a unit that are followed
+SKETCHED = 256 * 8  # bytes of a minute's sketch that the window keeps
+SLOW_POINTS = 0.2
+NONE = (0.0, 0.0)
+FADE = 0.3  # nats that a minute without a disassociation takes from the evidence for too many
+DISASSOCIATIONS: Key = ("disassociations", "", "", "")
+
+
+class Evidence:
+    """One minute of one unit, weighed; `now` are its clients by the names of the window."""
+
+    __slots__ = ("_baseline", "_counted", "_rates", "_touched", "_unit", "figures", "minute", "now", "seen")
+
+    def __init__(
+        self,
+        baseline: Baseline,
+        unit: Unit,
+        minute: int,
+        figures: Figures,
+        counted: Counted | None,
+        rates: dict[str, Rate],
+    ) -> None:
+        self._baseline = baseline
+        self._unit = unit
+        self._counted = counted
+        self._rates = rates
+        self._touched: set[Key] = set()
+        self.minute = minute
+        self.figures = figures
+        self.seen: Sketch = counted.clients if counted is not None else EMPTY
+        self.now: dict[str, Sketch] = {"": self.seen[:SKETCHED]} if self.seen else {}
+
+    def weigh(self) -> None:
+        """Add the minute to the unit's window, to what is usual, and to its tracks."""
+        unit, counted = self._unit, self._counted
+        kept = OFTEN if unit.stream == "connection_logs" else WINDOW
+        unit.window = [*unit.window[-kept + 1 :], self.now]
+        self._stages()
+        if counted is not None:
+            self._signals(counted)
+            self._latencies(counted)
+        if counted is not None or unit.active:
+            for key in list(unit.tracks):
+                if key not in self._touched and (not (key[2] or key[3]) or self._is_concerned(key)):
+                    self._pass(key)
+
+    def _stages(self) -> None:
+        """Count the minute's failures, and the evidence in them, by stage and by part."""
+        unit, figures = self._unit, self.figures
+        if not figures.succeeded and not figures.failed:
+            return
+        for stage in dict.fromkeys((*unit.usual, *figures.failed)):
+            if stage[0] != "~":
+                self._stage(stage)
+        if len(figures.parts) >= 2 and figures.failed:
+            for (part, stage), sketches in figures.part_clients.items():
+                self._part(part, stage, sketches)
+        self._count_parts()
+
+    def _stage(self, stage: str) -> None:
+        unit, figures = self._unit, self.figures
+        failed = figures.failed.get(stage, 0)
+        reached = figures.reached(stage) if figures.failed else figures.succeeded
+        if not reached:
+            return
+        clients = union(figures.clients.get(stage, ()))
+        if clients:
+            self.now[stage] = clients[:SKETCHED]
+        counting = self._counting(stage, clients) if clients else min(failed, 1)
+        attempts = reached - failed + counting
+        usual = unit.usual.get(stage)
+        if usual is None:
+            usual = unit.usual[stage] = Usual()
+        if not unit.active or not any(key[1] == stage for key in unit.active):
+            usual.add(counting, attempts)
+        key: Key = ("stage_failures", stage, "", "")
+        if not failed and key not in unit.tracks:
+            return
+        rate_ = self._baseline.rate(unit, stage, self._rates)
+        if rate_ is not None:
+            self._gather(key, rate_.of(counting, attempts))
+            track = unit.tracks.get(key)
+            if track is not None and key not in unit.active:
+                hit(track.hits, figures, stage, parts=track.score > 2.0)
+
+    def _part(self, part: str, stage: str, sketches: list[Sketch]) -> None:
+        unit, figures = self._unit, self.figures
+        rate_ = self._baseline.part_rate(unit, part, stage, self._rates)
+        if rate_ is None:
+            return
+        clients = union(sketches)
+        name = f"{stage}\0{part}"
+        self.now[name] = clients[:SKETCHED]
+        failed = figures.parts[part][stage]
+        reached = figures.part_reached(part, stage)
+        counting = self._counting(name, clients) if clients else min(failed, 1)
+        key = part_key("stage_failures", stage, part)
+        self._gather(key, rate_.of(counting, reached - failed + counting))
+        track = unit.tracks.get(key)
+        if track is not None and key not in unit.active:
+            track.hits.attempts += reached
+            track.hits.failures += failed
+            for code, count in figures.codes[stage].items():
+                track.hits.codes[code] = track.hits.codes.get(code, 0) + count
+
+    def _count_parts(self) -> None:
+        unit = self._unit
+        for part, found in self.figures.parts.items():
+            known = unit.parts.get(part)
+            if known is None:
+                if len(unit.parts) >= MOST_PARTS:
+                    continue
+                known = unit.parts[part] = {}
+            for stage, count in found.items():
+                known[""] = known.get("", 0.0) + count
+                if stage and not (unit.active and any(key[1] == stage for key in unit.active)):
+                    known[stage] = known.get(stage, 0.0) + count
+
+    def _is_concerned(self, key: Key) -> bool:
+        """Whether an SSID or access point had attempts, or has an alert."""
+        part = f"a{key[3]}" if key[3] else f"s{key[2]}"
+        return part in self.figures.parts or key in self._unit.active or key[0] != "stage_failures"
+
+    def _pass(self, key: Key) -> None:
+        """A minute in which a key had no failure: its evidence fades with what passed."""
+        unit, counted = self._unit, self._counted
+        signal, stage, ssid, ap = key
+        attempts, rate_ = 0, None
+        if signal == "stage_failures" and (ssid or ap):
+            part = part_name(key)
+            attempts = self.figures.part_reached(part, stage)
+            rate_ = self._baseline.part_rate(unit, part, stage, self._rates)
+        elif signal == "clock_skew" and counted is not None:
+            attempts = estimate(counted.clients)
+            rate_ = self._baseline.rate(unit, "~clock_skew", self._rates)
+        elif signal == "disassociations":
+            self._gather(key, (-FADE, 0.0))
+            return
+        self._gather(key, rate_.of(0, attempts) if rate_ is not None else NONE)
+
+    def _signals(self, counted: Counted) -> None:
+        unit = self._unit
+        seen = estimate(counted.clients)
+        found: dict[str, Signal] = {}
+        for one in counted.signals:
+            if one.name in ("insecure", "unapproved"):
+                self.now[f"~{one.name}\0{one.ssid}"] = one.clients[:SKETCHED]
+            else:
+                found[one.name] = one
+        if unit.stream != "client_events" or not seen:
+            return
+        if "disassociations" in found:
+            self._disassociations(found["disassociations"])
+        stage = "~clock_skew"
+        clients = found["clock_skew"].clients if "clock_skew" in found else EMPTY
+        usual = unit.usual.setdefault(stage, Usual())
+        counting = min(self._counting(stage, clients), seen) if clients else 0
+        if clients:
+            self.now[stage] = clients[:SKETCHED]
+        key: Key = ("clock_skew", "", "", "")
+        if key not in unit.active:
+            usual.add(counting, seen)
+        if clients or key in unit.tracks:
+            rate_ = self._baseline.rate(unit, stage, self._rates)
+            if rate_ is not None:
+                self._gather(key, rate_.of(counting, seen))
+
+    def _disassociations(self, signal: Signal) -> None:
+        """Clients that are thrown off again within the window or the minute, of all that are.
+
+        To be thrown off once, as by a planned restart, is no incident; and where many come and go, some do so
+        twice by chance.
+        """
+        unit, key, stage, clients = self._unit, DISASSOCIATIONS, "~disassociations", signal.clients
+        before: Counter[Sketch] = Counter()
+        for minute in unit.window[-WINDOW:-1]:
+            known = minute.get(stage, EMPTY)
+            before.update(known[at : at + 8] for at in range(0, len(known), 8))
+        times = [before[clients[at : at + 8]] for at in range(0, len(clients), 8)]
+        again = sum(0 < one < CAP for one in times)
+        number = sum(one < CAP for one in times)
+        twice = min(signal.events - len(times), len(times) - 1)  # one client alone is not many
+        self.now[stage] = clients[:SKETCHED]
+        usual = unit.usual.setdefault(stage, Usual())
+        if key not in unit.active:
+            usual.add(again + twice, number + twice)
+        rules = self._baseline.rules(unit.site, "disassociations")
+        if rules and (again or twice or key in unit.tracks):
+            by_chance = len(before) / max(estimate(unit.within("", WINDOW)), 1)
+            share = self._baseline.share(unit, stage, self._rates)
+            weighed = rate(min(max(share, by_chance), 0.9), rules[0]).of(again + twice, number + twice)
+            self._gather(key, (weighed[0], 0.0))
+
+    def _latencies(self, counted: Counted) -> None:
+        """Successes that spend longer than usual in a stage."""
+        unit = self._unit
+        rules = self._baseline.rules(unit.site, "slow_stage")
+        for name in LATENCIES:
+            histogram = counted.latencies.get(name)
+            if not histogram:
+                continue
+            known = unit.slow.get(name)
+            if known is None:
+                known = unit.slow[name] = {}
+            key: Key = ("slow_stage", name, "", "")
+            stage = f"~slow/{name}"
+            usual = unit.usual.get(stage)
+            if usual is None:
+                usual = unit.usual[stage] = Usual()
+            limit = usual.hours.get(-1, [[0.0, 0.0]])[0][0]  # set where the hour ends
+            if limit and rules:
+                values = sum(histogram.values())
+                slow = sum(count for bucket, count in histogram.items() if bucket > limit)
+                if slow or key in unit.tracks:
+                    seen = max(estimate(counted.clients), 1)
+                    scale = min(1.0, seen / values)  # clients rather than successes
+                    rate_ = self._rates.get(stage)
+                    if rate_ is None:
+                        rate_ = self._rates[stage] = rate(usual.hours[-1][0][1], rules[0], points=SLOW_POINTS)
+                    self._gather(key, (rate_.of(slow * scale, values * scale)[0], 0.0))
+            if key not in unit.active:
+                for bucket, count in histogram.items():
+                    known[bucket] = known.get(bucket, 0.0) + count
+
+    def _gather(self, key: Key, weighed: tuple[float, float]) -> None:
+        """Move a track by a minute's evidence; it is kept while it tells something."""
+        self._touched.add(key)
+        nats, much = weighed
+        unit = self._unit
+        track = unit.tracks.get(key)
+        if track is None:
+            if nats <= 0.0:
+                return
+            track = unit.tracks[key] = Track(0.0, self.minute)
+        score = track.score
+        if score == 0.0:
+            track.since = self.minute
+            track.hits = Hits()
+        score += nats
+        if score > TELLING:
+            score = min(score, self._ceiling(key))
+        elif score < 0.0:
+            score = 0.0
+        track.score = score
+        much += track.much
+        track.much = min(much, self._ceiling(key)) if much > TELLING else max(much, 0.0)
+        if unit.active and key in unit.active:
+            track.recent = [*track.recent[-RECENT + 1 :], nats]
+        elif score == 0.0:
+            del unit.tracks[key]
+
+    def _ceiling(self, key: Key) -> float:
+        return CEILING * self._baseline.score_open(self._unit.site, key[0])
+
+    def _counting(self, name: str, clients: Sketch) -> int:
+        """How many of a minute's clients count: those that did not in `CAP` minutes of the window."""
+        before: Counter[Sketch] = Counter()
+        for minute in self._unit.window[-WINDOW:-1]:
+            known = minute.get(name)
+            if known:
+                before.update(known[at : at + 8] for at in range(0, len(known), 8))
+        if not before:
+            return estimate(clients)
+        capped = sum(before[clients[at : at + 8]] >= CAP for at in range(0, len(clients), 8))
+        return estimate(clients) - capped
+
+
+def hit(hits: Hits, figures: Figures, stage: str, *, parts: bool) -> None:
+    """Add a minute's attempts at a stage; `parts`: by SSID and access point as well."""
+    hits.attempts += figures.reached(stage)
+    hits.failures += figures.failed.get(stage, 0)
+    for code, count in figures.codes.get(stage, {}).items():
+        hits.codes[code] = hits.codes.get(code, 0) + count
+    if parts:
+        for part in figures.parts:
+            known = hits.parts.get(part)
+            if known is None:
+                if len(hits.parts) >= MOST_PARTS:
+                    continue
+                known = hits.parts[part] = [0, 0]
+            known[0] += figures.part_reached(part, stage)
+            known[1] += figures.parts[part].get(stage, 0)

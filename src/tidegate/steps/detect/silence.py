@@ -1,0 +1,66 @@
+"""No event where events are usual: a state of its own.
+
+The chance of a silence is that of a negative binomial with the mean and the dispersion of the minutes of
+late, which follow nights, weekends and holidays that nobody has seen before; what is usual at this hour of
+the week bounds the mean from above.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from tidegate.contracts.counts import MINUTE
+from tidegate.steps.detect.baseline import Baseline
+from tidegate.steps.detect.opening import Due
+from tidegate.steps.detect.state import Key, Unit
+
+RECENTLY = 0.035  # weight of a minute in the traffic of late
+LEAST_DISPERSION = 1.5  # variance of the events of a minute, in their mean: a connection is several events
+KEY: Key = ("no_events", "", "", "")
+
+
+def silence(baseline: Baseline, unit: Unit, minute: int, events: int) -> Iterator[Due]:
+    """Count the minute's events; an alert once more are missing than chance leaves out."""
+    unit.traffic_now = [unit.traffic_now[0] + events, unit.traffic_now[1] + 1.0]
+    if events:
+        mean, square = unit.recent
+        if KEY not in unit.active:  # quiet minutes count once it is known that they were no silence
+            kept = (1.0 - RECENTLY) ** unit.silent
+            mean, square = mean * kept, square * kept
+        unit.recent = [mean + (events - mean) * RECENTLY, square + (events * events - square) * RECENTLY]
+        unit.silent, unit.missing = 0, 0.0
+        return
+    unit.silent += 1
+    rules = baseline.rules(unit.site, "no_events")
+    if not rules or KEY in unit.active:
+        return
+    expected = _expected(unit)
+    unit.missing += expected
+    rule = rules[0]
+    if (
+        unit.silent < rule.after_minutes
+        or unit.missing < rule.expected_events * unit.silent / rule.after_minutes
+    ):
+        return
+    if unit.missing * _nats(unit) >= rule.score_open:
+        yield Due(rule, KEY, minute - (unit.silent - 1) * MINUTE)
+
+
+def _nats(unit: Unit) -> float:
+    """What an event that is missing is worth: -ln of the chance of none, by their mean number."""
+    mean, square = unit.recent
+    dispersion = max(LEAST_DISPERSION, (square - mean * mean) / mean) if mean else LEAST_DISPERSION
+    return math.log(dispersion) / (dispersion - 1.0)
+
+
+def _expected(unit: Unit) -> float:
+    """Events a minute that are usual at this hour of the week, at least; 0 while it is not known.
+
+    Without this hour of the week, the quietest of the hours of the day; never more than came lately.
+    """
+    hours = unit.traffic.get(unit.hour) or [
+        pair for at in range(unit.hour % 24, 168, 24) for pair in unit.traffic.get(at, ())
+    ]
+    found = [events / minutes for events, minutes in hours if minutes >= 30]
+    return min([unit.recent[0], *found]) if found else 0.0

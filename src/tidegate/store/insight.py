@@ -1,0 +1,516 @@
+"""Named queries of the insight calls: how sites, stages and clients do, and what their failures share.
+
+Windows are half open, in whole minutes of the time in which events were received, seconds since 1970 UTC:
+an event that comes late counts when it comes, as in `tidegate.health`. A client's own events alone go by the
+time of its device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tidegate.store.queries import Query, Where
+
+ATTEMPT_STAGES = ("association", "authentication", "aaa", "dhcp", "dns", "network")
+"""The stages of a connection attempt in their order: an attempt that fails in one has passed those before."""
+
+QUARTER = 900  # s
+QUICK_MILLIS = 2000  # a connection that takes longer is slow
+COVERED_DBM = -72  # median RSSI of a client's minute, from which on it is covered
+FULL_CLIENTS = 60  # of an access point in a quarter of an hour, beyond which it is overloaded
+RETURN_SECONDS = 60  # a client that is back so soon was thrown off, or roamed in vain
+
+DIMENSIONS: Mapping[str, str] = {
+    "ssid": "ifNull(ssid, '')",
+    "ap": "coalesce(ap_name, bssid, '')",
+    "band": "toString(band)",
+    "vendor": "toString(vendor)",
+    "protocol": "ifNull(protocol, '')",
+    "randomised": "if(randomised, 'randomised MAC', 'own MAC')",
+}
+"""What attempts are told apart by, to see what the failing ones share: name and expression. Those of the
+whole fleet by site too."""
+
+_AP = DIMENSIONS["ap"]
+_MOMENT = "if(clock_skew, received_at, event_time)"
+_ATTEMPT = "outcome IN ('success', 'failure')"
+_CONNECT = "dateDiff('millisecond', association_time, network_time)"
+_DISASSOCIATION = "ifNull(ifNull(event_description, sub_event_description) ILIKE '%disassoc%', false)"
+_REFUSED_AS_FULL = (
+    "outcome = 'failure' AND stage = 'association'"
+    " AND match(lower(concat(ifNull(failure, ''), ' ', ifNull(sub_failure, ''))),"
+    " '\\\\bfull\\\\b|too many|unable to handle|max(imum)? (number|client)')"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Events of a fleet, and of one site where `site` is not None."""
+
+    fleet: str
+    since: int
+    until: int
+    site: str | None = None
+
+    def minutes(self) -> Where:
+        """On site_minutes."""
+        return self._of("minute")
+
+    def buckets(self) -> Where:
+        """On a rollup of client events."""
+        return self._of("bucket")
+
+    def events(self) -> Where:
+        """On client_events."""
+        return self._of("received_at")
+
+    def _of(self, column: str) -> Where:
+        where = Where()
+        where.add("fleet = {fleet:String}", fleet=self.fleet)
+        where.add("site = {site:String}", site=self.site)
+        where.add(f"{column} >= toDateTime({{since:UInt32}}, 'UTC')", since=self.since)
+        where.add(f"{column} < toDateTime({{until:UInt32}}, 'UTC')", until=self.until)
+        return where
+
+
+def _failed(stage: str) -> str:
+    return f"sumIf(events, outcome = 'failure' AND stage = '{stage}')"
+
+
+_COUNTS = ", ".join(
+    [
+        "sumIf(events, outcome = 'success')",
+        "sumIf(events, outcome = 'failure')",
+        *map(_failed, ATTEMPT_STAGES),
+    ]
+)
+"""Successes, failures, and failures in each of ATTEMPT_STAGES."""
+
+
+# Fleets and sites
+
+
+def fleets() -> Query:
+    """Every fleet that has client events: for superusers alone."""
+    return Query(
+        "insight_fleets", "SELECT DISTINCT fleet FROM client_events_1d ORDER BY fleet LIMIT 1000", {}
+    )
+
+
+def newest(fleet: str, since: int) -> Query:
+    """Each site that had events since a time (s): the newest one's received time (µs)."""
+    sql = (
+        "SELECT site, toUnixTimestamp64Micro(max(newest)) FROM site_minutes"
+        " WHERE fleet = {fleet:String} AND minute >= toDateTime({since:UInt32}, 'UTC') GROUP BY site"
+    )
+    return Query("insight_newest", sql, {"fleet": fleet, "since": since})
+
+
+def site_known(fleet: str, site: str) -> Query:
+    """One row if there is anything of the site: the newest day (date) of its events."""
+    sql = (
+        "SELECT max(minute) FROM site_minutes WHERE fleet = {fleet:String} AND site = {site:String}"
+        " HAVING count() > 0"
+    )
+    return Query("insight_site_known", sql, {"fleet": fleet, "site": site})
+
+
+# How the attempts of sites went
+
+
+def attempts(window: Window) -> Query:
+    """A row a site: the counts of _COUNTS, timed and quick successes, disassociations, skewed, events."""
+    where = window.minutes()
+    sql = (
+        f"SELECT site, {_COUNTS}, sum(timed), sum(quick), sum(disassociations), sum(skewed), sum(events)"
+        f" FROM site_minutes {where} GROUP BY site ORDER BY site"
+    )
+    return Query("insight_attempts", sql, where.parameters)
+
+
+def series(window: Window, step: int) -> Query:
+    """Rows of time (s), the counts of _COUNTS, disassociations and skewed events of each step, in order."""
+    where = window.minutes()
+    sql = (
+        f"SELECT intDiv(toUnixTimestamp(minute), {{step:UInt32}}) * {{step:UInt32}} AS time, {_COUNTS},"
+        f" sum(disassociations), sum(skewed) FROM site_minutes {where} GROUP BY time ORDER BY time"
+    )
+    return Query("insight_series", sql, {**where.parameters, "step": step})
+
+
+def sparklines(window: Window, step: int) -> Query:
+    """A row a site and step with attempts: site, time (s), successes, failures."""
+    where = window.minutes()
+    sql = (
+        "SELECT site, intDiv(toUnixTimestamp(minute), {step:UInt32}) * {step:UInt32} AS time,"
+        " sumIf(events, outcome = 'success'), sumIf(events, outcome = 'failure')"
+        f" FROM site_minutes {where} GROUP BY site, time ORDER BY site, time"
+    )
+    return Query("insight_sparklines", sql, {**where.parameters, "step": step})
+
+
+def clients(window: Window) -> Query:
+    """A row a site and stage, in which clients failed, and one a site with stage '': distinct clients, those
+    that failed."""
+    where = window.buckets()
+    sql = (
+        "SELECT site, stage, uniqMerge(clients), uniqMergeIf(clients, outcome = 'failure')"
+        f" FROM client_events_1m {where} GROUP BY GROUPING SETS ((site), (site, stage))"
+        " HAVING stage != '' OR grouping(stage) = 1"
+    )
+    return Query("insight_clients", sql, where.parameters)
+
+
+_PARTS = ("connect", "aaa", "dhcp", "dns")
+
+
+def latencies(window: Window, level: str) -> Query:
+    """A row a site: median and 95th percentile (ms) of connect, aaa, dhcp and dns of its successes, NaN of
+    none. `level` 1m or 1h: the rollup that is read."""
+    where = window.buckets()
+    where.add("outcome = 'success'")
+    columns = ", ".join(
+        f"quantilesTimingMerge(0.25, 0.5, 0.75, 0.9, 0.95, 0.99)({part}_latency) AS {part}" for part in _PARTS
+    )
+    parts = ", ".join(f"{part}[2], {part}[5]" for part in _PARTS)
+    table = {"1m": "client_events_1m", "1h": "client_events_1h"}[level]
+    sql = f"SELECT site, {parts} FROM (SELECT site, {columns} FROM {table} {where} GROUP BY site)"
+    return Query(f"insight_latencies_{level}", sql, where.parameters)
+
+
+def usual(window: Window) -> Query:
+    """What is usual in a window, by site and stage ('' is the whole attempt): site, stage, attempts that
+    reached it and that failed in it, hours, timed and quick successes.
+
+    Hours in which an incident was under way do not count: those whose share of failures is more than three
+    times, and more than five points above, the site's median hour.
+    """
+    where = window.minutes()
+    stages = ["", *ATTEMPT_STAGES]
+    names = ", ".join(f"'{stage}'" for stage in stages)
+    failed = ", ".join(["bad", *(f"of_{stage}" for stage in ATTEMPT_STAGES)])
+    reached = ["good + bad"]
+    for place in range(len(ATTEMPT_STAGES)):
+        reached.append(" + ".join(["good", *(f"of_{stage}" for stage in ATTEMPT_STAGES[place:])]))
+    hourly = (
+        "SELECT site, toStartOfHour(minute) AS hour, sumIf(events, outcome = 'success') AS good,"
+        " sumIf(events, outcome = 'failure') AS bad, sum(timed) AS of_timed, sum(quick) AS of_quick, "
+        + ", ".join(f"{_failed(stage)} AS of_{stage}" for stage in ATTEMPT_STAGES)
+        + f" FROM site_minutes {where} GROUP BY site, hour"
+    )
+    sql = (
+        "SELECT site, stage, sumIf(reached, calm), sumIf(failed, calm), countIf(calm),"
+        " sumIf(of_timed, calm), sumIf(of_quick, calm) FROM ("
+        "SELECT *, quantileExactIf(0.5)(failed / reached, reached >= 20) OVER (PARTITION BY site, stage)"
+        " AS median, isNaN(median) OR failed / reached <= greatest(3 * median, median + 0.05) AS calm FROM ("
+        f"SELECT site, hour, of_timed, of_quick, arrayJoin(arrayZip([{names}], [{', '.join(reached)}],"
+        f" [{failed}])) AS one, one.1 AS stage, one.2 AS reached, one.3 AS failed FROM ({hourly}))"
+        " WHERE reached > 0) GROUP BY site, stage"
+    )
+    return Query("insight_usual", sql, where.parameters)
+
+
+# Service levels beyond connecting: each a row a site of (site, good, total)
+
+
+def coverage(window: Window) -> Query:
+    """Client-minutes with a median RSSI from -72 dBm on, of those with an RSSI."""
+    where = window.events()
+    where.add("isNotNull(rssi)")
+    sql = (
+        "SELECT site, countIf(median >= {covered:Int64}), count() FROM ("
+        f"SELECT site, mac, toStartOfMinute({_MOMENT}) AS at,"
+        " quantileExact(0.5)(assumeNotNull(rssi)) AS median"
+        f" FROM client_events {where} GROUP BY site, mac, at) GROUP BY site"
+    )
+    return Query("insight_coverage", sql, {**where.parameters, "covered": COVERED_DBM})
+
+
+def roaming(window: Window) -> Query:
+    """Attempts at another access point of the same SSID by a client that was connected and not disassociated:
+    good are those that connect within two seconds and are not back within a minute.
+
+    Further: successes, and disassociations after which the client tried again within a minute.
+    """
+    where = window.events()
+    where.add(f"({_ATTEMPT} OR {_DISASSOCIATION})")
+    sql = (
+        "SELECT site, countIf(roam AND good), countIf(roam), countIf(kind = 'success'), countIf(thrown)"
+        " FROM ("
+        "SELECT site, kind, before.1 = 'success' AND kind IN ('success', 'failure') AND before.2 = network"
+        " AND before.3 != station AS roam,"
+        " kind = 'success' AND took BETWEEN 0 AND {quick:Int64}"
+        " AND NOT (behind.1 = 'success' AND behind.3 = before.3 AND behind.2 = network"
+        " AND dateDiff('second', at, behind.4) <= {back:Int64}) AS good,"
+        " kind = 'disassociation' AND behind.1 IN ('success', 'failure')"
+        " AND dateDiff('second', at, behind.4) <= {back:Int64} AS thrown FROM ("
+        "SELECT site, at, kind, network, station, took,"
+        " lagInFrame(tuple(kind, network, station, at)) OVER line AS before,"
+        " leadInFrame(tuple(kind, network, station, at)) OVER line AS behind FROM ("
+        f"SELECT site, mac, {_MOMENT} AS at, if({_ATTEMPT}, toString(outcome), 'disassociation') AS kind,"
+        f" ifNull(ssid, '') AS network, {_AP} AS station, ifNull({_CONNECT}, -1) AS took, offset, `index`"
+        f" FROM client_events {where})"
+        " WINDOW line AS (PARTITION BY site, mac ORDER BY at, offset, `index`"
+        " ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING))) GROUP BY site"
+    )
+    return Query("insight_roaming", sql, {**where.parameters, "quick": QUICK_MILLIS, "back": RETURN_SECONDS})
+
+
+def capacity(window: Window) -> Query:
+    """Attempts that were not refused because the access point is full, and not made at one with more than
+    sixty clients in the quarter of an hour."""
+    where = window.events()
+    sql = (
+        "SELECT site, sumIf(tries - refused, load <= {full:UInt64}), sum(tries) FROM ("
+        f"SELECT site, {_AP} AS station, intDiv(toUnixTimestamp(received_at), {QUARTER}) AS quarter,"
+        f" countIf({_ATTEMPT}) AS tries, countIf({_REFUSED_AS_FULL}) AS refused, uniqExact(mac) AS load"
+        f" FROM client_events {where} GROUP BY site, station, quarter) GROUP BY site"
+    )
+    return Query("insight_capacity", sql, {**where.parameters, "full": FULL_CLIENTS})
+
+
+# One site
+
+
+def reasons(window: Window, limit: int) -> Query:
+    """Failures by stage, code and sub-code, the most frequent first: texts, action, failures, distinct
+    clients, access points, and the first and last (µs)."""
+    where = window.events()
+    where.add("outcome = 'failure'")
+    sql = (
+        "SELECT stage, failure_code, sub_failure_code, max(ifNull(failure, '')),"
+        f" max(ifNull(sub_failure, '')), max(action), count() AS failures, uniqExact(mac), uniqExact({_AP}),"
+        " toUnixTimestamp64Micro(min(received_at)), toUnixTimestamp64Micro(max(received_at))"
+        f" FROM client_events {where} GROUP BY stage, failure_code, sub_failure_code"
+        " ORDER BY failures DESC, stage, failure_code, sub_failure_code LIMIT {limit:UInt64}"
+    )
+    return Query("insight_reasons", sql, {**where.parameters, "limit": limit})
+
+
+def heat(window: Window) -> Query:
+    """Access point × quarter of an hour: access point, time (s), attempts, failures, clients."""
+    where = window.events()
+    sql = (
+        f"SELECT {_AP} AS station, intDiv(toUnixTimestamp(received_at), {QUARTER}) * {QUARTER} AS time,"
+        f" countIf({_ATTEMPT}), countIf(outcome = 'failure'), uniqExact(mac)"
+        f" FROM client_events {where} GROUP BY station, time ORDER BY station, time"
+    )
+    return Query("insight_heat", sql, where.parameters)
+
+
+def hardest_hit(window: Window, limit: int) -> Query:
+    """Clients with the most failures: MAC, vendor, attempts, failures, the newest failure's time (µs), stage,
+    code, sub-code and texts, SSID and access point."""
+    where = window.events()
+    where.add(_ATTEMPT)
+    last = (
+        "argMaxIf(tuple(toUnixTimestamp64Micro(received_at), toString(stage), failure_code, sub_failure_code,"
+        f" toString(failure), toString(sub_failure), ifNull(ssid, ''), {_AP}),"
+        " (received_at, offset, `index`), outcome = 'failure')"
+    )
+    sql = (
+        f"SELECT mac, any(vendor), count(), countIf(outcome = 'failure') AS failures, {last}"
+        f" FROM client_events {where} GROUP BY mac HAVING failures > 0"
+        " ORDER BY failures DESC, count() DESC, mac LIMIT {limit:UInt64}"
+    )
+    return Query("insight_hardest_hit", sql, {**where.parameters, "limit": limit})
+
+
+def site_clients(window: Window) -> Query:
+    """One row: distinct clients, those that failed, access points, those with failures."""
+    where = window.events()
+    sql = (
+        f"SELECT uniqExact(mac), uniqExactIf(mac, outcome = 'failure'), uniqExact({_AP}),"
+        f" uniqExactIf({_AP}, outcome = 'failure') FROM client_events {where}"
+    )
+    return Query("insight_site_clients", sql, where.parameters)
+
+
+# What the failing attempts share
+
+
+def contrast(window: Window, stage: str | None, ssid: str | None = None) -> Query:
+    """Attempts that reached the stage (None: all) by each dimension's value and each pair of them: first and
+    second dimension ('' of a single one), values, attempts, failures at the stage, failing clients."""
+    where = window.events()
+    where.add("ssid = {ssid:String}", ssid=ssid)
+    where.add(_reaches(stage))
+    failed = "outcome = 'failure'" if stage is None else "outcome = 'failure' AND stage = {stage:String}"
+    expressions = DIMENSIONS if window.site is not None else {"site": "toString(site)", **DIMENSIONS}
+    names = list(expressions)
+    singles = [f"('{name}', '', d{i}, '')" for i, name in enumerate(names)]
+    pairs = [
+        f"('{first}', '{second}', d{i}, d{j})"
+        for i, first in enumerate(names)
+        for j, second in enumerate(names)
+        if i < j
+    ]
+    columns = ", ".join(f"{expressions[name]} AS d{i}" for i, name in enumerate(names))
+    groups = ", ".join(f"d{i}" for i in range(len(names)))
+    sql = (
+        "SELECT one.1, one.2, one.3, one.4, sum(attempts), sum(failures) AS bad,"
+        " uniqExactArray(failing) FROM ("
+        f"SELECT {columns}, count() AS attempts, countIf({failed}) AS failures,"
+        f" groupUniqArrayIf(mac, {failed}) AS failing FROM client_events {where} GROUP BY {groups})"
+        f" ARRAY JOIN [{', '.join([*singles, *pairs])}] AS one GROUP BY one"
+        " ORDER BY one.2 != '', bad DESC, one"
+    )
+    parameters = where.parameters if stage is None else {**where.parameters, "stage": stage}
+    return Query("insight_contrast", sql, parameters)
+
+
+def _reaches(stage: str | None) -> str:
+    """Attempts that came to the stage: those that succeeded or failed in it or behind it."""
+    if stage is None:
+        return _ATTEMPT
+    if stage not in ATTEMPT_STAGES:
+        return "(outcome = 'success' OR outcome = 'failure' AND stage = {stage:String})"
+    later = ", ".join(f"'{one}'" for one in ATTEMPT_STAGES[ATTEMPT_STAGES.index(stage) :])
+    return f"(outcome = 'success' OR outcome = 'failure' AND stage IN ({later}))"
+
+
+# Changes
+
+
+def changes(fleet: str, site: str | None, since: int, until: int, limit: int) -> Query:
+    """Device logs of a site by the time of the device (s), the newest first. A location that begins with the
+    site's name and a blank or a dash is in the site."""
+    where = Where()
+    where.add("fleet = {fleet:String}", fleet=fleet)
+    where.add("event_time >= toDateTime({since:UInt32}, 'UTC')", since=since)
+    where.add("event_time < toDateTime({until:UInt32}, 'UTC')", until=until)
+    where.add(
+        "(device_location = {site:String}"
+        " OR startsWith(ifNull(device_location, ''), concat({site:String}, ' '))"
+        " OR startsWith(ifNull(device_location, ''), concat({site:String}, '-')))",
+        site=site,
+    )
+    sql = (
+        "SELECT toUnixTimestamp64Micro(event_time) AS time, id, device_id, device_name, device_model,"
+        " device_location, log_action, variable_name, old_value, new_value, user, notes, outcome"
+        f" FROM device_logs {where} ORDER BY event_time DESC, id DESC LIMIT {{limit:UInt64}}"
+    )
+    return Query("insight_changes", sql, {**where.parameters, "limit": limit})
+
+
+# One client
+
+CLIENT_COLUMNS: Sequence[str] = (
+    "id",
+    "toUnixTimestamp64Micro(event_time) AS time",
+    "toUnixTimestamp64Micro(received_at) AS received",
+    "clock_skew",
+    "outcome",
+    "event_type",
+    "stage",
+    "failure_code",
+    "sub_failure_code",
+    "failure",
+    "sub_failure",
+    "action",
+    f"{_AP} AS ap",
+    "bssid",
+    "site",
+    "ssid",
+    "channel",
+    "band",
+    "protocol",
+    "rssi",
+    "dateDiff('millisecond', association_time, authentication_time) AS authentication_ms",
+    f"{_CONNECT} AS connect_ms",
+    "aaa_latency AS aaa_ms",
+    "dhcp_latency AS dhcp_ms",
+    "dns_latency AS dns_ms",
+    "category",
+    "event_description",
+    "sub_event_description",
+    "vlan",
+    "ip",
+    "file_id",
+)
+CLIENT_FIELDS = tuple(column.rpartition(" AS ")[2] for column in CLIENT_COLUMNS)
+
+
+def client(fleet: str, mac: str, since: int, until: int, limit: int) -> Query:
+    """A client's events by the time of its device (s), the newest first."""
+    where = Where()
+    where.add("fleet = {fleet:String}", fleet=fleet)
+    where.add("mac = {mac:String}", mac=mac)
+    where.add("event_time >= toDateTime64({since:UInt32}, 6, 'UTC')", since=since)
+    where.add("event_time < toDateTime64({until:UInt32}, 6, 'UTC')", until=until)
+    sql = (
+        f"SELECT {', '.join(CLIENT_COLUMNS)} FROM client_events {where}"
+        " ORDER BY event_time DESC, client_events.id DESC LIMIT {limit:UInt64}"
+    )
+    return Query("insight_client", sql, {**where.parameters, "limit": limit})
+
+
+def client_known(fleet: str, mac: str) -> Query:
+    """One row if the client is known: vendor, randomised, its oldest and newest event (µs)."""
+    sql = (
+        "SELECT any(vendor), any(randomised), toUnixTimestamp64Micro(min(event_time)),"
+        " toUnixTimestamp64Micro(max(event_time)) FROM client_events"
+        " WHERE fleet = {fleet:String} AND mac = {mac:String} HAVING count() > 0"
+    )
+    return Query("insight_client_known", sql, {"fleet": fleet, "mac": mac})
+
+
+# Alerts
+
+ALERT_FIELDS: Sequence[str] = (
+    "id",
+    "sequence",
+    "incident",
+    "rule",
+    "signal",
+    "state",
+    "severity",
+    "site",
+    "stage",
+    "ssid",
+    "ap",
+    "stream",
+    "started_at",
+    "updated_at",
+    "by",
+    "until",
+    "attempts",
+    "failures",
+    "usual",
+    "clients",
+    "clients_seen",
+    "aps",
+    "aps_seen",
+    "code",
+    "sub_code",
+    "reason",
+    "cause_share",
+    "cause_dimension",
+    "cause_value",
+    "summary",
+    "action",
+)
+
+
+def alerts(fleet: str, site: str | None, since: int, until: int) -> Query:
+    """The newest state of each alert that was under way at some time of the window (s), the worst first."""
+    where = Where()
+    where.add("fleet = {fleet:String}", fleet=fleet)
+    where.add("site = {site:String}", site=site)
+    where.add("started_at < toDateTime({until:UInt32}, 'UTC')", until=until)
+    where.add(
+        "(state != 'resolved' OR updated_at >= toDateTime({since:UInt32}, 'UTC'))",
+        since=since,
+    )
+    moments = {"started_at", "updated_at", "until"}
+    columns = ", ".join(
+        f"toUnixTimestamp64Micro(`{name}`) AS `{name}_micros`" if name in moments else f"`{name}`"
+        for name in ALERT_FIELDS
+    )
+    sql = (
+        f"SELECT {columns} FROM alerts_now {where}"
+        " ORDER BY state = 'resolved', severity != 'critical', severity != 'warning', clients DESC, id"
+        " LIMIT 500"
+    )
+    return Query("insight_alerts", sql, where.parameters)

@@ -1,1 +1,0 @@
-"""What gateway and api have in common as HTTP roles: serving, their documents, the pages without a token."""

@@ -1,0 +1,85 @@
+"""Isolates lines on which a step fails: the whole record is tried again, then line by line.
+
+A line that fails alone is set aside as a reject of kind `crash` with its bytes; the others go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container
+from dataclasses import replace
+
+import pyarrow as pa
+
+from tidegate.contracts.rejects import Code, Fault
+from tidegate.steps.decode import RefusedLine
+from tidegate.steps.frame import (
+    EMPTY,
+    FrameSteps,
+    LineDedup,
+    Record,
+    Transformed,
+    lines_of,
+    unread,
+    with_index,
+)
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3  # at a whole record, before it is taken apart
+
+
+def attempt(
+    steps: FrameSteps, record: Record, fleets: Container[str] | None, dedup: LineDedup | None
+) -> Transformed:
+    """Transform a record; where a step keeps failing on it, line by line."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return steps.transform(record.value, record, fleets, dedup)
+        except Exception:
+            log.exception(
+                "%s partition %d offset %d: a step failed, attempt %d of %d",
+                steps.stream,
+                record.partition,
+                record.offset,
+                attempt,
+                ATTEMPTS,
+            )
+    return line_by_line(steps, record, fleets, dedup)
+
+
+def line_by_line(
+    steps: FrameSteps,
+    record: Record,
+    fleets: Container[str] | None,
+    dedup: LineDedup | None,
+    guilty: Container[int] = (),
+    at_line: Callable[[int], None] = lambda _: None,
+) -> Transformed:
+    """Set the lines aside on which a step fails; take the others."""
+    lines = lines_of(record)
+    batches: list[pa.RecordBatch] = []
+    claims: list[bytes] = []
+    duplicates = 0
+    refused: list[RefusedLine] = []
+    for index, line in enumerate(lines):
+        if index in guilty:
+            fault = Fault(Code.CRASH, detail="the process died at this line")
+            refused.append(unread(index, fault, line, record))
+            continue
+        at_line(index)
+        try:
+            found = steps.transform(line, record, fleets, dedup)
+        except Exception as error:
+            fault = Fault(Code.CRASH, detail=f"{type(error).__name__}: {error}"[:500])
+            refused.append(unread(index, fault, line, record))
+            continue
+        refused += [replace(item, index=index) for item in found.refused]
+        claims += found.claims
+        duplicates += found.duplicates
+        if found.batch.num_rows:
+            batches.append(with_index(found.batch, index))
+    batch = EMPTY[steps.stream]
+    if batches:
+        batch = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+    return Transformed(batch, refused, len(lines), duplicates, claims)

@@ -1,0 +1,237 @@
+"""Merges blocks of partial counts into minutes of sites, each frame counted once.
+
+With each commit the worker sends the counts of the frames that it covers, as blocks, to the partition of
+`tidegate.partials` that their site belongs to; whoever owns that partition merges them into minutes,
+which live in a table. A worker that dies between sending and committing begins at the same committed
+position again, so its block comes again with the same start, possibly longer or shorter. Therefore a
+minute keeps apart what the latest block of each raw partition gave it: a block with the same start takes
+that back first, one with a later start makes it final, one with an earlier start is a repeat.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, MutableMapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+
+from tidegate.contracts.counts import MINUTE, CountBlock, MinuteCounts, MinutesClosed, PartialCounts
+from tidegate.contracts.topics import Stream
+from tidegate.steps.aggregate import merge, merge_all
+from tidegate.steps.failures import key as site_key
+
+log = logging.getLogger(__name__)
+
+KEEP_MINUTES = 15  # behind the newest minute of a partition; what comes later than that is not counted
+GRACE = 5_000_000  # µs behind a minute's end in which what was received in it is still written to its topic
+AHEAD = 5 * MINUTE  # how far a received time may stand before the clock; what is further is not counted
+
+
+class LatestBlock(msgspec.Struct, frozen=True, array_like=True):
+    """What the latest block of one raw partition gave a minute."""
+
+    start: int
+    generation: int
+    partial: PartialCounts
+
+
+class Minute(msgspec.Struct, omit_defaults=True):
+    """A value of the table: one minute of one stream at one site."""
+
+    partition: int  # of the partials topic
+    minute: int  # µs
+    final: PartialCounts | None = None
+    open: dict[int, LatestBlock] = {}  # by raw partition
+
+    def total(self) -> PartialCounts | None:
+        """All counts; None if all was taken back."""
+        parts = [
+            *([self.final] if self.final is not None else []),
+            *(one.partial for one in self.open.values()),
+        ]
+        return merge_all(parts)[0] if parts else None
+
+
+class Merged(NamedTuple):
+    """Blocks by what became of them, and partials that came too late (or far too early) for their minute."""
+
+    merged: int
+    repeated: int
+    late: int
+
+
+_ENCODE = msgspec.json.Encoder().encode
+_BLOCKS = msgspec.json.Decoder(list[CountBlock])
+_MINUTE = msgspec.json.Decoder(Minute)
+_Source = tuple[Stream, int]  # a raw partition
+
+
+def partition_of(fleet: str, site: str, partitions: int) -> int:
+    """The partition of `tidegate.partials` and `tidegate.health` that a site belongs to."""
+    return zlib.crc32(site_key(fleet, site)) % partitions
+
+
+def split_by_site(blocks: Iterable[CountBlock], partitions: int) -> list[bytes]:
+    """The record for each partition of `tidegate.partials`.
+
+    Every block goes to every partition, if only to say that it has nothing there: that takes back what an
+    earlier try at the same frames gave.
+    """
+    split: list[list[CountBlock]] = [[] for _ in range(partitions)]
+    for block in blocks:
+        parts: dict[int, list[PartialCounts]] = defaultdict(list)
+        for partial in block.partials:
+            parts[partition_of(partial.fleet, partial.site, partitions)].append(partial)
+        for target, batch in enumerate(split):
+            batch.append(
+                CountBlock(
+                    block.stream,
+                    block.partition,
+                    block.start,
+                    block.generation,
+                    parts.get(target, []),
+                    block.read_to,
+                )
+            )
+    return [_ENCODE(batch) for batch in split]
+
+
+class Minutes:
+    """The minutes of the partitions at hand, over a table that survives this process."""
+
+    def __init__(self, table: MutableMapping[bytes, bytes]) -> None:
+        self._table = table
+        self._clear()
+
+    def _clear(self) -> None:
+        self._by_minute: dict[int, dict[int, set[bytes]]] = {}  # partition -> minute -> keys
+        self._latest: dict[tuple[int, _Source], tuple[int, int]] = {}  # start and generation of blocks
+        self._open: dict[tuple[int, _Source], set[bytes]] = defaultdict(set)  # keys that have a part of them
+        self._changed: set[bytes] = set()
+        self._read_to: dict[int, dict[_Source, int]] = defaultdict(dict)  # partition -> raw partition -> µs
+        self._closed: dict[int, int] = {}  # partition -> the minute that was closed last
+
+    def recovered(self) -> None:
+        """The table was read again after an assignment: everything in it is published once more."""
+        self._clear()
+        for key in list(self._table):
+            minute = self._find(key)
+            if minute is None:
+                continue
+            self._keys(minute.partition, minute.minute).add(key)
+            self._changed.add(key)
+            for number, one in minute.open.items():
+                source = (minute.partition, (one.partial.stream, number))
+                self._open[source].add(key)
+                self._latest[source] = max(self._latest.get(source, (-1, -1)), (one.start, one.generation))
+
+    def merge(self, partition: int, record: bytes, now: int) -> Merged:
+        """Merge one record of the partials topic at `now` (µs). Raises msgspec.DecodeError if it is none."""
+        touched: dict[bytes, Minute] = {}
+        merged = repeated = late = 0
+        for block in _BLOCKS.decode(record):
+            source = (partition, (block.stream, block.partition))
+            order = (block.start, block.generation)
+            if order < self._latest.get(source, (-1, -1)):
+                repeated += 1
+                continue
+            self._latest[source] = order
+            read_to = self._read_to[partition]
+            read_to[source[1]] = max(block.read_to, read_to.get(source[1], 0))
+            merged += 1
+            self._close(source, block, touched)
+            for partial in block.partials:
+                if partial.minute > now + AHEAD or self._expired(partition, partial.minute):
+                    late += 1
+                    continue
+                key = _key(partial)
+                minute = touched.get(key) or self._find(key) or Minute(partition, partial.minute)
+                minute.open[block.partition] = LatestBlock(block.start, block.generation, partial)
+                touched[key] = minute
+                self._open[source].add(key)
+                self._keys(partition, partial.minute).add(key)
+        for key, minute in touched.items():
+            self._table[key] = _ENCODE(minute)
+        self._changed |= touched.keys()
+        self._expire(partition)
+        return Merged(merged, repeated, late)
+
+    def publish(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """Partition, key and document of each minute that changed since the last call."""
+        changed, self._changed = self._changed, set()
+        for key in changed:
+            minute = self._find(key)
+            total = minute.total() if minute is not None else None
+            if minute is None or total is None:
+                continue
+            document = MinuteCounts(
+                stream=total.stream,
+                fleet=total.fleet,
+                site=total.site or None,
+                minute=_iso(total.minute),
+                counts=total.counts,
+                latencies=total.latencies,
+                clients=total.clients,
+                aps=total.aps,
+                signals=total.signals,
+            )
+            yield minute.partition, site_key(total.fleet, total.site), _ENCODE(document)
+
+    def close(self, sources: int) -> Iterator[tuple[int, bytes]]:
+        """Partition and document of each one whose minutes are complete up to a later one than before.
+
+        `sources`: how many raw partitions there are; while one has not said how far it is read, none is.
+        """
+        for partition, read_to in self._read_to.items():
+            if len(read_to) < sources:
+                continue
+            minute = ((min(read_to.values()) - GRACE) // MINUTE - 1) * MINUTE
+            if minute > self._closed.get(partition, 0):
+                self._closed[partition] = minute
+                yield partition, _ENCODE(MinutesClosed(_iso(minute)))
+
+    def _close(self, source: tuple[int, _Source], block: CountBlock, touched: dict[bytes, Minute]) -> None:
+        """Take back what an earlier try at `block` gave, and make final what blocks before it gave."""
+        for key in self._open.pop(source, ()):
+            minute = touched.get(key) or self._find(key)
+            one = minute.open.pop(block.partition, None) if minute is not None else None
+            if minute is None or one is None:
+                continue
+            if one.start < block.start:
+                minute.final = one.partial if minute.final is None else merge(minute.final, one.partial)
+            touched[key] = minute
+
+    def _find(self, key: bytes) -> Minute | None:
+        value = self._table.get(key)
+        try:
+            return None if value is None else _MINUTE.decode(value)
+        except msgspec.DecodeError as error:  # of another version; counts are no reason to stand still
+            log.warning("minute %r cannot be read and begins again: %s", key, error)
+            return None
+
+    def _keys(self, partition: int, minute: int) -> set[bytes]:
+        return self._by_minute.setdefault(partition, {}).setdefault(minute, set())
+
+    def _expired(self, partition: int, minute: int) -> bool:
+        newest = max(self._by_minute.get(partition, ()), default=minute)
+        return minute <= newest - KEEP_MINUTES * MINUTE
+
+    def _expire(self, partition: int) -> None:
+        minutes = self._by_minute.get(partition, {})
+        for minute in [minute for minute in minutes if self._expired(partition, minute)]:
+            for key in minutes.pop(minute):
+                self._table.pop(key, None)
+                self._changed.discard(key)
+
+
+def _iso(minute: int) -> str:
+    return datetime.fromtimestamp(minute / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _key(partial: PartialCounts) -> bytes:
+    site = site_key(partial.fleet, partial.site)
+    return b"%s/%s/%d" % (partial.stream.encode(), site, partial.minute)

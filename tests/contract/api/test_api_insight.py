@@ -1,0 +1,631 @@
+"""The insight calls beside a model in Python over the same events, on the real engine."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import httpx
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import table_rows
+from api_server import client_of
+from clickhouse_connect.driver.client import Client
+from prometheus_client import REGISTRY
+
+import builders
+from tidegate.api.insight import answers as models
+from tidegate.settings import Settings
+from tidegate.steps.aggregate import aggregate
+from tidegate.tokens import Role, TokenFile
+
+Call = Callable[..., httpx.Response]
+BASE = "/api/v1/insight"
+NOW = 1_763_712_000  # 2025-11-21 08:00:00 UTC: the end of the window, s
+SINCE = NOW - 7200
+STAGES = ("association", "authentication", "aaa", "dhcp", "dns", "network")
+NAMES = {1: "1", 2: "2"}  # a location without a name is its site
+HOSTILE = "=cmd()|'; DROP TABLE client_events; --<script>"
+SECRET = "theirs-51c8"
+
+FAILURES: dict[str, tuple[int, str, int, str]] = {
+    "association": (901, "Association Failure", 17, "Access point is full: too many stations."),
+    "authentication": (8, "EAPOL Handshake Failure", 41, "Maximum retries for 3/4 msg reached."),
+    "aaa": (902, "RADIUS Failure", 1, "RADIUS server did not respond."),
+    "dhcp": (903, "DHCP Failure", 2, "DHCP server did not respond."),
+}
+
+
+class Seen(NamedTuple):
+    """An event as the model knows it; times in s."""
+
+    at: int
+    site: str
+    mac: str
+    ssid: str
+    ap: str
+    kind: str  # success, failure, disassociation or report
+    stage: str
+    connect: int | None  # ms
+    rssi: int | None
+    channel: int
+
+
+def event(seen: Seen) -> dict[str, Any]:
+    place = {
+        "locationId": {"type": "locallocationid", "id": int(seen.site)},
+        "macAddress": seen.mac,
+        "timestamp": seen.at * 1_000_000,
+        "ssid": seen.ssid,
+        "associatedAPName": seen.ap,
+        "channel": seen.channel,
+    }
+    end = seen.at * 1000
+    if seen.kind == "success":
+        assert seen.connect is not None
+        return builders.success(
+            **place,
+            associationTimestamp=end - seen.connect,
+            authenticationTimestamp=end - seen.connect // 2,
+            networkTimestamp=end,
+            aaaLatency=seen.connect // 4,
+            dhcpLatency=seen.connect // 4,
+            dnsLatency=seen.connect // 4,
+        )
+    if seen.kind == "failure":
+        code, failure, sub_code, sub_failure = FAILURES[seen.stage]
+        return builders.failure(
+            **place,
+            associationTimestamp=end - 9000,
+            authenticationTimestamp=end,
+            networkTimestamp=end,
+            failureCode=code,
+            failure=failure,
+            subFailureCode=sub_code,
+            subFailure=sub_failure,
+        )
+    described = "Disassociation" if seen.kind == "disassociation" else "Bandwidth"
+    return builders.intermediate(
+        **place, rssi=seen.rssi, eventDescription=described, subEventDescription=None
+    )
+
+
+def made() -> list[Seen]:
+    """A week of hours with few failures, then two hours in which RADIUS fails at site 1, on one SSID."""
+    pick = random.Random(12)
+    macs = {site: [f"02:00:00:0{site}:00:{n:02x}" for n in range(30)] for site in NAMES}
+    found: list[Seen] = []
+
+    def add(at: int, site: int, bad: dict[str, float]) -> None:
+        ssid = pick.choice(["staff", HOSTILE])
+        ap = f"AP-{site}-{pick.randrange(3)}"
+        kind, stage = "success", ""
+        for name, chance in bad.items():
+            if pick.random() < (chance if name != "aaa" or ssid == "staff" else 0.01):
+                kind, stage = "failure", name
+                break
+        else:
+            if pick.random() < 0.45:
+                kind = pick.choice(["disassociation", "report", "report"])
+        connect = pick.choice([90, 400, 1900, 2000, 2001, 5000]) if kind == "success" else None
+        rssi = pick.randrange(-85, -55) if kind in ("report", "disassociation") else None
+        found.append(
+            Seen(
+                at,
+                NAMES[site],
+                pick.choice(macs[site]),
+                ssid,
+                ap,
+                kind,
+                stage,
+                connect,
+                rssi,
+                pick.choice([1, 36]),
+            )
+        )
+
+    calm = {"association": 0.01, "authentication": 0.02, "aaa": 0.01, "dhcp": 0.01}
+    for hour in range(12):
+        for _ in range(60):
+            for site in NAMES:
+                # one hour of an incident, which must not become usual
+                bad = {**calm, "dhcp": 0.9} if hour == 5 and site == 1 else calm
+                add(SINCE - (hour * 7 + 3) * 3600 + pick.randrange(3000), site, bad)
+    for _ in range(500):
+        add(SINCE + pick.randrange(7200), 1, {**calm, "aaa": 0.8})
+        add(SINCE + pick.randrange(7200), 2, calm)
+    return sorted(found)
+
+
+EVENTS = made()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def events(store: Client) -> None:
+    by_minute: dict[int, list[Seen]] = defaultdict(list)
+    for seen in EVENTS:
+        by_minute[seen.at // 60 * 60].append(seen)
+    # Received in the minute in which they happened; one insert for each day of them.
+    rows = []
+    for offset, (minute, own) in enumerate(sorted(by_minute.items())):
+        at = minute * 1_000_000 + 59_000_000
+        rows.append(
+            table_rows.table("client_events", [event(one) for one in own], offset=offset, received_at=at)
+        )
+    whole = pa.concat_tables(rows)
+    days = pc.cast(whole["received_at"].combine_chunks().view(pa.timestamp("us")), pa.date32())
+    for day in pc.unique(days).to_pylist():
+        mask = pc.equal(days, pa.scalar(day, pa.date32()))
+        table_rows.insert(store, "client_events", whole.filter(mask), token=str(day))
+    place = {"locationId": {"type": "locallocationid", "id": 1}, "timestamp": (NOW - 600) * 1_000_000}
+    theirs = [
+        builders.failure(**place, macAddress=f"02:00:00:0f:00:{n:02x}", ssid=SECRET, associatedAPName=SECRET)
+        for n in range(40)
+    ]
+    table_rows.store(
+        store, "client_events", *theirs, fleet="other", offset=9000, received_at=(NOW - 600) * 1_000_000
+    )
+    for number, (minutes, location) in enumerate([(10, "1"), (140, "1"), (200, "1"), (20, "2"), (30, "12")]):
+        when = datetime.fromtimestamp(NOW - minutes * 60, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        log = builders.device_log(
+            datetime=when, action=f"change-{minutes}", parent={"id": "d", "location": location}
+        )
+        table_rows.store(store, "device_logs", log, offset=number)
+
+
+def ask(api: Call, path: str, model: Any = None, **params: Any) -> Any:
+    answer = api(f"{BASE}/{path}", params={"from": SINCE, "to": NOW} | params)
+    assert answer.status_code == 200, answer.text
+    if model is not None:
+        model.model_validate(answer.json())
+    return answer.json()
+
+
+# The model
+
+
+def of(site: str | None, since: int = SINCE, until: int = NOW) -> list[Seen]:
+    return [one for one in EVENTS if since <= one.at < until and site in (None, one.site)]
+
+
+def tries(events: Iterable[Seen]) -> list[Seen]:
+    return [one for one in events if one.kind in ("success", "failure")]
+
+
+def reached(events: Iterable[Seen], stage: str) -> list[Seen]:
+    later = STAGES[STAGES.index(stage) :]
+    return [one for one in tries(events) if one.kind == "success" or one.stage in later]
+
+
+def failed(events: Iterable[Seen], stage: str | None = None) -> list[Seen]:
+    return [one for one in events if one.kind == "failure" and stage in (None, one.stage)]
+
+
+def usual(site: str, stage: str = "", since: int = SINCE) -> float:
+    """The share that usually fails: by the words of docs/api.md."""
+
+    def counted(name: str) -> tuple[int, int]:
+        hours: dict[int, list[Seen]] = defaultdict(list)
+        for one in of(name, max(0, since - 7 * 86_400), since):
+            hours[one.at // 3600].append(one)
+        pairs = []
+        for own in hours.values():
+            came = reached(own, stage) if stage else tries(own)
+            if came:
+                pairs.append((len(came), len(failed(own, stage or None))))
+        shares = sorted(bad / all_ for all_, bad in pairs if all_ >= 20)
+        bound = max(3 * shares[len(shares) // 2], shares[len(shares) // 2] + 0.05) if shares else math.inf
+        calm = [(all_, bad) for all_, bad in pairs if bad / all_ <= bound]
+        return sum(all_ for all_, _ in calm), sum(bad for _, bad in calm)
+
+    fleet = [sum(each) for each in zip(*map(counted, NAMES.values()), strict=True)]
+    own_reached, own_failed = counted(site)
+    prior = fleet[1] / fleet[0] if fleet[0] >= 200 else 0.03
+    return (own_failed + 20 * prior) / (own_reached + 20)
+
+
+def text(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def rounded(part: float, whole: float) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+# What is answered
+
+
+@pytest.mark.parametrize("site", ["1", "2"])
+def test_a_site(api: Call, site: str) -> None:
+    answer = ask(api, f"sites/{site}", models.Site)
+    own = of(site)
+    attempts, bad = tries(own), failed(own)
+    assert answer["state"] == ("failing" if site == "1" else "usual")
+    assert [answer["connects"][name] for name in ("attempts", "failures", "rate")] == [
+        len(attempts),
+        len(bad),
+        rounded(len(attempts) - len(bad), len(attempts)),
+    ]
+    assert answer["connects"]["usual"] == pytest.approx(1 - usual(site), abs=6e-5)
+    for row in answer["stages"]:
+        stage = row["stage"]
+        assert (row["reached"], row["failed"]) == (len(reached(own, stage)), len(failed(own, stage)))
+        assert row["clients"] == len({one.mac for one in failed(own, stage)})
+        assert row["usual_rate"] == pytest.approx(usual(site, stage), abs=6e-5), stage
+        assert row["failing"] == (site == "1" and stage == "aaa")
+    funnel = {row["step"]: row["reached"] for row in answer["funnel"]}
+    assert funnel == {
+        "attempts": len(attempts),
+        **{stage: len(reached(own, stage)) for stage in STAGES},
+        "connected": len(attempts) - len(bad),
+    }
+    assert answer["reach"] == {
+        "clients": len({one.mac for one in own}),
+        "clients_failing": len({one.mac for one in bad}),
+        "aps": len({one.ap for one in own}),
+        "aps_failing": len({one.ap for one in bad}),
+    }
+    points = {row["time"]: row for row in answer["series"]["points"]}
+    assert answer["series"]["step"] == 60 and len(points) == 120
+    for minute in range(SINCE, NOW, 60):
+        here = of(site, minute, minute + 60)
+        row = points[text(minute)]
+        assert (row["attempts"], row["failures"]) == (len(tries(here)), len(failed(here)))
+        assert row["by_stage"] == Counter(one.stage for one in failed(here))
+        assert row["disassociations"] == sum(one.kind == "disassociation" for one in here)
+    found = {(row["stage"], row["code"], row["sub_code"]): row for row in answer["reasons"]}
+    assert found.keys() == {(stage, *FAILURES[stage][::2]) for stage in {one.stage for one in bad}}
+    for (stage, *_), row in found.items():
+        these = failed(own, stage)
+        assert (row["failure"], row["sub_failure"]) == FAILURES[stage][1::2]
+        assert (row["failures"], row["clients"], row["aps"]) == (
+            len(these),
+            len({one.mac for one in these}),
+            len({one.ap for one in these}),
+        )
+        assert row["share"] == rounded(len(these), len(bad)) and row["action"]
+    cells: dict[tuple[str, int], list[Seen]] = defaultdict(list)
+    for one in own:
+        cells[one.ap, (one.at - SINCE) // 900].append(one)
+    for row in answer["heat"]["aps"]:
+        for place in range(8):
+            here = cells[row["ap"], place]
+            assert (row["attempts"][place], row["failures"][place], row["clients"][place]) == (
+                len(tries(here)),
+                len(failed(here)),
+                len({one.mac for one in here}),
+            )
+    assert answer["heat"]["times"] == [text(SINCE + place * 900) for place in range(8)]
+    by_mac = Counter(one.mac for one in bad)
+    assert [row["failures"] for row in answer["clients"]] == [count for _, count in by_mac.most_common(20)]
+    assert all(by_mac[row["mac"]] == row["failures"] for row in answer["clients"])
+    assert [row["action"] for row in answer["changes"]] == (
+        ["change-10", "change-140"] if site == "1" else ["change-20"]
+    )
+
+
+@pytest.mark.parametrize("site", ["1", "2"])
+def test_levels(api: Call, site: str) -> None:
+    answer = ask(api, "sle", models.Levels)
+    [row] = [row for row in answer["sites"] if row["site"] == site]
+    levels = {level["name"]: (level["good"], level["total"]) for level in row["levels"]}
+    own = of(site)
+    attempts = tries(own)
+    good = [one for one in attempts if one.kind == "success"]
+    assert levels["connects"] == (len(good), len(attempts))
+    quick = [one for one in good if one.connect is not None and one.connect <= 2000]
+    assert levels["time_to_connect"] == (len(quick), len(good))
+    minutes: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for one in own:
+        if one.rssi is not None:
+            minutes[one.mac, one.at // 60].append(one.rssi)
+    medians = [sorted(values)[len(values) // 2] for values in minutes.values()]
+    assert levels["coverage"] == (sum(median >= -72 for median in medians), len(medians))
+    refused = [one for one in attempts if one.stage == "association"]
+    assert levels["capacity"] == (len(attempts) - len(refused), len(attempts))
+    roams = good_roams = thrown = 0
+    lines: dict[str, list[Seen]] = defaultdict(list)
+    for one in own:
+        if one.kind != "report":
+            lines[one.mac].append(one)
+    for line in lines.values():
+        for place, one in enumerate(line):
+            before = line[place - 1] if place else None
+            behind = line[place + 1] if place + 1 < len(line) else None
+            soon = behind is not None and behind.at - one.at <= 60
+            if one.kind == "disassociation":
+                thrown += soon and behind is not None and behind.kind != "disassociation"
+                continue
+            if before is None or before.kind != "success" or before.ssid != one.ssid or before.ap == one.ap:
+                continue
+            roams += 1
+            back = (
+                soon
+                and behind is not None
+                and (behind.kind, behind.ap, behind.ssid)
+                == (
+                    "success",
+                    before.ap,
+                    one.ssid,
+                )
+            )
+            good_roams += one.kind == "success" and (one.connect or 0) <= 2000 and not back
+    assert levels["roaming"] == (good_roams, roams) and roams > 5
+    assert levels["stability"] == (len(good) - thrown, len(good)) and thrown > 0
+    whole = {level["name"]: (level["good"], level["total"]) for level in answer["levels"]}
+    for name, pair in whole.items():
+        parts = [level for one in answer["sites"] for level in one["levels"] if level["name"] == name]
+        assert pair == (sum(level["good"] for level in parts), sum(level["total"] for level in parts))
+
+
+def test_overview(api: Call) -> None:
+    answer = api(f"{BASE}/overview", params={"to": NOW, "minutes": 30}).json()
+    models.Overview.model_validate(answer)
+    last = max(one.at for one in EVENTS) // 60 * 60 + 60
+    assert (answer["from"], answer["to"]) == (text(last - 1800), text(last))
+    assert [row["site"] for row in answer["sites"]] == ["1", "2"]
+    assert answer["summary"] == {"sites": 2, "need_you": 1, "silent": 0, "as_usual": 1}
+    assert answer["fleets"] == ["demo"]
+    for row in answer["sites"]:
+        own = of(row["site"], last - 1800, last)
+        attempts, bad = tries(own), failed(own)
+        assert (row["connects"]["attempts"], row["connects"]["failures"]) == (len(attempts), len(bad))
+        assert row["state"] == ("failing" if row["site"] == "1" else "usual")
+        assert [stage["stage"] for stage in row["stages"] if stage["failing"]] == (
+            ["aaa"] if row["site"] == "1" else []
+        )
+        assert row["clients"] == len({one.mac for one in own})
+        assert row["clients_failing"] == len({one.mac for one in bad})
+        assert row["disassociations"] == sum(one.kind == "disassociation" for one in own)
+        for back in range(24):
+            hour = -(-last // 3600) * 3600 - (24 - back) * 3600
+            here = tries(of(row["site"], hour, min(hour + 3600, last)))
+            assert row["sparkline"][back] == rounded(len(here) - len(failed(here)), len(here))
+
+
+def test_the_past_of_now_is_read_once_in_minutes(api: Call) -> None:
+    def asked(name: str) -> float:
+        return REGISTRY.get_sample_value("tidegate_api_query_seconds_count", {"query": name}) or 0.0
+
+    first = api(f"{BASE}/overview").json()
+    before = {name: asked(name) for name in ("insight_usual", "insight_attempts")}
+    again = api(f"{BASE}/overview").json()
+    assert asked("insight_usual") == before["insight_usual"]
+    assert asked("insight_attempts") == before["insight_attempts"] + 1
+    assert [one["name"] for one in again["sql"]] == [one["name"] for one in first["sql"]]
+    assert again["sites"] == first["sites"]
+    api(f"{BASE}/overview", params={"minutes": 60})  # another window, another past
+    assert asked("insight_usual") == before["insight_usual"] + 1
+    api(f"{BASE}/overview", params={"to": NOW})  # a moment that is named is not moving
+    assert asked("insight_usual") == before["insight_usual"] + 2
+
+
+def test_contrast(api: Call) -> None:
+    answer = ask(api, "contrast", models.Contrast, site="1", stage="aaa")
+    came = reached(of("1"), "aaa")
+    rate = usual("1", "aaa")
+    assert (answer["attempts"], answer["failures"]) == (len(came), len(failed(came, "aaa")))
+    excess = len(failed(came, "aaa")) - len(came) * rate
+    assert answer["excess"] == pytest.approx(excess, abs=0.06)
+    values: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Seen]] = defaultdict(list)
+    for one in came:
+        named = {"ssid": one.ssid, "ap": one.ap, "band": "2.4" if one.channel == 1 else "5"}
+        for first, value in named.items():
+            values[(first,), (value,)].append(one)
+            for second, other in named.items():
+                if list(named).index(first) < list(named).index(second):
+                    values[(first, second), (value, other)].append(one)
+    checked = 0
+    for row in [*answer["values"], *answer["pairs"]]:
+        own = values.get((tuple(row["dimensions"]), tuple(row["values"])))
+        if own is None:
+            continue
+        checked += 1
+        bad = failed(own, "aaa")
+        assert (row["attempts"], row["failures"]) == (len(own), len(bad))
+        assert row["clients"] == len({one.mac for one in bad})
+        assert row["explained"] == pytest.approx((len(bad) - len(own) * rate) / excess, abs=2e-4)
+    assert checked > 12
+    first = answer["values"][0]
+    assert (first["dimensions"], first["values"], first["stands_out"]) == (["ssid"], ["staff"], True)
+    verdicts = {row["dimension"]: row["verdict"] for row in answer["verdicts"]}
+    assert verdicts["ssid"] == "one value" and {"ap", "band"} <= set(answer["even"])
+    assert "SSID staff has" in answer["sentence"] and "not one access point" in answer["sentence"]
+    assert {row["stage"] for row in answer["reasons"]} == {"aaa"}
+    fleet_wide = ask(api, "contrast", models.Contrast, stage="aaa")
+    assert {row["dimension"]: row["verdict"] for row in fleet_wide["verdicts"]}["site"] == "one value"
+
+
+def test_a_client(api: Call) -> None:
+    mac = Counter(one.mac for one in of("1")).most_common(1)[0][0]
+    answer = ask(api, f"clients/{mac.upper()}", models.Client)
+    own = [one for one in of(None) if one.mac == mac]
+    assert answer["mac"] == mac and answer["sites"] == ["1"] and not answer["truncated"]
+    assert len(answer["events"]) == len(own)
+    found = sorted(
+        (one["time"], one["ap"], one["ssid"], one["outcome"], one["connect_ms"]) for one in answer["events"]
+    )
+    wanted = sorted(
+        (
+            f"{text(one.at)[:-1]}.000000Z",
+            one.ap,
+            one.ssid,
+            one.kind if one.kind in ("success", "failure") else "intermediate",
+            9000 if one.kind == "failure" else one.connect,
+        )
+        for one in own
+    )
+    assert [row[:4] for row in found] == [row[:4] for row in wanted]
+    assert [row[4] for row in found if row[3] != "intermediate"] == [
+        row[4] for row in wanted if row[3] != "intermediate"
+    ]
+    times = [one["time"] for one in answer["events"]]
+    assert times == sorted(times, reverse=True)
+    assert {lane["ap"]: (lane["events"], lane["failures"]) for lane in answer["lanes"]} == {
+        ap: (len(these), len(failed(these)))
+        for ap in {one.ap for one in own}
+        if (these := [one for one in own if one.ap == ap])
+    }
+    assert answer["summary"]["attempts"] == len(tries(own))
+    empty = ask(api, f"clients/{mac}", **{"from": NOW - 400 * 86_400, "to": NOW - 399 * 86_400})
+    assert empty["events"] == [] and empty["newest"] >= times[0]
+
+
+def test_changes_of_an_onset(api: Call) -> None:
+    answer = ask(api, "changes", models.Changes, site="1", onset=NOW - 180 * 60)
+    assert [(row["action"], row["minutes_before"]) for row in answer["changes"]] == [
+        ("change-10", -170.0),
+        ("change-140", -40.0),
+        ("change-200", 20.0),
+    ]
+    assert {row["site"] for row in ask(api, "changes")["changes"]} == {"1", "2", "12"}
+
+
+def test_site_minutes_are_the_minutes_of_the_health_topic(store: Client) -> None:
+    """The same events, counted by the worker's step and by the view."""
+    rows = table_rows.table(
+        "client_events",
+        [event(one) for one in EVENTS[-300:]],
+        fleet="health",
+        received_at=NOW * 1_000_000,
+    )
+    partials = aggregate(
+        "client_events", rows.select(rows.column_names[:-3]).combine_chunks().to_batches()[0]
+    )
+    counted = {
+        (
+            partial.fleet,
+            partial.site,
+            count.ssid,
+            count.stage,
+            count.outcome,
+            count.code,
+            count.sub_code,
+        ): count.events
+        for partial in partials
+        for count in partial.counts
+    }
+    table_rows.insert(store, "client_events", rows, token="health")
+    stored = store.query(
+        "SELECT fleet, site, ssid, stage, outcome, nullIf(failure_code, -1), nullIf(sub_failure_code, -1),"
+        f" sum(events) FROM site_minutes WHERE fleet = 'health' AND minute = toDateTime({NOW}, 'UTC')"
+        " GROUP BY ALL"
+    ).result_rows
+    assert {tuple(row[:-1]): row[-1] for row in stored} == counted
+    signals = {
+        (partial.site, signal.name): signal.events for partial in partials for signal in partial.signals
+    }
+    found = store.query(
+        "SELECT site, sum(disassociations), sum(skewed) FROM site_minutes"
+        f" WHERE fleet = 'health' AND minute = toDateTime({NOW}, 'UTC') GROUP BY site"
+    ).result_rows
+    for site, disassociations, skewed in found:
+        assert disassociations == signals.get((site, "disassociations"), 0) > 0
+        assert skewed == signals.get((site, "clock_skew"), 0)
+
+
+# How it is answered
+
+PATHS = ("overview", "sle", "sites/1", "contrast", "changes", "clients/02:00:00:01:00:01")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_its_sql_runs_as_it_stands(api: Call, store: Client, path: str) -> None:
+    answer = ask(api, path)
+    assert answer["sql"]
+    for query in answer["sql"]:
+        assert HOSTILE not in query["text"]
+        store.query(query["text"], parameters=query["parameters"])
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_exports_have_the_rows_of_the_answer(api: Call, path: str) -> None:
+    answer = api(f"{BASE}/{path}", params={"from": SINCE, "to": NOW, "format": "csv"})
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert rows
+    assert not any((value or "").startswith("=") for row in rows for value in row.values())
+    for format in ("parquet", "arrow", "ndjson"):
+        other = api(f"{BASE}/{path}", params={"from": SINCE, "to": NOW, "format": format})
+        assert other.status_code == 200 and other.content
+
+
+def test_tables_of_a_site(api: Call) -> None:
+    answer = ask(api, "sites/1")
+    for table, key in (
+        ("reasons", "reasons"),
+        ("funnel", "funnel"),
+        ("levels", "levels"),
+        ("clients", "clients"),
+    ):
+        exported = api(
+            f"{BASE}/sites/1", params={"from": SINCE, "to": NOW, "format": "ndjson", "table": table}
+        ).text
+        assert len(exported.splitlines()) == len(answer[key])
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "status", "where"),
+    [
+        ("sites/nowhere", {}, 404, "site"),
+        ("sites/1%27%20OR%201=1%20--", {}, 404, "site"),
+        ("sle", {"site": "' OR 1=1 --"}, 404, "site"),
+        ("clients/02:00:00:00:00:99", {}, 404, "mac"),
+        ("clients/nonsense", {}, 422, "mac"),
+        ("overview", {"fleet": "other"}, 403, "fleet"),
+        ("sle", {"window": "3h", "from": None}, 422, "window"),
+        ("sle", {"window": "2h"}, 422, "window"),
+        ("sle", {"from": NOW, "to": SINCE}, 422, "to"),
+        ("sle", {"from": NOW - 40 * 86_400}, 422, "from"),
+        ("contrast", {"stage": "' OR 1"}, 422, "stage"),
+        ("overview", {"minutes": "1"}, 422, "minutes"),
+    ],
+)
+def test_bad_questions(api: Call, path: str, params: dict[str, Any], status: int, where: str) -> None:
+    given = {
+        name: value for name, value in ({"from": SINCE, "to": NOW} | params).items() if value is not None
+    }
+    answer = api(f"{BASE}/{path}", params=given)
+    assert (answer.status_code, answer.json()["path"]) == (status, where), answer.text
+
+
+def test_a_window_behind_what_is_kept_says_what_is(
+    settings: Settings, tokens: dict[str, str], store: Client
+) -> None:
+    with client_of(settings, tokens["viewer"], ttl_rollups_1m_days=30) as client:
+        answer = client.get(f"{BASE}/sle", params={"from": SINCE, "to": NOW}).json()
+        assert answer["code"] == "out_of_range" and answer["allowed"].startswith("times since 20")
+        assert client.get(f"{BASE}/sle", params={"window": "1w"}).status_code == 200
+
+
+def test_no_fleet_sees_another(api: Call, settings: Settings) -> None:
+    for path in (*PATHS, "sites/1?table=reasons&format=csv", "contrast?table=pairs&format=ndjson"):
+        answer = api(f"{BASE}/{path}", params={"from": SINCE, "to": NOW} if "?" not in path else {})
+        assert SECRET not in answer.text
+    assert api(f"{BASE}/clients/02:00:00:0f:00:01", params={"window": "2h"}).status_code == 404
+    theirs = api(f"{BASE}/sites/1", role="other", params={"from": SINCE, "to": NOW}).json()
+    assert (theirs["fleet"], theirs["connects"]["attempts"], theirs["connects"]["failures"]) == (
+        "other",
+        40,
+        40,
+    )
+    assert api(f"{BASE}/sites/2", role="other", params={"from": SINCE, "to": NOW}).status_code == 404
+
+
+def test_a_superuser_names_the_fleet(settings: Settings, store: Client) -> None:
+    token = TokenFile(settings.tokens_path).create("all fleets", fleet="*", role=Role.SUPERUSER)
+    with client_of(settings, token) as client:
+        asked = client.get(f"{BASE}/overview")
+        assert (asked.status_code, asked.json()["path"]) == (400, "fleet")
+        assert asked.json()["allowed"] == "demo, health, other"
+        answer = client.get(f"{BASE}/overview", params={"fleet": "other", "to": NOW}).json()
+        assert answer["fleets"] == ["demo", "health", "other"] and [
+            row["site"] for row in answer["sites"]
+        ] == ["1"]

@@ -1,0 +1,232 @@
+"""Erasing a client from a store that stands still: what goes, what stays, and books that balance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from databases import migrated, settings_of
+from store_contents import ROLLUPS, groups, rows
+from table_rows import EPOCH, batch_plan, insert, table
+
+from builders import device_log, failure, network_log, success
+from tidegate import keyfile, pseudonyms
+from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.erase.client import Eraser, finish
+from tidegate.erase.mentions import pattern
+from tidegate.erase.rollups import Rollups
+from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.settings import Settings
+from tidegate.sink.blocks import token_suffix
+from tidegate.store import audit
+from tidegate.store.ledger import Ledger
+from tidegate.verify.command import verify
+
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=1)
+BEFORE = TODAY - timedelta(days=3)
+MAC, OTHER = "02:aa:bb:cc:dd:01", "02:aa:bb:cc:dd:02"
+
+HERS: dict[Stream, list[dict[str, Any]]] = {
+    "client_events": [success(macAddress=MAC), failure(macAddress=MAC.upper().replace(":", "-"))],
+    "connection_logs": [network_log(network_name="Office", note=f"seen with {MAC.upper()}")],
+    "device_logs": [device_log(notes="blocked 02aa.bbcc.dd01 by hand")],
+}
+THEIRS: dict[Stream, list[dict[str, Any]]] = {
+    "client_events": [success(macAddress=OTHER), failure(macAddress=OTHER)],
+    "connection_logs": [network_log(network_name="Office")],
+    "device_logs": [device_log(notes=f"a{MAC.replace(':', '')}b is another number")],
+}
+
+
+@pytest.fixture
+def settings(clickhouse: ClickHouseServer, tmp_path: Path) -> Settings:
+    return settings_of(clickhouse, data_dir=str(tmp_path))
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[Client]:
+    with migrated(settings) as client:
+        yield client
+
+
+def micros(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000
+
+
+def fill(
+    client: Client, settings: Settings, *, hers: bool = True, fleet: str = "demo", first: int = 0
+) -> None:
+    """A frame of hers and one of theirs a stream and day, in `fleet`, and hers in another one; rejects of
+    each. Raw offsets from `first` on. The ledger has them all; without `hers`, the tables have what should be
+    left."""
+    ledger = Ledger(client, settings.clickhouse_database)
+    ledger.note_epoch(EPOCH)
+    for stream in STREAMS:
+        offset = first
+        for moment in (BEFORE, TODAY):
+            day = moment.date()
+            for events, whose in ((HERS, fleet), (THEIRS, fleet), (HERS, "other")):
+                mine = [reject(stream, offset, moment, json.dumps(event)) for event in events[stream][:1]]
+                if whose == "other":
+                    mine = []
+                plan = batch_plan(
+                    stream, offset, accepted=len(events[stream]), rejected=len(mine), received=moment
+                )
+                ledger.write([plan])
+                if hers or events is THEIRS or whose == "other":
+                    found = table(
+                        stream,
+                        events[stream],
+                        fleet=whose,
+                        offset=offset,
+                        received_at=micros(moment),
+                    )
+                    insert(client, stream, found, token=plan.token + token_suffix(stream, day))
+                    if mine:
+                        client.insert("rejects", mine, column_names=REJECT)
+                offset += 1
+
+
+REJECT = ["fleet", "id", "received_at", "stream", "epoch", "partition", "offset", "index", "original"]
+
+
+def reject(stream: str, offset: int, moment: datetime, original: str) -> list[Any]:
+    return ["", f"r{stream}{offset}", moment, stream, EPOCH, 0, offset, 9, original]
+
+
+def contents(client: Client) -> dict[str, Any]:
+    """Events and rejects whole; rollups of the day that is over whole, of today their sums."""
+    over = f"received_day = '{BEFORE:%Y-%m-%d}'"
+    found: dict[str, Any] = {name: rows(client, name) for name in (*STREAMS, "rejects")}
+    for name in ROLLUPS:
+        found[name] = groups(client, name, over)
+        found[f"{name} today"] = client.query(
+            f"SELECT fleet, sum(events) AS events FROM {name} WHERE NOT {over} GROUP BY fleet ORDER BY fleet"
+        ).result_rows
+    found["connection_logs_1d bytes"] = client.query(
+        "SELECT fleet, received_day, sum(inbytes), sum(outbytes), sum(rssi_sum), sum(rssi_count)"
+        " FROM connection_logs_1d GROUP BY ALL ORDER BY ALL"
+    ).result_rows
+    found["site_minutes"] = groups(client, "site_minutes", f"toDate(minute) = '{BEFORE:%Y-%m-%d}'")
+    return found
+
+
+def erase(client: Client, settings: Settings, fleet: str = "demo") -> Any:
+    return Eraser(client, settings, fleet, MAC).erase(lambda line: None)
+
+
+def everything_said(client: Client) -> str:
+    """Every text of every table."""
+    names = client.query("SELECT name FROM system.tables WHERE database = currentDatabase()").result_rows
+    found = []
+    for (name,) in names:
+        if not str(name).endswith("_mv") and not str(name).startswith("verify_"):
+            found += [row[0] for row in client.query(f"SELECT toString(tuple(*)) FROM {name}").result_rows]
+    return "\n".join(map(str, found))
+
+
+def test_what_is_left_is_what_was_there_without_her(
+    client: Client, settings: Settings, clickhouse: ClickHouseServer, tmp_path: Path
+) -> None:
+    fill(client, settings)
+    assert Eraser(client, settings, "demo", MAC).find()["client_events"] == 4
+    done = erase(client, settings)
+    other = settings_of(clickhouse, data_dir=str(tmp_path))
+    with migrated(other) as without:
+        fill(without, other, hers=False)
+        assert contents(client) == contents(without)
+    assert done.rows == {
+        "client_events": 4,
+        "connection_logs": 2,
+        "device_logs": 2,
+        "rejects": 6,
+        "alerts": 0,
+        "webhook_deliveries": 0,
+    }
+    assert {day.day for day in done.rebuilt} == {BEFORE.date()}
+    assert {day.day for day in done.left} == {TODAY.date()}
+
+    report = verify(client, settings, kafka=False)
+    assert report.findings == []
+    assert sum(row.erased for row in report.books) == 8
+    assert sum(row.rejects_erased for row in report.books) == 6
+    [entry] = audit.entries(client, settings.clickhouse_database)
+    keys = keyfile.load(settings.pseudonym_key_path)
+    assert (entry.kind, entry.id, entry.fleet) == ("erasure", done.erasure, "demo")
+    assert entry.subject == pseudonyms.of_mac(keys, "demo", MAC)
+    assert json.loads(entry.details)["rows"] == done.rows
+    # The other fleet's rows have the MAC; nothing else has, the audit log least of all.
+    for stream in STREAMS:
+        client.command(f"ALTER TABLE {stream} DELETE WHERE fleet = 'other' SETTINGS mutations_sync = 2")
+    said = everything_said(client).lower()
+    assert OTHER in said
+    for spelling in (MAC, MAC.replace(":", "-"), "02aa.bbcc.dd01"):
+        assert spelling not in said
+    assert verify(client, settings, kafka=False).findings != []
+
+
+def test_an_erasure_that_was_broken_off_is_finished_by_the_next(
+    client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off behind each of its steps, at their first time, each in a fleet of its own."""
+
+    def broken_off(whole: Callable[..., Any]) -> Callable[..., None]:
+        def once(self: Any, *arguments: Any) -> None:
+            whole(self, *arguments)
+            raise ConnectionError("broken off")
+
+        return once
+
+    steps = ((Eraser, "_note"), (Rollups, "take_off"), (Eraser, "_delete"), (Rollups, "rebuild"))
+    for number, (owner, step) in enumerate(steps):
+        fleet = step
+        fill(client, settings, fleet=fleet, first=6 * number)
+        with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+            patch.setattr(owner, step, broken_off(getattr(owner, step)))
+            erase(client, settings, fleet)
+        erase(client, settings, fleet)
+        assert verify(client, settings, kafka=False).findings == [], step
+        left = Eraser(client, settings, fleet, MAC).find()
+        assert left == dict.fromkeys((*STREAMS, "rejects", "alerts", "webhook_deliveries"), 0), step
+
+
+def test_a_day_that_is_over_by_then_is_made_anew_later(
+    client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so is what comes of her while she is erased."""
+    fill(client, settings)
+    take = Eraser._take
+
+    def taken(self: Eraser, name: str, part: str) -> int:
+        found = take(self, name, part)
+        if name == "client_events" and part.endswith("-0"):
+            plan = batch_plan("client_events", 6, accepted=1, received=TODAY)
+            Ledger(client, settings.clickhouse_database).write([plan])
+            more = table("client_events", [success(macAddress=MAC)], offset=6, received_at=micros(TODAY))
+            insert(
+                client, "client_events", more, token=plan.token + token_suffix("client_events", TODAY.date())
+            )
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rollups, "may_rebuild", lambda self, day: False)
+        patch.setattr(Eraser, "_take", taken)
+        done = erase(client, settings)
+        assert (len(done.left), done.rows["client_events"]) == (6, 5)
+        assert verify(client, settings, kafka=False).findings == []
+    clients = "SELECT uniqMerge(clients) FROM client_events_1d WHERE fleet = 'demo' AND received_day = '{}'"
+    assert client.query(clients.format(BEFORE.date())).result_rows == [(2,)]
+    rebuilt, left = finish(Rollups(client, settings, "demo"), client, settings.clickhouse_database, "demo")
+    assert ({day.day for day in rebuilt}, {day.day for day in left}) == ({BEFORE.date()}, {TODAY.date()})
+    assert client.query(clients.format(BEFORE.date())).result_rows == [(1,)]
+    assert verify(client, settings, kafka=False).findings == []
+
+
+def test_spellings() -> None:
+    found = pattern(MAC, ["k1.ab"])
+    assert found == "(?i)(^|[^0-9A-Fa-f])02[:.-]?aa[:.-]?bb[:.-]?cc[:.-]?dd[:.-]?01([^0-9A-Fa-f]|$)|k1\\.ab"

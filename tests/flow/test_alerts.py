@@ -1,0 +1,119 @@
+"""An incident through the worker: told once however it dies, acknowledged, resolved, stored exactly once."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+import control_key
+import msgspec
+from clickhouse_connect.driver.client import Client
+from conftest import running_broker
+from databases import migrated, settings_of
+from waiting import await_
+from worker_rig import PARTITIONS, Rig
+
+import builders
+from tidegate.alerts import control
+from tidegate.contracts.alerts import Alert
+from tidegate.contracts.counts import MINUTE
+from tidegate.contracts.topics import ALERTS
+from tidegate.kafka.connection import connection
+from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.settings import Settings
+from tidegate.sink.alerts import AlertStore
+
+RULES = """
+[[rule]]
+name = "floor"
+signal = "stage_failures"
+threshold = { share = 0.5, clients = 5, minutes = 1 }
+keep_open_minutes = 1
+"""
+
+
+def incident(minute: int, clients: int) -> bytes:
+    """Logins of as many clients that no RADIUS server answers."""
+    site = {"type": "locallocationid", "id": 4711}
+    return b"\n".join(
+        builders.envelope(
+            builders.failure(
+                locationId=site,
+                macAddress=f"02:00:00:00:00:{client:02x}",
+                timestamp=minute,
+                failure="RADIUS Failure",
+                failureCode=902,
+                subFailure="RADIUS server did not respond.",
+                subFailureCode=1,
+            ),
+            received_at=minute + client,
+        )
+        for client in range(clients)
+    )
+
+
+def told(rig: Rig) -> list[Alert]:
+    return [msgspec.json.decode(message.value() or b"", type=Alert) for message in rig.read(ALERTS)]
+
+
+def stored(client: Client) -> list[tuple[str, int, str, int]]:
+    rows = client.query(
+        "SELECT id, sequence, state, clients FROM alerts FINAL ORDER BY id, sequence"
+    ).result_rows
+    return [(str(id), int(sequence), str(state), int(clients)) for id, sequence, state, clients in rows]
+
+
+def test_a_radius_incident_is_told_acknowledged_and_resolved(
+    clickhouse: ClickHouseServer, tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text(RULES)
+    with running_broker("embedded", tmp_path) as broker:
+        rig = Rig(broker.bootstrap, tmp_path / "worker", alerts_rules_file=rules)
+        kafka = connection(
+            Settings(kafka_bootstrap=broker.bootstrap, control_key_file=os.environ[control_key.VARIABLE])
+        )
+        settings = settings_of(
+            clickhouse,
+            kafka_bootstrap=broker.bootstrap,
+            kafka_partitions=PARTITIONS,
+            kafka_session_timeout_ms=3000,
+        )
+        settings = dataclasses.replace(settings, sink_group=settings.clickhouse_database)
+        minute = time.time_ns() // 1000 // MINUTE * MINUTE
+        for ago in (2, 1):
+            rig.send("client_events", incident(minute - ago * MINUTE, 8), partition=ago)
+        rig.start()
+        with migrated(settings) as client, AlertStore(settings, client, rig.epoch):
+            await_(lambda: bool(told(rig)), rig.worker.tail)
+            rig.kill()
+            [opened, *_] = told(rig)
+            assert (opened.sequence, opened.state, opened.scope.site, opened.scope.stage) == (
+                1,
+                "open",
+                "4711",
+                "aaa",
+            )
+            assert (opened.cause.code, opened.cause.sub_code, opened.impact.clients) == (902, 1, 8)
+            assert "RADIUS" in opened.cause.reason and "RADIUS" in opened.summary
+            rig.start()
+            control.acknowledge(kafka, "demo", opened.id, "eve")
+            await_(lambda: any(one.state == "acked" for one in told(rig)), rig.worker.tail)
+            rig.kill()
+            rig.start()
+            await_(lambda: any(one.state == "resolved" for one in told(rig)), rig.worker.tail, 150)
+            changes = told(rig)
+            rig.stop()
+            assert {(one.id, one.sequence, one.state) for one in changes} == {
+                (opened.id, 1, "open"),
+                (opened.id, 2, "acked"),
+                (opened.id, 3, "resolved"),
+            }
+            # What was told again is the same to the byte.
+            assert len({msgspec.json.encode(one) for one in changes}) == 3
+            [acked] = {one.by for one in changes if one.state == "acked"}
+            assert acked == "eve"
+            expected = [(opened.id, 1, "open", 8), (opened.id, 2, "acked", 8), (opened.id, 3, "resolved", 8)]
+            await_(lambda: stored(client) == expected, lambda: str(stored(client)))

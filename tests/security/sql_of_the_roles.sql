@@ -1,0 +1,19 @@
+INSERT INTO tidegate.t VALUES (2, 'y')
+INSERT INTO tidegate.t SELECT 2, 'y'
+CREATE TABLE tidegate.f (a UInt8) ENGINE = Memory
+CREATE TEMPORARY TABLE f (a UInt8)
+CREATE VIEW tidegate.f AS SELECT 1
+CREATE DATABASE f
+ALTER TABLE tidegate.t DELETE WHERE 1
+DELETE FROM tidegate.t WHERE 1
+TRUNCATE TABLE tidegate.t
+DROP TABLE tidegate.t
+RENAME TABLE tidegate.t TO tidegate.f
+OPTIMIZE TABLE tidegate.t FINAL
+DETACH TABLE tidegate.t
+KILL QUERY WHERE 1
+SYSTEM FLUSH LOGS
+SELECT * FROM other.t
+SELECT * FROM merge('other', '.*')
+SHOW CREATE TABLE other.t
+SET readonly = 0

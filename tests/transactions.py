@@ -1,0 +1,44 @@
+"""Transactions of a producer on a partition, as tests need them: committed, aborted, open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from confluent_kafka import Producer
+
+
+class Transactional:
+    """A transactional producer; each method writes `values` into one partition as a transaction."""
+
+    def __init__(self, bootstrap: str, name: str, topic: str, *, partition: int = 0) -> None:
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap, "transactional.id": name, "transaction.timeout.ms": 600_000}
+        )
+        self._producer.init_transactions(30)
+        self._topic = topic
+        self._partition = partition
+
+    def committed(self, values: Iterable[bytes]) -> None:
+        self.open(values)
+        self.commit()
+
+    def aborted(self, values: Iterable[bytes]) -> None:
+        self.open(values)
+        self.abort()
+
+    def open(self, values: Iterable[bytes]) -> None:
+        """Begun, its records written, and not ended."""
+        self._producer.begin_transaction()
+        self.write(values)
+
+    def write(self, values: Iterable[bytes]) -> None:
+        """More records within the open transaction, there when this returns."""
+        for value in values:
+            self._producer.produce(self._topic, value, partition=self._partition, headers={"fleet": b"demo"})
+        assert self._producer.flush(30) == 0
+
+    def commit(self) -> None:
+        self._producer.commit_transaction(30)
+
+    def abort(self) -> None:
+        self._producer.abort_transaction(30)

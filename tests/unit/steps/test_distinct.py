@@ -1,0 +1,27 @@
+"""distinct: columns of one value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tidegate.steps.distinct import REAL, TEXT, same, spread
+
+
+@pytest.mark.parametrize("values", [(0.0, -0.0), (-0.0, 0.0), (1.0, 1.5)])
+def test_a_column_of_one_number_has_its_sign(values: tuple[float, ...]) -> None:
+    """To a cache 0.0 and -0.0 are one key: the first to come decided for both."""
+    for value in values:
+        assert str(same(value, 3, REAL).to_pylist()) == str([value] * 3)
+
+
+@pytest.mark.parametrize(("value", "type_"), [("", TEXT), ("x" * 65, TEXT), (None, REAL)])
+@pytest.mark.parametrize("length", [0, 1, 1024, 1025])
+def test_a_column_of_one_value_is_as_long_as_asked(value: Any, type_: Any, length: int) -> None:
+    assert same(value, length, type_).to_pylist() == [value] * length
+
+
+def test_one_value_is_spread_over_all_codes() -> None:
+    assert spread([-0.0], np.zeros(2, np.int32), REAL).to_pylist() == [-0.0, -0.0]

@@ -1,0 +1,44 @@
+"""Sketches: exact while small, near when large, and the same however they are joined."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegate.steps.sketch import EMPTY, K, distinct_of, estimate, hashes, sketch, union
+
+
+def of(values: list[str]) -> bytes:
+    return sketch(np.unique(hashes(pa.array(values, pa.string()))))
+
+
+@given(st.lists(st.text(max_size=90), unique=True, max_size=60), st.integers(0, 5))
+def test_a_hash_is_of_the_value_alone(values: list[str], cut: int) -> None:
+    column = pa.array(values, pa.string())
+    together = hashes(column).tolist()
+    assert together == [hashes(pa.array([value], pa.string()))[0] for value in values]
+    assert hashes(column.slice(cut)).tolist() == together[cut:]
+    if all(len(value.encode()) <= 64 for value in values):
+        assert len(set(together)) == len(values)
+
+
+@given(*(st.lists(st.text(max_size=4), max_size=60) for _ in range(3)))
+def test_small_ones_are_exact_and_join_in_any_order(a: list[str], b: list[str], c: list[str]) -> None:
+    assert estimate(of(a)) == len(set(a))
+    assert union([of(a), of(b)]) == union([of(b), of(a)]) == of(a + b)
+    assert union([union([of(a), of(b)]), of(c)]) == union([of(a), union([of(b), of(c)])]) == of(a + b + c)
+    assert union([of(a), of(a), EMPTY]) == of(a)
+
+
+@pytest.mark.parametrize("count", [K - 1, K, 5_000, 200_000])
+def test_large_ones_are_near(count: int) -> None:
+    rng = random.Random(count)
+    macs = [f"{rng.getrandbits(48):012x}" for _ in range(count)]
+    parts = [of(macs[start : start + 1 + count // 3]) for start in range(0, count, 1 + count // 4)]
+    assert max(map(len, parts)) <= 8 * K
+    assert distinct_of(parts) == pytest.approx(len(set(macs)), rel=0 if count < K else 0.12)

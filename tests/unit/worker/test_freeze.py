@@ -1,0 +1,52 @@
+"""The pulse: a process that stood still is told, one that is busy is not."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+from tidegate.worker.lifecycle import FreezeDetector
+
+FROZEN = """
+import os, time
+from tidegate.worker.lifecycle import FreezeDetector
+def frozen(seconds):
+    print("frozen", flush=True)
+    os._exit(7)
+pulse = FreezeDetector(1.0, frozen)
+pulse.start()
+print("began", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_was_stopped_is_told() -> None:
+    with subprocess.Popen([sys.executable, "-c", FROZEN], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "began\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(30) == 7
+
+
+def test_a_caller_may_notice_first() -> None:
+    told: list[float] = []
+    pulse = FreezeDetector(0.0, told.append)
+    pulse.start()
+    pulse.check()
+    pulse.stop()
+    assert told
+
+
+def test_one_that_is_busy_is_left_alone() -> None:
+    told: list[float] = []
+    pulse = FreezeDetector(20.0, told.append)
+    pulse.start()
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        pulse.check()
+    pulse.stop()
+    assert not told

@@ -1,0 +1,215 @@
+"""Minutes: every frame counts once, whatever a worker that starts again sends a second time."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidegate.contracts.counts import (
+    MINUTE,
+    Count,
+    CountBlock,
+    MinuteCounts,
+    MinutesClosed,
+    PartialCounts,
+)
+from tidegate.steps.aggregate import merge_all
+from tidegate.worker.minutes import GRACE, KEEP_MINUTES, Minutes, partition_of, split_by_site
+
+NOW = 30_000_000 * MINUTE
+PARTITIONS = 3
+
+
+def partial(site: str, events: int = 1, *, minute: int = NOW, ssid: str = "net") -> PartialCounts:
+    return PartialCounts(
+        "client_events", "demo", site, minute, [Count(ssid, "", "success", events)], {"dns": {3: events}}
+    )
+
+
+def block(
+    start: int,
+    partials: list[PartialCounts],
+    *,
+    generation: int = 1,
+    source: int = 0,
+    read_to: int = 0,
+) -> CountBlock:
+    return CountBlock("client_events", source, start, generation, partials, read_to)
+
+
+class Topic:
+    """What the partitions of `tidegate.partials` make of the blocks that are sent to them."""
+
+    def __init__(self) -> None:
+        self.tables: list[dict[bytes, bytes]] = [{} for _ in range(PARTITIONS)]
+        self.minutes = [Minutes(table) for table in self.tables]
+
+    def send(self, *blocks: CountBlock, now: int = NOW) -> Counter[str]:
+        outcomes: Counter[str] = Counter()
+        for partition, record in enumerate(split_by_site(blocks, PARTITIONS)):
+            outcomes.update(self.minutes[partition].merge(partition, record, now)._asdict())
+        return outcomes
+
+    def start_again(self) -> None:
+        self.minutes = [Minutes(table) for table in self.tables]
+        for minutes in self.minutes:
+            minutes.recovered()
+
+    def published(self) -> dict[tuple[str | None, str], int]:
+        """Events by site and minute, of all minutes that changed."""
+        found = {}
+        for partition, minutes in enumerate(self.minutes):
+            for target, key, value in minutes.publish():
+                document = msgspec.json.decode(value, type=MinuteCounts)
+                assert target == partition == partition_of(document.fleet, document.site or "", PARTITIONS)
+                assert key == f"{document.fleet}/{document.site or ''}".encode()
+                found[document.site, document.minute] = sum(count.events for count in document.counts)
+        return found
+
+    def totals(self) -> Counter[str]:
+        self.start_again()
+        totals: Counter[str] = Counter()
+        for (site, _), events in self.published().items():
+            totals[site or ""] += events
+        return totals
+
+
+def test_blocks_that_follow_each_other_add_up() -> None:
+    topic = Topic()
+    topic.send(block(0, [partial("a", 2), partial("b", 1)]))
+    topic.send(block(5, [partial("a", 3)]))
+    assert topic.totals() == {"a": 5, "b": 1}
+
+
+def test_partitions_of_the_raw_topic_are_counted_apart() -> None:
+    topic = Topic()
+    topic.send(block(0, [partial("a", 2)], source=0), block(0, [partial("a", 3)], source=1))
+    assert topic.totals() == {"a": 5}
+
+
+def test_a_block_that_comes_twice_counts_once() -> None:
+    topic = Topic()
+    for _ in range(2):
+        topic.send(block(0, [partial("a", 2), partial("b", 1)]))
+    assert topic.totals() == {"a": 2, "b": 1}
+
+
+def test_a_shorter_second_try_takes_the_longer_first_one_back() -> None:
+    topic = Topic()
+    topic.send(block(0, [partial("a", 2), partial("b", 1)]))  # frames 0 and 1; its commit never came
+    topic.send(block(0, [partial("a", 1)]))  # frame 0 alone
+    topic.send(block(1, [partial("a", 1), partial("b", 1)]))  # frame 1
+    assert topic.totals() == {"a": 2, "b": 1}
+
+
+def test_a_block_behind_a_later_one_is_a_repeat() -> None:
+    topic = Topic()
+    topic.send(block(0, [partial("a", 2)]))
+    topic.send(block(5, [partial("a", 3)]))
+    assert topic.send(block(0, [partial("a", 2)]))["repeated"] == PARTITIONS
+    assert topic.totals() == {"a": 5}
+
+
+def test_a_worker_that_lost_its_partition_does_not_overrule_its_successor() -> None:
+    topic = Topic()
+    topic.send(block(0, [partial("a", 4)], generation=2))
+    topic.send(block(0, [partial("a", 9)], generation=1))
+    assert topic.totals() == {"a": 4}
+
+
+def test_only_minutes_that_changed_are_published() -> None:
+    topic = Topic()
+    topic.send(block(0, [partial("a"), partial("b")]))
+    assert len(topic.published()) == 2
+    topic.send(block(1, [partial("a")]))
+    assert {site for site, _ in topic.published()} >= {"a"}
+    assert topic.published() == {}
+
+
+def test_latencies_and_ssids_survive_the_merge() -> None:
+    topic = Topic()
+    topic.send(block(0, [partial("a", 2, ssid="x")]))
+    topic.send(block(1, [partial("a", 3, ssid="y")]))
+    [(_, _, value)] = [one for minutes in topic.minutes for one in minutes.publish()]
+    document = msgspec.json.decode(value, type=MinuteCounts)
+    assert document.counts == [Count("x", "", "success", 2), Count("y", "", "success", 3)]
+    assert document.latencies == {"dns": {3: 5}}
+    assert document.minute == "2027-01-15T08:00:00Z"
+
+
+@pytest.mark.parametrize("minutes", [-KEEP_MINUTES, 6])
+def test_what_is_far_from_its_time_is_not_counted(minutes: int) -> None:
+    topic = Topic()
+    topic.send(block(0, [partial("a")]))
+    assert topic.send(block(1, [partial("a", minute=NOW + minutes * MINUTE)]))["late"] == 1
+    assert topic.totals() == {"a": 1}
+
+
+def test_old_minutes_leave_the_table() -> None:
+    topic = Topic()
+    for number in range(3 * KEEP_MINUTES):
+        minute = NOW + number * MINUTE
+        topic.send(block(number, [partial("a", minute=minute)]), now=minute)
+    assert sum(map(len, topic.tables)) == KEEP_MINUTES
+
+
+def test_a_minute_is_closed_when_every_raw_partition_is_read_past_its_end() -> None:
+    topic = Topic()
+    closed = [f"2027-01-15T0{8 + number // 60}:{number % 60:02d}:00Z" for number in range(3)]
+
+    def told(sources: int = 2) -> list[list[str]]:
+        return [
+            [msgspec.json.decode(value, type=MinutesClosed).closed for _, value in minutes.close(sources)]
+            for minutes in topic.minutes
+        ]
+
+    topic.send(block(0, [partial("a")], read_to=NOW + MINUTE + GRACE))
+    assert told() == [[], [], []]  # the other raw partition has said nothing yet
+    topic.send(block(0, [], source=1, read_to=NOW + MINUTE + GRACE - 1))
+    assert told() == [["2027-01-15T07:59:00Z"]] * 3
+    topic.send(block(0, [], source=1, read_to=NOW + 2 * MINUTE + GRACE))
+    assert told() == [[closed[0]]] * 3
+    assert told() == [[], [], []]
+    topic.send(block(1, [], read_to=NOW + 9 * MINUTE))
+    assert told() == [[closed[1]]] * 3
+
+
+def test_a_value_that_cannot_be_read_does_not_stop_the_merge() -> None:
+    topic = Topic()
+    topic.send(block(0, [partial("a", 2)]))
+    for table in topic.tables:
+        for key in table:
+            table[key] = b'{"of": "another version"}'
+    topic.start_again()
+    topic.send(block(1, [partial("a", 3)]))
+    assert topic.totals() == {"a": 3}
+
+
+frames = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=30)
+
+
+@settings(max_examples=300)
+@given(frames, st.data())
+def test_counts_are_exact_however_often_workers_die(sites: list[str], data: st.DataObject) -> None:
+    """Each site in `sites` is one frame. A life takes frames from the committed position on, sends blocks
+    at moments of its own, and dies with a block sent and not committed."""
+    topic = Topic()
+    committed = 0
+    generation = 0
+    while committed < len(sites):
+        generation += 1
+        position = committed
+        while position < len(sites):
+            position = data.draw(st.integers(position + 1, len(sites)), "end of block")
+            taken = merge_all(partial(site) for site in sites[committed:position])
+            topic.send(block(committed, taken, generation=generation))
+            if data.draw(st.booleans(), "merger starts again"):
+                topic.start_again()
+            if position < len(sites) and data.draw(st.booleans(), "worker dies"):
+                break
+            committed = position
+    assert topic.totals() == Counter(sites)
