@@ -10,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from conftest import running_broker
 from reject_documents import original_bytes
+from transactions import Transactional
 from waiting import await_
 from worker_rig import PARTITIONS, Enriched, Rig, chain
 
@@ -314,6 +315,50 @@ def test_records_that_faust_drops_are_read_again(kind: str, tmp_path: Path) -> N
         frames = rig.await_end("client_events")
         assert [one.head.source_offset for one in chain(frames, 0)] == list(range(200))
         assert "offset 90 came where" in rig.worker.log_path.read_text()
+        rig.stop()
+
+
+def end_of(bootstrap: str, topic: str) -> int:
+    """The next offset of partition 0."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "end"})
+    _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
+    consumer.close()
+    return int(end)
+
+
+DROPS_ONE = """
+from tidegate.worker.consume import RecordConsumer
+right = RecordConsumer.process
+async def process(self, stream, message):
+    if message.offset == {offset} and not dropped:
+        dropped.add(message.offset)
+    else:
+        await right(self, stream, message)
+dropped = set()
+RecordConsumer.process = process
+"""
+
+
+@pytest.mark.parametrize("kind", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def test_a_dropped_record_that_none_follows_is_read_again(kind: str, tmp_path: Path) -> None:
+    """On Kafka behind a transaction's marker, so that the next offset is not the record's."""
+    last = 9 if kind == "embedded" else 11
+    bug = DROPS_ONE.format(offset=last)
+    with running_broker(kind, tmp_path) as broker:
+        rig = Rig(broker.bootstrap, tmp_path / "worker", bug=bug, worker_watchdog_seconds=12, **QUICK)
+        rig.send_many("client_events", [frame(success()) for _ in range(9)])
+        if kind == "kafka":
+            Transactional(broker.bootstrap, "one", raw("client_events")).committed([frame(success())])
+            await_(lambda: end_of(broker.bootstrap, raw("client_events")) == 11)  # the marker is there
+        rig.send("client_events", frame(success()))
+        rig.start()
+        process = rig.worker.pid
+        frames = rig.await_end("client_events")
+        wanted = [*range(9), *([9] if kind == "kafka" else []), last]
+        assert [one.head.source_offset for one in chain(frames, 0)] == wanted
+        text = rig.worker.log_path.read_text()
+        assert f"the record at {last} did not come, the consumer stands at {last + 1}" in text
+        assert rig.worker.pid == process
         rig.stop()
 
 

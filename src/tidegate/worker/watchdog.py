@@ -23,6 +23,7 @@ from tidegate.worker.quarantine import Quarantine
 log = logging.getLogger(__name__)
 
 EPOCH_SECONDS = 15.0
+READ_AGAIN = 0.25  # of the seconds after which a process is ended: then a partition's record is read again
 GROUP_SECONDS = 60.0  # how much longer than a record a group may take to come together
 
 
@@ -32,7 +33,8 @@ class Watchdog:
     The end of each topic is asked past Faust, which may be what is stuck. What stands behind the last record
     is no lag: markers of transactions, records of aborted and of open ones. The position goes past markers
     and aborted records, so that others who compare it with the end see no lag either. A broker that does not
-    answer is nothing that a new start would mend: the clock stands still meanwhile.
+    answer is nothing that a new start would mend: the clock stands still meanwhile. Records that Faust drops
+    show as a hole before the next one; where none follows, they are read again once before the process ends.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Watchdog:
             TopicPartition, tuple[int, float]
         ] = {}  # position, and since when it has stood there
         self._empty: dict[TopicPartition, tuple[int, int]] = {}  # position and end, no record between them
+        self._read_again: dict[TopicPartition, int] = {}  # position from which that was tried
         self._idle_since = 0.0
 
     async def run(self) -> None:
@@ -72,6 +75,7 @@ class Watchdog:
             WORKER_IN_FLIGHT_BYTES.set(self._producer.in_flight_bytes)
             try:
                 await self._look(now)
+                await self._seek_dropped(now)
             except RetryLater as error:
                 log.debug("%s", error)
                 self._stuck.clear()
@@ -101,6 +105,34 @@ class Watchdog:
             self._stuck[partition] = (state.position, since)
         if not self._assigned.states:  # a live broker counts against a group that never comes together
             await self._probe.partitions(PARTIALS)
+
+    async def _seek_dropped(self, now: float) -> None:
+        """Read on from the first record of each partition that has stood still with nothing in work.
+
+        Raises RetryLater when the broker does not say which that is.
+        """
+        for partition, (position, since) in self._stuck.items():
+            state = self._assigned.states.get(partition)
+            if (
+                now - since < self._seconds * READ_AGAIN
+                or state is None
+                or not state.drained
+                or state.position != position
+                or self._read_again.get(partition) == position
+            ):
+                continue
+            first = await self._probe.first(partition, state.expected)
+            if not (self._assigned.holds(partition, state) and state.drained and state.position == position):
+                continue
+            log.warning(
+                "%s partition %d: the record at %d did not come, the consumer stands at %d; reading again",
+                *partition,
+                first,
+                self._consumer.position(partition),
+            )
+            self._read_again[partition] = position
+            state.sought = first
+            await self._consumer.seek(partition, first)
 
     async def _has_record(self, partition: TopicPartition, position: int, end: int) -> bool:
         """Whether a record stands from `position` up to `end`; asked once of the same two."""
