@@ -85,6 +85,11 @@ class Settings:
     http_stall_seconds: float = setting(
         30.0, "A connection ends whose client takes less than 48 KiB of an answer in this time, seconds"
     )
+    http_notice_seconds: float = setting(
+        0.0,
+        "On SIGTERM, how long gateway and api go on serving while /readyz is 503: as long as a load balancer"
+        " takes to look away, seconds",
+    )
     metrics_listen: str = setting(
         "",
         "An address of its own for /metrics, open to all who reach it; elsewhere it answers loopback and "

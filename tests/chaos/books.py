@@ -84,7 +84,7 @@ def read(path: Path, epoch: str) -> dict[int, Event]:
     """Every event by its number. A last line that was cut short is left out."""
     events: dict[int, Event] = {}
     batches: dict[int, Sent] = {}
-    for entry in _entries(path):
+    for entry in entries(path):
         if isinstance(entry, Sent):
             batches[entry.batch] = entry
             for index, line in enumerate(entry.lines()):
@@ -105,7 +105,7 @@ def read(path: Path, epoch: str) -> dict[int, Event]:
     return events
 
 
-def _entries(path: Path) -> Iterator[Entry]:
+def entries(path: Path) -> Iterator[Entry]:
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):

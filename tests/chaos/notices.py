@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from webhook_receiver import Receiver, Reply, receiver
+from webhook_receiver import Choose, Receiver, Reply, receiver
 
 from chaos.parts import run_tidegate
 from tidegate.webhooks.signing import webhook_id
@@ -31,11 +31,12 @@ DONE = ("delivered", "superseded")
 class Notices:
     """Two webhooks at a receiver, which now and then answers 503, and the rules that raise alerts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, choose: Choose | None = None) -> None:
+        """`choose` answers in the receiver's stead."""
         self._ending = ExitStack()
         self._lock = threading.Lock()
         self._asked: Counter[str] = Counter()
-        self.at: Receiver = self._ending.enter_context(receiver(self._choose, folder))
+        self.at: Receiver = self._ending.enter_context(receiver(choose or self._choose, folder))
         rules = folder / "rules.toml"
         rules.write_text(RULES)
         self.settings: dict[str, Any] = {

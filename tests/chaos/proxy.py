@@ -62,8 +62,7 @@ class Link:
         self.name = name
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self._host, port = target.split(":")
-        self._target_port = int(port)
+        self.lead(target)
         self._proxies = proxies
         self._trouble = Trouble.NONE
         self._delay = 0.0
@@ -71,6 +70,11 @@ class Link:
         self._over.set()
         self._near: set[asyncio.StreamWriter] = set()  # towards who connected
         self._far: set[asyncio.StreamWriter] = set()  # towards the target
+
+    def lead(self, target: str) -> None:
+        """Where connections lead from now on; those that are there stay as they are."""
+        self._host, port = target.split(":")
+        self._target_port = int(port)
 
     async def listen(self) -> None:
         server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, limit=CHUNK)

@@ -11,8 +11,9 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -50,7 +51,9 @@ class World:
         rate: float,
         sabotage: Sabotage = NOTHING,
         incidents: bool = False,
+        own: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ):
+        """`own` are settings by role."""
         folder.mkdir(parents=True, exist_ok=True)
         self.notices = Notices(folder) if incidents else None
         self.folder = folder
@@ -61,6 +64,7 @@ class World:
         self.version = 1  # of the transforms
         self.parts: list[Part] = []
         self._seed, self._rate = seed, rate
+        self._own = own
         self._proxies = Proxies()
         self._named = 0
         self._gone: list[Role] = []
@@ -178,6 +182,7 @@ class World:
             ),
             "kafka_session_timeout_ms": int(self.session_seconds * 1000),
             "transform_version": self.version,
+            **self._own.get(role, {}),
             **changed,
         }
         part = Role(name, role, self.folder, values, self.sabotage.prelude(role))

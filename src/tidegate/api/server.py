@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from functools import partial
 
 import uvloop
 
@@ -36,19 +35,19 @@ def run(settings: Settings) -> int:
 def server(settings: Settings) -> Server:
     """The server of the API with its status pages."""
     app = build(settings)
-    pages = StatusPages(
-        "api",
-        not_ready=partial(not_ready, app),
-        tokens=app.state.tokens,
-        behind=app,
-    )
-    return Server(
+
+    async def reasons() -> list[str]:
+        return ["stopping"] if made.ending else await not_ready(app)
+
+    pages = StatusPages("api", not_ready=reasons, tokens=app.state.tokens, behind=app)
+    made = Server(
         Edge(pages),
         settings,
         drain_seconds=DRAIN_SECONDS,
         lifespan=True,
         before_drain=app.state.live.close,
     )
+    return made
 
 
 async def _serve(settings: Settings, listening: socket.socket) -> None:

@@ -55,7 +55,7 @@ async def _webhook(settings: Settings, name: str) -> None:
     link = Link(settings)
     pages = StatusPages(
         "connect",
-        not_ready=lambda: _reasons(link),
+        not_ready=lambda: ["stopping"] if server.ending else _reasons(link),
         tokens=TokenFile(settings.tokens_path),
         behind=Webhook(name, settings, link),
     )
@@ -74,7 +74,10 @@ async def _receive(settings: Settings, name: str) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     link = Link(settings)
     receiver = OTHERS[name](settings, link, Allowed(settings.connect_allow))
-    with StatusServer("connect", settings, not_ready=lambda: _reasons(link)):
+    status = StatusServer(
+        "connect", settings, not_ready=lambda: ["stopping"] if stopping.is_set() else _reasons(link)
+    )
+    with status:
         log.info("%s: listens on %s; status on %s", name, await receiver.start(), settings.connect_listen)
         looking = asyncio.create_task(link.look())
         await stopping.wait()

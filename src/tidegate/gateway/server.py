@@ -79,7 +79,8 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
     )
 
     def not_ready() -> list[str]:
-        return [] if broker.state is State.READY else [f"broker: {broker.reason}"]
+        reasons = ["stopping"] if server.ending else []
+        return reasons if broker.state is State.READY else [*reasons, f"broker: {broker.reason}"]
 
     def publish() -> None:
         telemetry.GATEWAY_HELD_BYTES.set(held.now)

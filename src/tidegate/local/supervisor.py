@@ -501,6 +501,7 @@ Send an event, and count it a second later:
             self._settings,
             metrics_listen=metrics,
             worker_listen=worker_listen or self._settings.worker_listen,
+            http_notice_seconds=0.0,  # there is nobody else to go to
         )
         return Child(name, argv, self._log(name), environment=child_environment(own))
 

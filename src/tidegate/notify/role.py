@@ -148,6 +148,8 @@ class Role:
                     break
 
     def _not_ready(self) -> list[str]:
+        if self._stopping:
+            return ["stopping"]
         if self._log is None or self._reader is None:
             return [self._waiting]
         return [problem for problem in (self._log.problem, self._reader.problem) if problem]

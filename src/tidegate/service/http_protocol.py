@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 import urllib.parse
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -65,9 +66,11 @@ class Stopped(Exception):
 class BoundedHttp(HttpToolsProtocol):
     transport: Corked  # type: ignore[assignment]
 
-    def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:
+    def __init__(self, *arguments: Any, limits: Limits, ending: Callable[[], bool], **named: Any) -> None:
+        """`ending` tells whether clients are to come back on a connection to somebody else."""
         super().__init__(*arguments, **named)
         self._limits = limits
+        self._ending = ending
         self.closing = False
         self._deaf = False  # what comes is dropped
         self._refused: Refused | None = None  # what the parser's callback raised
@@ -221,7 +224,7 @@ class BoundedHttp(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            keep_alive=version != "1.0" and parser.should_keep_alive() and not self._ending(),
             on_response=self.on_response_complete,
         )
         self._in_body = True

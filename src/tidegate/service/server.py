@@ -44,6 +44,10 @@ class Server(uvicorn.Server):
 
     In the main thread it drains at SIGTERM or SIGINT and returns, where uvicorn's raises the signal again
     behind its drain; elsewhere, and with `signals` off, it ends when `should_exit` is set.
+
+    `ending` from the first signal on. For `http_notice_seconds` from there everything is served as before,
+    but that each answer closes its connection, so that clients go where /readyz is 200; a second signal cuts
+    that short.
     """
 
     def __init__(
@@ -57,12 +61,16 @@ class Server(uvicorn.Server):
         before_drain: Callable[[], None] = lambda: None,
     ) -> None:
         """`before_drain` ends answers that would go on for ever."""
+        self.ending = False
+        self._notice_seconds = settings.http_notice_seconds
         self._signals = signals
         self._before_drain = before_drain
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(BoundedHttp, limits=Limits.of(settings)),  # type: ignore[arg-type]
+                http=partial(  # type: ignore[arg-type]
+                    BoundedHttp, limits=Limits.of(settings), ending=lambda: self.ending
+                ),
                 ws="none",
                 lifespan="on" if lifespan else "off",
                 log_config=None,
@@ -105,4 +113,11 @@ class Server(uvicorn.Server):
     def _stop(self) -> None:
         if self.should_exit:
             self.force_exit = True
+        elif self.ending or not self._notice_seconds:
+            self.should_exit = True
+        else:
+            asyncio.get_running_loop().call_later(self._notice_seconds, self._end_notice)
+        self.ending = True
+
+    def _end_notice(self) -> None:
         self.should_exit = True

@@ -87,7 +87,7 @@ class Role:
 
     def _not_ready(self) -> list[str]:
         if self._sink is None:
-            return [self._waiting]
+            return ["stopping" if self._stopping else self._waiting]
         return [
             *self._sink.not_ready(),
             *([self._alerts.problem] if self._alerts and self._alerts.problem else []),
