@@ -111,3 +111,14 @@ UNAUTHORIZED = Problem(
 def unavailable(code: str, detail: str = "", *, after_seconds: int = 1) -> Problem:
     """503: the same request may work later."""
     return Problem(503, code, detail, headers=((b"retry-after", b"%d" % after_seconds),))
+
+
+def reused(name: str, key: str) -> Problem:
+    return Problem(
+        422,
+        Code.KEY_REUSED,
+        f"this {name} came with another content before",
+        name,
+        key[:80],
+        "the same content, or a new key",
+    )
