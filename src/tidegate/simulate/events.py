@@ -6,10 +6,27 @@ what it loads, several times as much.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from tidegate.simulate.clients import AppDevice, Client
 from tidegate.simulate.fleet import AccessPoint, Radio, Site
+
+
+class Stamps:
+    """Times in ISO 8601, whole seconds; the last one is kept."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = b""
+
+    def __call__(self, time: int) -> bytes:
+        """The stamp of `time`, µs since 1970."""
+        second = time // 1_000_000
+        if second != self._second:
+            self._second = second
+            self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+        return self._text
 
 
 class FailureText(NamedTuple):

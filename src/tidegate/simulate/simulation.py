@@ -7,7 +7,6 @@ from bisect import bisect
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -16,13 +15,14 @@ from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.simulate import events
 from tidegate.simulate.broken import Breaker
 from tidegate.simulate.clients import (
-    AppDevice,
     Client,
     build_app_devices,
     build_clients,
     pick_radio,
 )
-from tidegate.simulate.fleet import FREQUENCY, Radio, Site, build_sites
+from tidegate.simulate.connection_logs import ConnectionLogs
+from tidegate.simulate.device_logs import DeviceLogs
+from tidegate.simulate.fleet import Radio, Site, build_sites
 from tidegate.simulate.incidents import CALM, Change, Effects, Truth
 from tidegate.simulate.rhythm import presence
 from tidegate.simulate.schedule import Schedule, Spec
@@ -35,17 +35,6 @@ SPREAD = 8.0  # shape of the gamma factor on that share: the smaller, the more i
 SPREAD_SECONDS = 600.0  # how long such a factor holds at a site
 MOST_FAILING = 0.15
 RETRY_SECONDS = 5.0  # of the client that does not give up
-_APPLICATIONS = (b"APP-MOBILE-001", b"APP-POS-002", b"APP-DESK-003")
-_CONFIG = (
-    ("radio.5.channel", "36", "149"),
-    ("radio.5.tx_power", "17", "20"),
-    ("radio.24.channel", "1", "11"),
-    ("ssid.guest.bandwidth_limit", "10", "20"),
-    ("ntp.server", "pool.ntp.org", "10.0.0.2"),
-    ("vlan.guest", "90", "91"),
-    ("syslog.host", "10.0.0.5", "10.0.0.6"),
-)
-_USERS = ("admin@example.com", "noc@example.com", "automation")
 
 
 class Event(NamedTuple):
@@ -103,9 +92,9 @@ class Simulation:
         self._released: deque[Event] = deque()
         self._breaker = Breaker(plan.codes)
         self._pending: deque[Event] = deque()
-        self._log_id = 0
-        self._iso_second = -1
-        self._iso = b""
+        stamps = events.Stamps()
+        self._connection_logs = ConnectionLogs(self._rng, stamps)
+        self._device_logs = DeviceLogs(self._rng, stamps)
         shares = [SHARES[stream] if stream in plan.streams else 0.0 for stream in STREAMS]
         self._stream_weights = [share / sum(shares) for share in shares]
 
@@ -166,7 +155,7 @@ class Simulation:
                 elif choice < client:
                     self._visit(site)
                 else:
-                    self._housekeeping(site)
+                    self._log_change(self._device_logs.housekeeping(self.sites[site]))
                 if self._effects[site].held:
                     self._hold(site, before)
             while pending and len(taken) < count:
@@ -263,13 +252,6 @@ class Simulation:
                 client.stale_psk = changed and self._rng.random() < 0.9
                 if client.stale_psk:
                     client.radio = None
-
-    def _iso_time(self, time: int) -> bytes:
-        second = time // 1_000_000
-        if second != self._iso_second:
-            self._iso_second = second
-            self._iso = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
-        return self._iso
 
     # Wi-Fi clients
 
@@ -466,182 +448,18 @@ class Simulation:
     def _send_client(self, client: Client, body: bytes) -> None:
         self._pending.append(Event("client_events", body, client.mac))
 
-    # Apps
+    # Apps, and access points as devices
 
     def _connection_log(self, index: int) -> None:
-        uniform = self._rng.random
         devices = self._devices[index]
-        device = devices[int(uniform() * len(devices))]
-        form = uniform()
-        if form < 0.80:
-            body = self._network_log(index, device)
-        elif form < 0.97:
-            body = self._session_log(index, device)
-        elif form < 0.98:
-            body = events.wrapped(self._network_log(index, device))
-        else:
-            body = events.wrapped(
-                events.legacy_body(
-                    device,
-                    application=b"app_%d" % int(uniform() * 4),
-                    type=b"wifi" if uniform() < 0.7 else b"mobile",
-                    status=b"connected" if uniform() < 0.9 else b"failed",
-                    time=self._iso_time(int(self._time)),
-                    signal=-40 - int(uniform() * 50),
-                    transferred=int(self._rng.expovariate(1e-5)),
-                )
-            )
+        device = devices[int(self._rng.random() * len(devices))]
+        presence = self._present[index] / len(self._clients[index])
+        body = self._connection_logs.body(
+            self.sites[index], device, self._effects[index], presence, int(self._time)
+        )
         self._pending.append(Event("connection_logs", body, device.id))
 
-    def _network_log(self, index: int, device: AppDevice) -> bytes:
-        uniform, expo = self._rng.random, self._rng.expovariate
-        site = self.sites[index]
-        inbytes, outbytes = int(expo(1e-7)), int(expo(1e-6))
-        choice = uniform()
-        at_work = uniform() < self._present[index] / len(self._clients[index])
-        latitude, longitude = site.latitude, site.longitude
-        if choice < 0.62 and at_work:
-            position = int(uniform() * len(site.aps))
-            radios = list(site.aps[position].radios.values())
-            radio = radios[int(uniform() * len(radios))]
-            return events.network_log(
-                name=b'"%b"' % radio.ssid.name.encode(),
-                type=b"wi",
-                security=radio.ssid.security.encode(),
-                mccmnc=b"null",
-                frequency=b"%.1f" % FREQUENCY[radio.band],
-                authentication=b'"%b"' % radio.ssid.authentication.encode(),
-                bssid=b'"%b"' % radio.bssid.encode(),
-                cellid=b"null",
-                roaming=b"false",
-                latitude=latitude + (uniform() - 0.5) * 0.001,
-                longitude=longitude + position * 0.00008,
-                inbytes=inbytes,
-                outbytes=outbytes,
-                link_speed=20 + uniform() * (120 if radio.band == "2.4" else 840),
-                metric=b'"rssi"',
-                quality=b"%d" % (-40 - int(uniform() * 42)),
-            )
-        if choice < 0.62:
-            secure = uniform()
-            return events.network_log(
-                name=b'"%b"' % device.home_network,
-                type=b"wi",
-                security=b"wp2" if secure < 0.93 else b"wpa" if secure < 0.97 else b"wep",
-                mccmnc=b"null",
-                frequency=b"5.0" if uniform() < 0.7 else b"2.4",
-                authentication=b'"psk"',
-                bssid=b'"%b"' % device.home_bssid,
-                cellid=b"null",
-                roaming=b"false",
-                latitude=device.home_latitude,
-                longitude=device.home_longitude,
-                inbytes=inbytes,
-                outbytes=outbytes,
-                link_speed=20 + uniform() * 400,
-                metric=b'"rssi"',
-                quality=b"%d" % (-35 - int(uniform() * 40)),
-            )
-        if choice < 0.92 and device.mobile:
-            sinr = uniform() < 0.4
-            way = uniform()
-            return events.network_log(
-                name=b"null",
-                type=b"mo",
-                security=b"3gp",
-                mccmnc=b'"%b"' % device.operator,
-                frequency=b"1.8" if uniform() < 0.5 else b"3.5",
-                authentication=b'"3gp"',
-                bssid=b"null",
-                cellid=b'"%d"' % (index * 100_000 + int(uniform() * 400)),
-                roaming=b"true" if device.abroad else b"false",
-                latitude=latitude + (device.home_latitude - latitude) * way,
-                longitude=longitude + (device.home_longitude - longitude) * way,
-                inbytes=inbytes // 4,
-                outbytes=outbytes // 4,
-                link_speed=2 + uniform() * 280,
-                metric=b'"sinr"' if sinr else b'"rssi"',
-                quality=b"%.1f" % (uniform() * 28 - 3) if sinr else b"%d" % (-70 - int(uniform() * 45)),
-            )
-        wired = choice < 0.97
-        return events.network_log(
-            name=b'"Wired"' if wired else b'"Headset"',
-            type=b"et" if wired else b"bl",
-            security=b"opn",
-            mccmnc=b"null",
-            frequency=b"null" if wired else b"2.4",
-            authentication=b'"eap"' if wired and at_work else b'"non"',
-            bssid=b"null",
-            cellid=b"null",
-            roaming=b"false",
-            latitude=latitude,
-            longitude=longitude,
-            inbytes=inbytes * 2 if wired else inbytes // 100,
-            outbytes=outbytes * 2 if wired else outbytes // 100,
-            link_speed=1000.0 if wired else 2.0,
-            metric=b"null" if wired else b'"rssi"',
-            quality=b"null" if wired else b"%d" % (-45 - int(uniform() * 30)),
-        )
-
-    def _session_log(self, index: int, device: AppDevice) -> bytes:
-        uniform = self._rng.random
-        site, effects = self.sites[index], self._effects[index]
-        established = uniform() < 0.6
-        failing = 0.03 + 0.5 * effects.radius_down + 0.5 * effects.dhcp_dry + effects.dns_lost
-        failed = uniform() < failing
-        return events.session_log(
-            device,
-            application=_APPLICATIONS[int(uniform() * 3)],
-            type=b"established" if established else b"terminated",
-            time=self._iso_time(int(self._time)),
-            status=b"failure" if failed else b"success",
-            duration=b"null" if established else b"%d" % int(self._rng.expovariate(0.002)),
-            place=b"%b - Floor %d" % (site.name.encode(), 1 + int(uniform() * 4)),
-            network=b"WiFi" if uniform() < 0.7 else b"Mobile",
-            signal=-40 - int(uniform() * 45),
-            session=self._rng.getrandbits(32),
-        )
-
-    # Access points as devices
-
-    def _housekeeping(self, index: int) -> None:
-        uniform = self._rng.random
-        site = self.sites[index]
-        ap = site.aps[int(uniform() * len(site.aps))]
-        choice = uniform()
-        if choice < 0.6:
-            variable, old, new = _CONFIG[int(uniform() * len(_CONFIG))]
-            change = Change(ap, "config_change", variable, old, new, "")
-        elif choice < 0.75:
-            change = Change(ap, "restart", None, None, None, "")
-        elif choice < 0.85:
-            change = Change(ap, "firmware_update", None, "13.0.0", ap.firmware, "")
-        else:
-            change = Change(ap, "backup", None, None, None, "")
-        self._log_change(change)
-
     def _log_change(self, change: Change) -> None:
-        uniform = self._rng.random
         _, site = self._site_of(change)
-        time = int(self._time)
-        applied = uniform() < 0.9
-        self._log_id += 1
-        stamp = self._iso_time(time)
-        body = events.device_log(
-            id=self._log_id,
-            ap=change.ap,
-            site=site,
-            time=stamp,
-            action=change.action,
-            variable=change.variable,
-            old=change.old,
-            new=change.new,
-            applied=applied,
-            applied_at=self._iso_time(time + 20_000_000) if applied else None,
-            user=_USERS[int(uniform() * len(_USERS))],
-            change_request=f"CR-{2024 + self._log_id % 3}-{self._log_id % 1000:03d}"
-            if uniform() < 0.5
-            else None,
-            notes=change.notes or None,
-        )
+        body = self._device_logs.body(change, site, int(self._time))
         self._pending.append(Event("device_logs", body, events.device_key(change.ap)))
