@@ -130,8 +130,8 @@ RESOLVE := --quiet --generate-hashes --no-emit-index-url --no-header --python-ve
 lock: $(STAMP) ## Resolve pyproject.toml anew into the lock files
 	$(BIN)/python -m venv build/uv
 	build/uv/bin/pip install --quiet uv
-	build/uv/bin/uv pip compile $(RESOLVE) --group dev --extra local pyproject.toml -o requirements.lock
-	build/uv/bin/uv pip compile $(RESOLVE) --no-annotate -c requirements.lock pyproject.toml -o deploy/requirements.lock
+	build/uv/bin/uv pip compile $(RESOLVE) --group dev --extra local --extra otel pyproject.toml -o requirements.lock
+	build/uv/bin/uv pip compile $(RESOLVE) --no-annotate -c requirements.lock --extra otel pyproject.toml -o deploy/requirements.lock
 	build/uv/bin/uv pip compile $(RESOLVE) --no-annotate -c requirements.lock deploy/build.in -o deploy/build.lock
 
 clean: ## Remove the virtual environment, caches and build results; data folders stay

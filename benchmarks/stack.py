@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,11 +36,20 @@ class Stack:
     """Use as a context manager: the engines run inside, roles when `start` is called for them."""
 
     def __init__(
-        self, *, workers: int = 1, store: Path | None = None, on_kafka: bool = False, **overrides: Any
+        self,
+        *,
+        workers: int = 1,
+        second: Mapping[str, object] | None = None,
+        store: Path | None = None,
+        on_kafka: bool = False,
+        broker: Broker | None = None,
+        **overrides: Any,
     ) -> None:
-        """Keyword arguments are settings; of the worker there are as many as `workers` says.
+        """Keyword arguments are settings; of the worker there are as many as `workers` says. With `second`
+        there are two of each role, and the second has those settings besides.
 
-        `on_kafka` runs Apache Kafka instead of the embedded broker. `store` is a ClickHouse folder to keep;
+        `on_kafka` runs Apache Kafka instead of the embedded broker, `broker` is one of the caller's, not
+        started, which settings name. `store` is a ClickHouse folder to keep;
         without it there is a new one that goes with the stack.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
@@ -52,7 +62,7 @@ class Stack:
             "kafka_bootstrap": kafka,
             "clickhouse_url": self.clickhouse.url,
             "log_level": "warning",
-            "kafka_partitions": max(workers, Settings().up_partitions),
+            "kafka_partitions": max(workers, 1 if second is None else 2, Settings().up_partitions),
             **{f"{role}_listen": f"127.0.0.1:{free_port()}" for role in _ROLES},
             **overrides,
         }
@@ -62,14 +72,19 @@ class Stack:
             **{f"TIDEGATE_{name.upper()}": str(value) for name, value in values.items()},
         }
         log = self.folder / "broker.log"
-        self.broker: Broker = (
+        self.broker: Broker = broker or (
             KafkaBroker(kafka, self.folder / "kafka", log, jars=settings_module.load().kafka_jars)
             if on_kafka
             else EmbeddedBroker(kafka, log)
         )
         self.roles: dict[str, Child] = {}
         self._listens = {role: [str(values[f"{role}_listen"])] for role in _ROLES}
+        self._second = second or {}
         self._listens["worker"] += [f"127.0.0.1:{free_port()}" for _ in range(workers - 1)]
+        if second is not None:
+            self._listens = {
+                role: [listens[0], f"127.0.0.1:{free_port()}"] for role, listens in self._listens.items()
+            }
         self.client: Client
         self.token = ""
         self.probe_token = ""
@@ -107,6 +122,8 @@ class Stack:
             for number, listen in enumerate(self._listens[role]):
                 name = f"{role}-{number + 1}" if number else role
                 environment = {**self.environment, f"TIDEGATE_{role.upper()}_LISTEN": listen}
+                if number:
+                    environment |= {f"TIDEGATE_{name.upper()}": str(v) for name, v in self._second.items()}
                 child = Child(
                     name,
                     [sys.executable, "-m", "tidegate", role],
@@ -131,10 +148,15 @@ class Stack:
             if child.status is not None:
                 raise RuntimeError(f"{role} ended with status {child.status}:\n{child.tail()}")
 
-    def metrics(self, role: str) -> dict[str, float]:
-        """The role's metrics, summed over labels and processes; empty while one does not answer."""
+    def url(self, role: str, number: int = 0) -> str:
+        """Where a process of the role is reached."""
+        return f"http://{self._listens[role][number]}"
+
+    def metrics(self, role: str, number: int | None = None) -> dict[str, float]:
+        """The role's metrics, summed over labels and processes (of one process alone where it is numbered);
+        empty while one does not answer."""
         text = ""
-        for listen in self._listens[role]:
+        for listen in self._listens[role] if number is None else [self._listens[role][number]]:
             try:
                 with urllib.request.urlopen(f"http://{listen}/metrics", timeout=2) as answer:
                     text += answer.read().decode()

@@ -33,6 +33,7 @@ from tidegate.contracts.topics import (
     enriched,
     raw,
 )
+from tidegate.contracts.trace import TRACEPARENT
 from tidegate.kafka import control
 from tidegate.service import contract
 from tidegate.settings import Settings
@@ -50,6 +51,9 @@ NAMES: dict[Stream, str] = {
 TEXT: Schema = {"type": "string"}
 NDJSON = "application/x-ndjson"
 ARROW = "application/vnd.apache.arrow.stream"
+TRACE_SCHEMA: Schema = TEXT | {
+    "description": "There where it is part of a trace: the span that wrote it, in the W3C's form"
+}
 
 
 # --- schemas
@@ -146,6 +150,7 @@ def _raw_headers() -> Schema:
                 "contentMediaType": "application/octet-stream",
                 "description": "The gateway's own: which lines came under an `Idempotency-Key`",
             },
+            TRACEPARENT: TRACE_SCHEMA,
         },
     }
 
@@ -163,6 +168,7 @@ def _enriched_headers(words: dict[str, str]) -> Schema:
         "contentSchema": {"$ref": REFS.format(model="Reject")},
         "description": "There where `rejected` is above 0: the documents of the refused lines, one a line",
     }
+    fields[TRACEPARENT] = TRACE_SCHEMA
     return {
         "type": "object",
         "description": "`lines` = `accepted` + `rejected` + `duplicates`",

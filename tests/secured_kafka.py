@@ -55,8 +55,9 @@ def password(user: str) -> str:
 
 class SecuredKafka:
     """`nodes` brokers, each with a listener of TLS and SCRAM-SHA-512 (`bootstrap`) and a controller's in the
-    clear (`plain`); the first also with one of the other mechanisms (`others`; tokens are unsigned JWTs) and
-    one for clients with a certificate (`certified`).
+    clear (`plain`); the first also with one of the other mechanisms (`others`; tokens are unsigned JWTs), one
+    for clients with a certificate (`certified`), and one in the clear, where everybody may do everything
+    (`clear`).
 
     Users are the roles of the ACL file and `admin`, who may do everything and alone logs in at `others`.
     """
@@ -69,7 +70,7 @@ class SecuredKafka:
         self.authority.cert_pem.write_to_path(self.ca_file)
         self._ports = [(free_port(), free_port()) for _ in range(nodes)]
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port, _ in self._ports)
-        self.others, self.certified = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        self.others, self.certified, self.clear = (f"127.0.0.1:{free_port()}" for _ in range(3))
         self.plain = f"127.0.0.1:{self._ports[0][1]}"
         self._cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode("ascii").replace("-", "a")
         self.nodes = [self._node(number) for number in range(nodes)]
@@ -161,7 +162,7 @@ class SecuredKafka:
         as_admin = f'username="admin" password="{password("admin")}"'
         offered = f"SASL_SSL://127.0.0.1:{port}"
         if number == 0:
-            offered += f",OTHERS://{self.others},CERTIFIED://{self.certified}"
+            offered += f",OTHERS://{self.others},CERTIFIED://{self.certified},CLEAR://{self.clear}"
         return {
             "process.roles": "broker,controller",
             "node.id": number + 1,
@@ -169,7 +170,7 @@ class SecuredKafka:
             "listeners": f"{offered},CONTROLLER://127.0.0.1:{controller}",
             "advertised.listeners": offered,
             "listener.security.protocol.map": (
-                "SASL_SSL:SASL_SSL,OTHERS:SASL_SSL,CERTIFIED:SSL,CONTROLLER:PLAINTEXT"
+                "SASL_SSL:SASL_SSL,OTHERS:SASL_SSL,CERTIFIED:SSL,CLEAR:PLAINTEXT,CONTROLLER:PLAINTEXT"
             ),
             "listener.name.certified.ssl.client.auth": "required",
             "listener.name.others.sasl.enabled.mechanisms": ",".join(OTHER_MECHANISMS),
@@ -190,7 +191,7 @@ class SecuredKafka:
             "ssl.truststore.type": "PEM",
             "ssl.truststore.location": self.ca_file,
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            # ANONYMOUS comes in by the controllers' listener alone, which is on loopback.
+            # ANONYMOUS comes in by the controllers' listener and the clear one, which are on loopback.
             "super.users": "User:admin;User:ANONYMOUS",
             "log.dirs": folder / "log",
             "auto.create.topics.enable": "false",

@@ -96,6 +96,14 @@ class Settings:
         "tokens alone. Empty: none. `up` gives its roles ports one after another from here",
     )
 
+    # Traces
+    otel_endpoint: str = setting(
+        "", "URL of an OpenTelemetry receiver of OTLP over HTTP, as http://127.0.0.1:4318; empty: no traces"
+    )
+    otel_share: float = setting(
+        1.0, "Share of the traces that begin here which are kept, 0 to 1; others as their sender says"
+    )
+
     # Kafka
     kafka_bootstrap: str = setting("127.0.0.1:9092", "Kafka bootstrap servers, comma-separated host:port")
     kafka_security_protocol: str = setting("PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
@@ -423,6 +431,8 @@ def load(
     loaded = Settings(**values)
     if loaded.log_format not in LOG_FORMATS:
         raise UsageError(f"log_format: {loaded.log_format!r} is none of {', '.join(LOG_FORMATS)}")
+    if not 0 <= loaded.otel_share <= 1:
+        raise UsageError(f"otel_share: {loaded.otel_share} is not from 0 to 1")
     _check_sizes(loaded)
     return loaded
 

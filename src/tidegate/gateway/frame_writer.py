@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka.errors import KafkaError
 
@@ -22,10 +22,14 @@ from tidegate import telemetry
 from tidegate.contracts import keys
 from tidegate.contracts.position import STREAM_LETTERS
 from tidegate.contracts.topics import Stream
+from tidegate.contracts.trace import TRACEPARENT, TraceContext
 from tidegate.errors import RetryLater
 from tidegate.gateway.broker import Broker, NotSent, State
 from tidegate.gateway.intake import Text
 from tidegate.gateway.limits import HeldBytes
+
+if TYPE_CHECKING:
+    from tidegate.gateway.traces import RequestTraces
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +53,7 @@ class Lost(NamedTuple):
 class Frame:
     """Events on their way to become one record. `outcome` is shared by all who wait for it."""
 
-    __slots__ = ("born", "bytes", "chunks", "due", "lines", "outcome", "pieces", "timer")
+    __slots__ = ("born", "bytes", "chunks", "due", "lines", "outcome", "pieces", "timer", "traces")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.chunks: list[bytes] = []
@@ -60,6 +64,7 @@ class Frame:
         self.born = time.monotonic()
         self.outcome: asyncio.Future[Ack | Lost] = loop.create_future()
         self.timer: asyncio.TimerHandle | None = None
+        self.traces: list[TraceContext] = []  # of the requests whose events it has
 
     def add(self, chunk: bytes, lines: int) -> None:
         """Append `lines` lines, joined by newlines, none at the end."""
@@ -129,9 +134,11 @@ class FrameWriter:
         frame_events: int,
         frame_bytes: int,
         ack_timeout_ms: int,
+        traces: RequestTraces | None = None,
     ) -> None:
         self._broker = broker
         self._held = held
+        self._traces = traces
         self._linger = linger_ms / 1000
         self._frame_events = frame_events
         self._frame_bytes = frame_bytes
@@ -184,6 +191,9 @@ class FrameWriter:
                 places.append([self._put_whole(partition, part, prefix)])
             else:
                 places.append(self._put_split(partition, part.events, prefix))
+        if self._traces is not None and (request := self._traces.current) is not None:
+            for place in itertools.chain.from_iterable(places):
+                place.frame.traces.append(request)
         return places
 
     def _put_whole(self, partition: PartitionFrames, part: Part, prefix: bytes) -> Place:
@@ -279,8 +289,19 @@ class FrameWriter:
         self._pump(partition)
 
     async def _produce(self, partition: PartitionFrames, frame: Frame) -> Ack | Lost:
+        if self._traces is None:
+            return await self._send(partition, frame)
+        with self._traces.frame(partition.stream, partition.number, frame) as span:
+            outcome = await self._send(partition, frame, [(TRACEPARENT, span.header)])
+            span.offset = partition.last_offset if isinstance(outcome, Ack) else None
+        return outcome
+
+    async def _send(
+        self, partition: PartitionFrames, frame: Frame, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> Ack | Lost:
         try:
-            headers = [(keys.HEADER, keys.write_pieces(frame.pieces))] if frame.pieces else ()
+            if frame.pieces:
+                headers = [*headers, (keys.HEADER, keys.write_pieces(frame.pieces))]
             offset = await self._broker.produce(
                 partition.stream, partition.number, b"\n".join(frame.chunks), headers
             )

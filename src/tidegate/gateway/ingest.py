@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate.contracts import keys
 from tidegate.contracts.frames import BOM, header_text
@@ -30,6 +30,9 @@ from tidegate.service.asgi import Receive, Send
 from tidegate.service.http_answer import SAFE_HEADERS, answer_whole
 from tidegate.settings import Settings
 from tidegate.tokens import TokenFile
+
+if TYPE_CHECKING:
+    from tidegate.gateway.traces import RequestTraces
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +66,11 @@ class Ingest:
         clock: Callable[[], int] = micros,
         paused: Container[tuple[Stream, str]] = (),
         decoders: Decoders | None = None,
+        traces: RequestTraces | None = None,
     ) -> None:
         """`paused` are the streams of fleets that an operator is to mend first; `decoders` the native
         ones."""
+        self._traces = traces
         self._settings = settings
         self._paused = paused
         self._decoders = decoders or {}
@@ -90,10 +95,14 @@ class Ingest:
         try:
             reply = await self._answer(stream, scope, receive)
         except Disconnected:
+            if self._traces is not None:
+                self._traces.end(None)
             return
         except Exception:
             logger.exception("a request for %s failed", stream)
             reply = replies.of_problem(Problem(500, "internal", ""))
+        if self._traces is not None:
+            self._traces.end(reply.status)
         self.tally.requests[stream, reply.status] += 1
         await respond(send, reply)
 
@@ -117,6 +126,8 @@ class Ingest:
         token = authorize(self._tokens, authorization)
         if isinstance(token, Problem):
             return replies.of_problem(token)
+        if self._traces is not None:
+            self._traces.begin(scope["path"], token.fleet, scope["headers"])
         if (stream, token.fleet) in self._paused:
             return replies.of_problem(unavailable("stream_paused", after_seconds=PAUSED_SECONDS))
         rates = self._limits.of(token)

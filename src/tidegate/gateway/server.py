@@ -25,6 +25,7 @@ from tidegate.service.status_pages import StatusPages
 from tidegate.service.status_server import beside
 from tidegate.settings import Settings
 from tidegate.tokens import TokenFile
+from tidegate.tracing import start
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,12 @@ def run(settings: Settings) -> int:
 
 async def _serve(settings: Settings, listening: socket.socket) -> None:
     tokens = TokenFile(settings.tokens_path)
+    traces = start("gateway", settings)
+    requests = None
+    if traces is not None:
+        from tidegate.gateway.traces import RequestTraces  # with OpenTelemetry
+
+        requests = RequestTraces(traces)
     held = HeldBytes(settings.gateway_queue_bytes)
     broker = Broker(
         connection(settings),
@@ -58,6 +65,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         frame_events=settings.gateway_frame_events,
         frame_bytes=settings.gateway_frame_bytes,
         ack_timeout_ms=settings.gateway_ack_timeout_ms,
+        traces=requests,
     )
     limits = RateLimits(
         events_per_second=settings.gateway_rate_events_per_second,
@@ -76,6 +84,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         writer=writer,
         paused=pauses,
         decoders=decoder.decoders,
+        traces=requests,
     )
 
     def not_ready() -> list[str]:
@@ -106,4 +115,6 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
             await server.serve(sockets=[listening])
     await writer.close(settings.gateway_drain_seconds)
     await broker.close()
+    if traces is not None:
+        traces.close()
     logger.info("gateway stopped")

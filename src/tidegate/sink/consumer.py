@@ -18,6 +18,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from tidegate.contracts.frames import BadFrame
 from tidegate.contracts.topics import ENRICHED_STREAMS, STREAMS, StreamPartition, TopicPartition
+from tidegate.contracts.trace import TRACEPARENT, context_of
 from tidegate.errors import Stop, TidegateError
 from tidegate.kafka.connection import connection
 from tidegate.kafka.groupless import groupless_consumer
@@ -43,6 +44,7 @@ from tidegate.telemetry import (
     SINK_RETENTION_SHARE,
     SINK_TAKE_OVERS,
 )
+from tidegate.tracing import start
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,12 @@ class Sink:
         self._ledger = Ledger(client, settings.clickhouse_database, cluster=bool(settings.clickhouse_cluster))
         self._consumer = consumer(settings, self._on_error)
         self._groupless = groupless_consumer(connection(settings), settings.sink_group)
+        self._traces = start("sink", settings)
+        batch_traces = None
+        if self._traces is not None:
+            from tidegate.sink.traces import BatchTraces  # with OpenTelemetry
+
+            batch_traces = BatchTraces(self._traces)
         self._pipeline = Pipeline(
             client,
             settings.clickhouse_database,
@@ -74,6 +82,7 @@ class Sink:
             fence_seconds=settings.kafka_session_timeout_ms / 2000,
             threads=settings.sink_insert_threads,
             outcomes=self._outcomes,
+            traces=batch_traces,
         )
         self._gaps = Gaps(self._ledger, self._outcomes)
         self._look_ups = Threads("take-over", 1, self._outcomes)
@@ -130,6 +139,8 @@ class Sink:
             self._pipeline.stop()
             self._gaps.stop()
             self._look_ups.stop()
+            if self._traces is not None:
+                self._traces.close()
 
     def stop(self) -> None:
         """Ask the loop to end: what is in hand is inserted first, within `sink_drain_seconds`."""
@@ -209,6 +220,8 @@ class Sink:
             )
             if (frame.head.stream, frame.head.source_partition) != partition.key:
                 raise BadFrame(f"it is of {frame.head.stream} partition {frame.head.source_partition}")
+            if self._traces is not None:
+                frame = frame._replace(trace=context_of(message.headers(), TRACEPARENT))
         except BadFrame as error:
             SINK_FOREIGN.labels(partition.stream).inc()
             log.warning("%s offset %d is no frame: %s", message.topic(), message.offset(), error)

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import msgspec
 
 from tidegate.contracts.frames import BadFrame, EnrichedHeaders, Headers, read_headers, read_rejects
+from tidegate.contracts.trace import TraceContext
 from tidegate.sink.arrow_check import check_arrow
 
-MOST_HEADERS = 64  # the worker writes eleven
+MOST_HEADERS = 64  # the worker writes twelve at most
 
 
 class Frame(NamedTuple):
@@ -19,6 +20,7 @@ class Frame(NamedTuple):
     value: bytes  # Arrow IPC stream of head.accepted rows
     rejects: bytes  # NDJSON of head.rejected documents
     arrived: float  # monotonic seconds
+    trace: TraceContext | None = None  # that it came by, where traces are on
 
     @property
     def size(self) -> int:

@@ -48,6 +48,7 @@ class Batch:
     sent: int = 0  # blocks that ClickHouse has answered for
     step: Step = Step.CUT
     busy: bool = False  # a thread works on it
+    cut_at: float = 0.0  # monotonic seconds, as the next one
     fenced_at: float = 0.0
     not_before: float = 0.0  # of the next attempt
     attempts: int = 0
@@ -242,10 +243,10 @@ class Partition:
             plan, frames = self._again
             if frames and frames[-1].head.source_offset == plan.last:
                 self._again, self._again_bytes = None, 0
-                self.batch = Batch(frames, plan)
+                self.batch = Batch(frames, plan, cut_at=now)
             return self.batch
         if self._buffer.due(now) or (anything and len(self._buffer)):
-            self.batch = Batch(self._buffer.cut())
+            self.batch = Batch(self._buffer.cut(), cut_at=now)
         return self.batch
 
     def plan(self, batch: Batch) -> BatchPlan:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clickhouse_connect.driver.client import Client
 
@@ -28,6 +28,9 @@ from tidegate.telemetry import (
     SINK_RETRIES,
     SINK_ROWS,
 )
+
+if TYPE_CHECKING:
+    from tidegate.sink.traces import BatchTraces
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,9 @@ class Pipeline:
         fence_seconds: float,
         threads: int,
         outcomes: SimpleQueue[Callable[[], None]],
+        traces: BatchTraces | None = None,
     ) -> None:
+        self._traces = traces
         self._client = client
         self._database = database
         self._ledger = ledger
@@ -148,6 +153,8 @@ class Pipeline:
         SINK_REJECTS.labels(plan.stream).inc(plan.rejected)
         SINK_BATCHES.labels(plan.stream).inc()
         SINK_INSERT_SECONDS.observe(seconds)
+        if self._traces is not None:
+            self._traces.stored(batch, plan)
         self.costs[partition] = (self.costs.get(partition, (0.0, 0.0))[0] + seconds, time.monotonic())
         partition.finish()
 

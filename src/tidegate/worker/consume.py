@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate.contracts.rejects import Fault
 from tidegate.contracts.topics import Stream, TopicPartition
@@ -30,6 +30,9 @@ from tidegate.worker.producer import Producer, count
 from tidegate.worker.quarantine import Quarantine
 from tidegate.worker.transform import Transforms
 
+if TYPE_CHECKING:
+    from tidegate.worker.traces import RecordTraces
+
 log = logging.getLogger(__name__)
 
 TOGETHER_BYTES = 1_000_000  # of records that wait for those right behind them, to be transformed together
@@ -48,7 +51,9 @@ class RecordConsumer:
         consumer: GroupConsumer,
         probe: ProbeThread,
         lifecycle: Lifecycle,
+        traces: RecordTraces | None = None,
     ) -> None:
+        self._traces = traces
         self._assigned = assigned
         self._in_flight = in_flight
         self._transforms = transforms
@@ -133,7 +138,10 @@ class RecordConsumer:
         if not records:
             return
         begun = time.perf_counter()
+        begun_ns = time.time_ns()
         for record, outputs in zip(records, self._transforms.of(stream, records), strict=True):
+            if self._traces is not None:
+                self._traces.transformed(stream, record, outputs, begun_ns)
             sent = state.send(record.offset, outputs=count(outputs), size=outputs.size)
             self._producer.send(stream, record.partition, sent, outputs)
             state.uncommitted.add(record.offset, outputs.batch, record.timestamp)

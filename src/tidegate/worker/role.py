@@ -25,6 +25,7 @@ from tidegate.service import wait
 from tidegate.service.status_server import StatusServer
 from tidegate.settings import Settings
 from tidegate.telemetry import WORKER_OLDEST_UNREAD, WORKER_RETENTION_SHARE
+from tidegate.tracing import start
 from tidegate.worker.alerting import Alerting
 from tidegate.worker.assignment import Assignment
 from tidegate.worker.commit import Committer, DedupChangelog
@@ -140,6 +141,12 @@ class Worker:
             frames=settings.worker_window_frames,
             size=settings.worker_window_bytes,
         )
+        self._traces = start("worker", settings)
+        record_traces = None
+        if self._traces is not None:
+            from tidegate.worker.traces import RecordTraces  # with OpenTelemetry
+
+            record_traces = RecordTraces(self._traces)
         record_consumer = RecordConsumer(
             self._assigned,
             self._in_flight,
@@ -149,6 +156,7 @@ class Worker:
             consumer,
             self._probe,
             self._lifecycle,
+            record_traces,
         )
         dedup_changelog = DedupChangelog(keys, self._producer)
         self._committer = Committer(
@@ -250,6 +258,8 @@ class Worker:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._probe.shutdown()
         self._freeze_detector.stop()
+        if self._traces is not None:
+            self._traces.close()
         log.info("stopped")
         end_within(END_SECONDS, self._lifecycle.status)
         return self._lifecycle.status

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tidegate.contracts import keys, native
 from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.contracts.trace import TRACEPARENT
 from tidegate.lookups import Lookups
 from tidegate.lookups.failures import FailureCatalogue
 from tidegate.settings import Settings
@@ -218,4 +219,4 @@ def _claiming(outputs: Outputs, dedup: RecordDedup | None, found: Transformed) -
 
 def _speaks_for_lines(record: Record) -> bool:
     """Whether the record's headers hold for its lines, which then cannot be taken with those of others."""
-    return any(name != keys.HEADER for name, _ in record.headers)
+    return any(name not in (keys.HEADER, TRACEPARENT) for name, _ in record.headers)
