@@ -1,7 +1,8 @@
 """Write the generated parts of the reference pages anew from the code; `--check` says where they differ.
 
 A part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; what is around it is written by hand.
-The contracts for machines are generated whole: the OpenAPI documents, the AsyncAPI document, JSON Schemas.
+The contracts for machines are generated whole: the OpenAPI documents, the AsyncAPI document, JSON Schemas. So
+are the chart's copies of the alert rules and dashboards.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from tidegate.contracts import alerts, counts, failures, frames, rejects
 from tidegate.gateway import openapi, problems
 
 DOCS = Path(__file__).resolve().parent
+DEPLOY = DOCS.parent / "deploy"
+CHART_FILES = DEPLOY / "helm" / "tidegate" / "files"
 PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -283,14 +286,25 @@ def contracts() -> dict[Path, str]:
     }
 
 
+def chart_files() -> dict[Path, str]:
+    """What the chart carries a copy of, since Helm reads nothing outside of it."""
+    found = {CHART_FILES / path.name: path for path in DEPLOY.glob("prometheus/*-rules.yml")}
+    dashboards = CHART_FILES / "dashboards"
+    found |= {dashboards / path.name: path for path in DEPLOY.glob("grafana/dashboards/*.json")}
+    return {copy: path.read_text(encoding="utf-8") for copy, path in found.items()}
+
+
 def wanted_files() -> Iterator[tuple[Path, str]]:
     """Every file that is generated, wholly or in part, and its text as it should be; empty: no file."""
     for path in sorted(DOCS.rglob("*.md")):
         yield path, rewritten(path.read_text(encoding="utf-8"))
     written = contracts()
     yield from written.items()
-    for path in sorted((DOCS / "schemas").glob("*.json")):
-        if path not in written:
+    copies = chart_files()
+    yield from copies.items()
+    there = [*(DOCS / "schemas").glob("*.json"), *CHART_FILES.rglob("*.*")]
+    for path in sorted(path for path in there if path.is_file()):
+        if path not in written and path not in copies:
             yield path, ""
 
 
@@ -314,7 +328,7 @@ def main(arguments: list[str]) -> int:
             path.unlink()
             print(f"removed {path.relative_to(DOCS.parent)}")
         else:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted, encoding="utf-8")
             print(f"wrote {path.relative_to(DOCS.parent)}")
     if check and stale:
