@@ -35,6 +35,10 @@ NO_SETTINGS = frozenset(
         "TIDEGATE_GATEWAY_PORT",
         "TIDEGATE_API_PORT",
         "TIDEGATE_BIND",
+        "TIDEGATE_MIST_PORT",
+        "TIDEGATE_MERAKI_PORT",
+        "TIDEGATE_RADIUS_PORT",
+        "TIDEGATE_SYSLOG_PORT",
         "TIDEGATE_BENCH_DATA",  # benchmarks
     }
 )

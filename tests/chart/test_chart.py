@@ -20,6 +20,7 @@ import toolchains
 import yaml
 
 from tidegate import settings
+from tidegate.connectors.command import NAMES
 from tidegate.contracts import topics
 from tidegate.contracts.topics import STREAMS
 from tidegate.kafka import acls
@@ -163,10 +164,17 @@ def test_network_policies_reach_every_pod() -> None:
         name: [port["port"] for rule in one["spec"].get("ingress", []) for port in rule["ports"]]
         for name, one in policies.items()
     }
-    assert opened == {"tg-all": ["metrics"], "tg-gateway": ["http"], "tg-api": ["http"], "tg-notify": []}
+    assert opened == {
+        "tg-all": ["metrics"],
+        "tg-engines": [],
+        "tg-gateway": ["http"],
+        "tg-api": ["http"],
+        "tg-notify": [],
+    }
     for role in ("api", "notify"):  # to receivers: a try of the dashboard, and what is due
         assert [{"ports": [{"protocol": "TCP", "port": 443}]}] == policies[f"tg-{role}"]["spec"]["egress"]
-    [kafka] = [rule for rule in everything["egress"] if rule["ports"] == [{"protocol": "TCP", "port": 9094}]]
+    engines = policies["tg-engines"]["spec"]["egress"]
+    [kafka] = [rule for rule in engines if rule["ports"] == [{"protocol": "TCP", "port": 9094}]]
     assert kafka["to"] == [{"podSelector": {"matchLabels": {"app": "kafka"}}}]
 
 
@@ -224,6 +232,136 @@ def test_the_api_signs_and_shares_the_webhooks_with_notify() -> None:
             assert key == f"{mounts['control-key']}/control-key.json"
             assert volumes["control-key"]["secret"]["secretName"] == "control-key"
         assert "webhooks" not in {volume["name"] for volume in found["tg-worker"]["spec"]["volumes"]}
+
+
+CONNECTORS = {
+    "mist": "mist",
+    "meraki": "meraki",
+    "radius": "radius",
+    "aps": "hostapd",
+    "openwifi": "openwifi",
+}
+SENT_TO = {  # what listens beside the status pages, by kind
+    "mist": {("TCP", 8085)},
+    "meraki": {("TCP", 8085)},
+    "radius": {("UDP", 1813)},
+    "hostapd": {("UDP", 5514), ("TCP", 5514)},
+    "openwifi": set(),
+}
+
+
+def chosen(policy: Document, pod: Document) -> bool:
+    """Whether a policy is about a pod."""
+    selector, labels = policy["spec"]["podSelector"], pod["metadata"]["labels"]
+    return selects(selector.get("matchLabels", {}), pod) and all(
+        each["operator"] == "In" and labels[each["key"]] in each["values"]
+        for each in selector.get("matchExpressions", ())
+    )
+
+
+def test_a_connector_of_each_kind_has_its_ports_and_its_secrets_alone() -> None:
+    documents = rendered("connectors")
+    found, services = dict(pods(documents)), of_kind(documents, "Service")
+    assert sorted(CONNECTORS.values()) == sorted(NAMES)
+    for name, kind in CONNECTORS.items():
+        pod, service = found[f"tg-connect-{name}"], services[f"tg-connect-{name}"]["spec"]
+        [container] = pod["spec"]["containers"]
+        assert container["args"] == ["connect", kind]
+        environment = {one["name"]: one.get("value") for one in container["env"]}
+        secrets = {v["name"]: v["secret"]["secretName"] for v in pod["spec"]["volumes"] if "secret" in v}
+        wanted = {"connect-token": f"{name}-token", "gateway-ca": "gateway-ca"}
+        if kind in ("mist", "meraki", "radius"):
+            wanted["connect-secret"] = "radius-shared" if kind == "radius" else f"{kind}-webhook"
+        if kind == "mist":
+            wanted["tls"] = "mist-tls"
+        if kind == "openwifi":
+            wanted |= {"kafka-user": "kafka-openwifi", "kafka-ca": "kafka-ca"}
+        assert secrets == wanted  # no key of Tidegate's, and no password of ClickHouse
+        assert environment["TIDEGATE_CONNECT_GATEWAY_URL"] == "https://tg-gateway:8080"
+        assert ("TIDEGATE_CONNECT_ALLOW" in environment) == (kind in ("radius", "hostapd"))
+        listens = {
+            port["name"]: (port.get("protocol", "TCP"), port["containerPort"]) for port in container["ports"]
+        }
+        own = {listens[port["targetPort"]] for port in service["ports"] if port["name"] != "metrics"}
+        assert own == SENT_TO[kind]
+        assert listens["metrics"] == ("TCP", 9100) and listens["http"] == ("TCP", 8085)
+        for protocol, port in own - {("TCP", 8085)}:
+            variable = f"TIDEGATE_CONNECT_{'RADIUS' if kind == 'radius' else 'SYSLOG'}_LISTEN"
+            assert environment[variable] == f"0.0.0.0:{port}", protocol
+        local = service.get("externalTrafficPolicy") == "Local"
+        assert local == (service.get("type") == "LoadBalancer") == (kind in ("radius", "hostapd"))
+
+
+def test_a_connector_reaches_the_gateway_alone() -> None:
+    documents = rendered("connectors")
+    found, policies = dict(pods(documents)), of_kind(documents, "NetworkPolicy")
+    dns = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
+    for name, kind in CONNECTORS.items():
+        pod = found[f"tg-connect-{name}"]
+        own = [one["spec"] for one in policies.values() if chosen(one, pod)]
+        out = [rule for spec in own for rule in spec.get("egress", ())]
+        to_gateway = {"app.kubernetes.io/component": "gateway"}
+        for rule in out:
+            if rule["ports"] == dns:
+                continue
+            [peer] = rule["to"]
+            labels = peer["podSelector"]["matchLabels"]
+            assert to_gateway.items() <= labels.items() or (kind, labels) == (
+                "openwifi",
+                {"app": "owgw-kafka"},
+            )
+        assert len(out) == (3 if kind == "openwifi" else 2)
+        into = {port["port"] for spec in own for rule in spec.get("ingress", ()) for port in rule["ports"]}
+        names = {"hostapd": {"syslog", "syslog-tcp"}, "radius": {"radius"}, "openwifi": set()}
+        assert into == {"metrics", *names.get(kind, {"http"})}
+        [ingress] = [
+            peer["podSelector"]["matchExpressions"]
+            for rule in policies["tg-gateway"]["spec"]["ingress"]
+            for peer in rule["from"]
+            if "podSelector" in peer
+        ]
+        component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert component in next(each for each in ingress if each["key"].endswith("component"))["values"]
+    engines = policies["tg-engines"]
+    assert {name for name, pod in found.items() if chosen(engines, pod)} == {
+        name for name in found if "connect" not in name
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("connectors.x.token=t", "connectors.x.kind is required"),
+        ("connectors.x.kind=mist", "connectors.x.token is required"),
+        ("connectors.x.kind=mist,connectors.x.token=t", "connectors.x.secret is required"),
+        (
+            "connectors.x.kind=radius,connectors.x.token=t,connectors.x.secret=s",
+            "connectors.x.allow is required",
+        ),
+        ("connectors.x.kind=hostapd,connectors.x.token=t,connectors.x.allow=a", "x.ingressFrom is required"),
+        ("connectors.x.kind=aruba,connectors.x.token=t", 'a connector\'s kind is one of .*, not "aruba"'),
+    ],
+)
+def test_what_a_connector_lacks_is_named(options: str, said: str) -> None:
+    values = str(CHART / "ci/plain.yaml")
+    done = helm("template", "tg", str(CHART), "--kube-version", KUBERNETES, "-f", values, "--set", options)
+    assert done.returncode != 0 and re.search(said, done.stderr), done.stderr
+
+
+def test_traces_go_to_the_collector_from_the_roles_that_make_them() -> None:
+    documents = rendered("connectors")
+    tracing = set()
+    for name, pod in pods(documents):
+        environment = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
+        if "TIDEGATE_OTEL_ENDPOINT" in environment:
+            tracing.add(name)
+            assert environment["TIDEGATE_OTEL_ENDPOINT"] == "http://collector:4318"
+            assert environment["TIDEGATE_OTEL_SHARE"] == "0.1"
+    assert tracing == {"tg-gateway", "tg-worker", "tg-sink"}
+    egress = of_kind(documents, "NetworkPolicy")["tg-engines"]["spec"]["egress"]
+    assert {"ports": [{"protocol": "TCP", "port": 4318}]} in egress
+    plain = of_kind(rendered("plain"), "NetworkPolicy")["tg-engines"]["spec"]["egress"]
+    assert not any(port["port"] == 4318 for rule in plain for port in rule["ports"])
 
 
 def test_notify_without_webhooks_is_refused() -> None:

@@ -13,6 +13,7 @@ import yaml
 from containers.engine import compose_command
 
 from tidegate import settings
+from tidegate.connectors.command import NAMES
 
 ROLES = ("gateway", "worker", "sink", "notify", "api")
 
@@ -58,6 +59,27 @@ def test_the_api_has_what_acknowledging_and_webhooks_need(compose: dict[str, Any
     assert shared in compose["services"]["webhook"]["volumes"]
 
 
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_connector_is_a_profile_with_its_own_secrets_and_ports(compose: dict[str, Any], kind: str) -> None:
+    service = compose["services"][kind]
+    assert service["command"] == ["connect", kind] and service["profiles"] == [kind]
+    assert service["build"]["dockerfile"] == "deploy/Dockerfile"
+    assert service["depends_on"] == {"gateway": {"condition": "service_healthy"}}
+    environment = service["environment"]
+    assert f"{environment['TIDEGATE_CONNECT_LISTEN'].rpartition(':')[2]}/readyz" in str(
+        service["healthcheck"]
+    )
+    files = {value for name, value in environment.items() if name.endswith("_FILE")}
+    assert files == {f"/run/secrets/{name}" for name in service["secrets"]}
+    assert ("TIDEGATE_CONNECT_SECRET_FILE" in environment) == (kind in ("mist", "meraki", "radius"))
+    assert "clickhouse-password" not in service["secrets"]
+    inside = [one.rpartition(":")[2] for one in service.get("ports", ())]
+    assert inside == {"radius": ["1813/udp"], "hostapd": ["5514/udp", "5514"], "openwifi": []}.get(
+        kind, ["8085"]
+    )
+    assert "volumes" not in service
+
+
 def test_the_engines_keep_their_data_in_volumes_and_are_waited_for(compose: dict[str, Any]) -> None:
     for name in ("kafka", "clickhouse"):
         service = compose["services"][name]
@@ -66,7 +88,7 @@ def test_the_engines_keep_their_data_in_volumes_and_are_waited_for(compose: dict
         assert compose["services"]["init"]["depends_on"][name] == {"condition": "service_healthy"}
 
 
-PUBLISHED = ("gateway", "api", "kafka", "clickhouse", "grafana")
+PUBLISHED = ("gateway", "api", "kafka", "clickhouse", "grafana", "mist", "meraki", "radius", "hostapd")
 FOREIGN = ("kafka", "clickhouse", "prometheus", "grafana")
 
 
@@ -85,7 +107,8 @@ def test_no_password_has_a_default(repository: Path, compose: dict[str, Any]) ->
     text = (repository / "docker-compose.yml").read_text()
     assert not re.search(r"\$\{\w*(PASSWORD|SECRET|TOKEN|KEY)\w*:?-", text)
     assert " CLICKHOUSE_PASSWORD:" not in text and "://tidegate:tidegate@" not in text
-    assert set(compose["secrets"]) == {"clickhouse-password", "grafana-password"}
+    of_connectors = {name for kind in NAMES for name in compose["services"][kind]["secrets"]}
+    assert set(compose["secrets"]) == {"clickhouse-password", "grafana-password"} | of_connectors
     assert all(secret["file"].startswith("./secrets/") for secret in compose["secrets"].values())
 
 

@@ -17,7 +17,7 @@ from tidegate.connectors.webhook import VENDORS, Webhook
 from tidegate.service.edge import Edge
 from tidegate.service.server import Server, listener, url
 from tidegate.service.status_pages import StatusPages
-from tidegate.service.status_server import StatusServer
+from tidegate.service.status_server import StatusServer, beside
 from tidegate.settings import Settings
 from tidegate.tokens import TokenFile
 
@@ -63,7 +63,8 @@ async def _webhook(settings: Settings, name: str) -> None:
     listening = listener(settings.connect_listen, "connect_listen")
     log.info("%s: webhooks are taken at %s/%s", name, url(listening), name)
     looking = asyncio.create_task(link.look())
-    await server.serve(sockets=[listening])
+    async with beside("connect", settings, not_ready=lambda: _reasons(link)):
+        await server.serve(sockets=[listening])
     looking.cancel()
     link.close()
 

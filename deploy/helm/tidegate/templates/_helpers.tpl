@@ -43,6 +43,10 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
   "TIDEGATE_CLICKHOUSE_DATABASE" $v.clickhouse.database
   "TIDEGATE_CONTROL_KEY_FILE" "/etc/tidegate/control-key/control-key.json"
   "TIDEGATE_TOKENS_FILE" "/etc/tidegate/tokens/tokens.json" -}}
+{{- if and $v.tracing.endpoint (has $role (list "gateway" "worker" "sink")) -}}
+{{- $_ := set $env "TIDEGATE_OTEL_ENDPOINT" $v.tracing.endpoint -}}
+{{- $_ := set $env "TIDEGATE_OTEL_SHARE" $v.tracing.share -}}
+{{- end -}}
 {{- if ne $role "operator" -}}
 {{- $_ := set $env "TIDEGATE_METRICS_LISTEN" "0.0.0.0:9100" -}}
 {{- $_ := set $env (printf "TIDEGATE_%s_LISTEN" (upper $role)) (printf "0.0.0.0:%s" (include "tidegate.port" $role)) -}}
@@ -160,6 +164,48 @@ affinity: {{ toJson . }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
+{{- end -}}
+
+{{/* Of a container whose port `http` has the status pages; its argument: whether they are by HTTPS. */}}
+{{- define "tidegate.probes" -}}
+{{- $scheme := ternary "HTTPS" "HTTP" (not (empty .)) -}}
+startupProbe:
+  httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}
+  periodSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: http, scheme: {{ $scheme }}}
+  periodSeconds: 5
+  timeoutSeconds: 5
+{{- end -}}
+
+{{- define "tidegate.spread" -}}
+{{- $of := . -}}
+{{- range (index . 0).Values.topologySpread }}
+- {{ toJson . | trimSuffix "}" }},"labelSelector":{"matchLabels":{{ include "tidegate.selector" $of | fromYaml | toJson }}}}
+{{- end }}
+{{- end -}}
+
+{{/* Ports that a kind of connector is sent to, beside its status pages; a JSON array. */}}
+{{- define "tidegate.connectPorts" -}}
+{{- $http := list (dict "name" "http" "protocol" "TCP" "port" 8085) -}}
+{{- $kinds := dict "mist" $http "meraki" $http "openwifi" list
+  "radius" (list (dict "name" "radius" "protocol" "UDP" "port" 1813))
+  "hostapd" (list (dict "name" "syslog" "protocol" "UDP" "port" 5514) (dict "name" "syslog-tcp" "protocol" "TCP" "port" 5514)) -}}
+{{- if not (hasKey $kinds .) }}{{ fail (printf "a connector's kind is one of hostapd, meraki, mist, openwifi and radius, not %q" .) }}{{ end -}}
+{{- get $kinds . | toJson -}}
+{{- end -}}
+
+{{/* The components of the connectors, by which policies know them; a JSON array. */}}
+{{- define "tidegate.connectComponents" -}}
+{{- $found := list -}}
+{{- range $name, $_ := .Values.connectors }}{{ $found = append $found (printf "connect-%s" $name) }}{{ end -}}
+{{- toJson $found -}}
 {{- end -}}
 
 {{- define "tidegate.container" -}}
