@@ -1,4 +1,4 @@
-"""The address of their own that connectors have for /metrics, as every role has: a Prometheus is elsewhere."""
+"""Connectors have an address of their own for /metrics, as every role has: Prometheus is elsewhere."""
 
 from __future__ import annotations
 
