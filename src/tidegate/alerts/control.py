@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
@@ -120,22 +118,13 @@ class Silences:
         return found
 
 
-class Orders:
+class Orders(ControlFollower):
     """What people ordered, as the control topic says; it is followed between enter and exit."""
 
     def __init__(self, kafka: Connection) -> None:
+        super().__init__(kafka, GROUP)
         self.silences = Silences()
         self._new: SimpleQueue[Acknowledgement | Silence] = SimpleQueue()
-        self._follower = ControlFollower(kafka, GROUP, self._take)
-
-    def __enter__(self) -> Self:
-        self._follower.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._follower.__exit__(kind, error, trace)
 
     def take(self) -> list[Acknowledgement | Silence]:
         """What came since the last call."""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable
+from abc import abstractmethod
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
@@ -17,46 +14,32 @@ from tidegate.kafka.connection import Connection
 from tidegate.kafka.control import ControlLog
 from tidegate.kafka.groupless import groupless_consumer
 from tidegate.service import wait
+from tidegate.service.background import Background
 
 log = logging.getLogger(__name__)
 
-JOIN_SECONDS = 5.0
+STOP_SECONDS = 5.0
 
 
-class ControlFollower:
-    """Calls `take(log, record)` in a thread of its own, between enter and exit.
+class ControlFollower(Background):
+    """Takes each record in a thread of its own, between enter and exit.
 
     Records that no role signed are passed over; `tells`: and counted and told. `log` is None until the key
     file is there.
     """
 
-    def __init__(
-        self,
-        kafka: Connection,
-        group: str,
-        take: Callable[[ControlLog, Signed], None],
-        *,
-        tells: bool = False,
-    ) -> None:
+    def __init__(self, kafka: Connection, group: str, *, tells: bool = False) -> None:
+        super().__init__(group, stop_seconds=STOP_SECONDS)
         self.log: ControlLog | None = None
         self._kafka = kafka
         self._group = group
-        self._take = take
         self._tells = tells
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name=group, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    @abstractmethod
+    def _take(self, log: ControlLog, record: Signed) -> None:
+        """Called with each record, in the thread."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join(JOIN_SECONDS)
-
-    def _follow(self) -> None:
+    def _run(self) -> None:
         made = partial(ControlLog, self._kafka, tells=self._tells)
         found = wait.until_there(made, log, stopping=self._stopping.is_set)
         if found is None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import msgspec
 
@@ -34,7 +33,7 @@ GROUP = "tidegate-pauses"
 Paused = dict[tuple[Stream, str], Pause]
 
 
-class Pauses:
+class Pauses(ControlFollower):
     """`(stream, fleet) in pauses`, as the control topic says; it is followed between enter and exit.
 
     What this process sets holds here at once, and for the others when they have read it. Records that no
@@ -42,23 +41,14 @@ class Pauses:
     """
 
     def __init__(self, kafka: Connection) -> None:
+        super().__init__(kafka, GROUP, tells=True)
         self._paused: Paused = {}
-        self._follower = ControlFollower(kafka, GROUP, self._take, tells=True)
 
     def __contains__(self, place: object) -> bool:
         return place in self._paused
 
     def __len__(self) -> int:
         return len(self._paused)
-
-    def __enter__(self) -> Self:
-        self._follower.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._follower.__exit__(kind, error, trace)
 
     def of(self, stream: Stream) -> int:
         """How many fleets' streams are paused."""
@@ -70,11 +60,10 @@ class Pauses:
 
     def signed(self, pause: Pause) -> Record:
         """The record that sets a pause. Raises RetryLater while the control topic is not followed yet."""
-        log = self._follower.log
-        if log is None or not log.epoch:
+        if self.log is None or not self.log.epoch:
             raise RetryLater(f"{CONTROL} is not read yet")
         key, value = key_of(pause.stream, pause.fleet), msgspec.json.encode(pause)
-        return Record(key, value, log.signed(key, value))
+        return Record(key, value, self.log.signed(key, value))
 
     def _take(self, log: ControlLog, record: Signed) -> None:
         self._paused = _with(self._paused, record, log)

@@ -8,9 +8,6 @@ part, by this process or by another.
 from __future__ import annotations
 
 import logging
-import threading
-from types import TracebackType
-from typing import Self
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
@@ -20,6 +17,7 @@ from tidegate.contracts.alerts import Alert, read
 from tidegate.contracts.topics import ALERTS
 from tidegate.errors import RetryLater, Stop
 from tidegate.kafka.group import alerts_options
+from tidegate.service.background import Background
 from tidegate.settings import Settings
 from tidegate.store.alerts import block, months
 from tidegate.store.insert import insert
@@ -33,26 +31,15 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds before ClickHouse is asked again
 STOP_SECONDS = 10.0
 
 
-class AlertStore:
+class AlertStore(Background):
     """A thread that stores, between enter and exit. `problem` says what it waits for, empty for nothing."""
 
     def __init__(self, settings: Settings, client: Client, epoch: str) -> None:
+        super().__init__("alerts", stop_seconds=STOP_SECONDS)
         self.problem = ""
         self._settings = settings
         self._client = client
         self._epoch = epoch
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         consumer = _consumer(self._settings)

@@ -144,37 +144,25 @@ class Ledger:
         self, epoch: str, partition: StreamPartition, gap: Gap, found_at: datetime, reason: str
     ) -> None:
         """Put on record that a partition stopped, or that what was missing came after all."""
-        now = datetime.now(UTC)
-        row = [
-            epoch,
-            partition.stream,
-            partition.partition,
-            gap.after,
-            gap.next,
-            found_at,
-            0,
-            "",
-            reason,
-            now,
-        ]
-        self._insert("sink_gaps", GAP_COLUMNS, [row], "gap:" + _digest(repr(row)))
+        self._write_gap(epoch, partition, gap, found_at, 0, "", reason)
 
     def accept_gap(
         self, epoch: str, partition: StreamPartition, gap: Gap, found_at: datetime, *, by: str, reason: str
     ) -> None:
-        now = datetime.now(UTC)
-        row = [
-            epoch,
-            partition.stream,
-            partition.partition,
-            gap.after,
-            gap.next,
-            found_at,
-            1,
-            by,
-            reason,
-            now,
-        ]
+        self._write_gap(epoch, partition, gap, found_at, 1, by, reason)
+
+    def _write_gap(
+        self,
+        epoch: str,
+        partition: StreamPartition,
+        gap: Gap,
+        found_at: datetime,
+        accepted: int,
+        by: str,
+        reason: str,
+    ) -> None:
+        place = (epoch, partition.stream, partition.partition, gap.after, gap.next)
+        row = [*place, found_at, accepted, by, reason, datetime.now(UTC)]
         self._insert("sink_gaps", GAP_COLUMNS, [row], "gap:" + _digest(repr(row)))
 
     def is_accepted(self, epoch: str, partition: StreamPartition, gap: Gap) -> bool:
