@@ -16,6 +16,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ CLICKHOUSE_CREDENTIALS = "clickhouse-credentials.json"  # in the data folder of 
 SECRET_FILE_BYTES = 65_536  # a secret is a line; whoever names a disk by mistake is told so
 
 LOG_FORMATS = ("text", "json")
+MOST_DAYS = 36_500
 
 NO_SETTINGS = frozenset(
     {
@@ -160,6 +162,11 @@ class Settings:
     ttl_rollups_1m_days: int = setting(30, "Days to keep minute rollups; 0: for ever")
     ttl_rollups_1h_days: int = setting(400, "Days to keep hour rollups; 0: for ever")
     ttl_rollups_1d_days: int = setting(0, "Days to keep day rollups; 0: for ever")
+    fleet_retention_days: str = setting(
+        "",
+        "Fleets of which everything is kept shorter than the ttl_ settings say, each with its days:"
+        " north=30,lab=7",
+    )
 
     # HTTPS of gateway and API
     tls_cert_file: str = setting(
@@ -345,6 +352,11 @@ class Settings:
         "Folder of Apache Kafka's jars for `--broker kafka`; empty: Maven fetches them to ~/.cache/tidegate",
     )
 
+    def kept_days(self, fleet: str, days: int) -> int:
+        """How many days rows of a fleet are kept in a table that keeps `days`; 0 for ever, of both."""
+        own = days_of_fleets(self.fleet_retention_days).get(fleet, 0)
+        return min(filter(None, (own, days)), default=0)
+
     @property
     def control_key_path(self) -> Path:
         return Path(self.control_key_file or Path(self.data_dir) / "control-key.json")
@@ -437,8 +449,23 @@ def load(
         raise UsageError(f"log_format: {loaded.log_format!r} is none of {', '.join(LOG_FORMATS)}")
     if not 0 <= loaded.otel_share <= 1:
         raise UsageError(f"otel_share: {loaded.otel_share} is not from 0 to 1")
+    days_of_fleets(loaded.fleet_retention_days)
     _check_sizes(loaded)
     return loaded
+
+
+@lru_cache(maxsize=16)
+def days_of_fleets(text: str) -> Mapping[str, int]:
+    """The days that `fleet_retention_days` gives to fleets. Raises UsageError."""
+    found: dict[str, int] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        fleet, _, days = (each.strip() for each in part.rpartition("="))
+        if not fleet or not days.isdecimal() or not 0 < int(days) <= MOST_DAYS or fleet in found:
+            raise UsageError(
+                f"fleet_retention_days: {part!r} is not a fleet, named once, with 1 to {MOST_DAYS} days"
+            )
+        found[fleet] = int(days)
+    return found
 
 
 def _check_sizes(loaded: Settings) -> None:

@@ -21,6 +21,7 @@ from tidegate.local.broker import Broker
 from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.sink.command import accept_gap
+from tidegate.verify.command import verify
 
 MakeRig = Callable[..., SinkRig]
 
@@ -334,6 +335,20 @@ def test_a_table_that_does_not_fit_is_said_and_tried_again(rig: SinkRig) -> None
     rig.client.command("ALTER TABLE device_logs RENAME COLUMN remarks TO notes")
     rig.await_all()
     await_(sink.ready)
+
+
+def test_what_is_behind_its_fleets_retention_goes(rig: SinkRig) -> None:
+    old = enriched_frames.now() - 2 * enriched_frames.DAY
+    rig.write("client_events", 0, received=[old, enriched_frames.now()], rejected=1)
+    first = rig.sink()
+    rig.await_all()
+    first.stop()
+    rig.sink(fleet_retention_days="other=1, demo=1")
+    await_(lambda: rig.count("client_events") == rig.count("site_minutes FINAL") == 1)
+    report = verify(rig.client, rig.settings, kafka=False)
+    assert report.findings == [] and report.books[0].expired == 1
+    [left] = rig.stored()
+    assert left == (rig.epoch, "client_events", 0, 0, 1)
 
 
 def test_a_clean_stop_stores_what_is_in_hand(rig: SinkRig) -> None:

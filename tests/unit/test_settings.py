@@ -227,3 +227,17 @@ def test_the_queue_holds_an_event() -> None:
 def test_a_form_of_logs_that_there_is_not() -> None:
     with pytest.raises(UsageError, match="log_format: 'xml' is none of text, json"):
         settings.load({"TIDEGATE_LOG_FORMAT": "xml"})
+
+
+def test_days_of_fleets() -> None:
+    found = load({"TIDEGATE_FLEET_RETENTION_DAYS": " north = 30,a=b=7 ,"})
+    kept = [found.kept_days(fleet, days) for fleet in ("north", "a=b", "south") for days in (90, 14, 0)]
+    assert kept == [30, 14, 30, 7, 7, 7, 90, 14, 0]
+
+
+@pytest.mark.parametrize(
+    "text", ["north", "north=", "=3", "north=0", "north=x", "north=1,north=2", "a=99999"]
+)
+def test_days_of_fleets_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="fleet_retention_days"):
+        load({"TIDEGATE_FLEET_RETENTION_DAYS": text})

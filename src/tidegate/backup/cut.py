@@ -16,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 from tidegate.contracts.ledger import BatchPlan
 from tidegate.contracts.topics import STREAMS, Stream, StreamPartition
 from tidegate.errors import RetryLater
-from tidegate.store.client import infrastructure
+from tidegate.store.client import infrastructure, literal
 from tidegate.store.ledger import Ledger
 from tidegate.verify.period import kept_since
 
@@ -96,10 +96,6 @@ def check_unchanged(client: Client, database: str, cut: Cut) -> None:
         if found.get((epoch, stream, partition)) != edges:
             place = StreamPartition(stream, partition)
             raise RetryLater(f"{place}: another sink took over while the backup was written: begin again")
-
-
-def literal(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _newest(client: Client, database: str) -> list[BatchPlan]:

@@ -17,7 +17,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from tidegate import __version__
 from tidegate.backup import cut as cuts
 from tidegate.backup import manifest as manifests
-from tidegate.backup.cut import Cut, literal
+from tidegate.backup.cut import Cut
 from tidegate.backup.manifest import CHUNK_BYTES, Manifest, Part, Position
 from tidegate.contracts.ledger import BatchPlan
 from tidegate.contracts.topics import ALERTS, STREAMS, Stream
@@ -27,7 +27,7 @@ from tidegate.kafka.ends import partition_counts
 from tidegate.kafka.groupless import ATTEMPT_SECONDS, groupless_consumer
 from tidegate.settings import Settings
 from tidegate.sink.blocks import token_suffix
-from tidegate.store.client import infrastructure
+from tidegate.store.client import infrastructure, literal
 from tidegate.store.ledger import Ledger
 from tidegate.store.migrate import LEVELS, state_of
 from tidegate.store.objects import objects

@@ -6,10 +6,9 @@ that are on record and still there, and goes on under the id that they have.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import date
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
@@ -19,7 +18,7 @@ from tidegate.erase.rollups import Day, Rollups
 from tidegate.errors import RetryLater
 from tidegate.settings import Settings
 from tidegate.store import audit
-from tidegate.store.client import infrastructure
+from tidegate.store.client import infrastructure, literal
 from tidegate.store.templates import places
 
 TABLES = (*STREAMS, "rejects")
@@ -150,7 +149,7 @@ class Eraser:
 
     def _delete(self, table: str, where: str) -> None:
         for name, text in self._parameters.items():  # a mutation takes no parameters
-            where = where.replace(f"{{{name}:String}}", _literal(text))
+            where = where.replace(f"{{{name}:String}}", literal(text))
         with infrastructure():
             self._client.command(
                 f"ALTER TABLE {self._database}.{table} DELETE WHERE {where}",
@@ -175,7 +174,3 @@ def finish(rollups: Rollups, client: Client, database: str, fleet: str) -> tuple
                 settings={"insert_deduplicate": 0},
             )
     return rebuilt, left
-
-
-def _literal(text: Any) -> str:
-    return "'" + re.sub(r"(['\\])", r"\\\1", str(text)) + "'"

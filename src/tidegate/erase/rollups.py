@@ -17,7 +17,7 @@ from clickhouse_connect.driver.client import Client
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.errors import RetryLater
 from tidegate.settings import Settings
-from tidegate.store.client import infrastructure
+from tidegate.store.client import infrastructure, literal
 from tidegate.store.insert import PINNED
 from tidegate.store.migrate import LEVELS, ttls_in_force
 from tidegate.store.templates import migrations
@@ -104,8 +104,8 @@ class Rollups:
 
     def rebuild(self, day: Day) -> None:
         """Make a day's rollups anew. Raises RetryLater where events come into it all the while."""
-        mine = f"fleet = {_literal(self._fleet)}"
-        received = f"toDate({_literal(day.day.isoformat())})"
+        mine = f"fleet = {literal(self._fleet)}"
+        received = f"toDate({literal(day.day.isoformat())})"
         for _ in range(ATTEMPTS):
             for target in self._all(day.stream):
                 self._delete(target, f"{mine} AND {_day_of(target)} = {received}")
@@ -178,7 +178,3 @@ class Rollups:
 
 def _day_of(table: str) -> str:
     return "toDate(minute)" if table == "site_minutes" else "received_day"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

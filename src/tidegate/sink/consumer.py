@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from tidegate.contracts.frames import BadFrame
-from tidegate.contracts.topics import ENRICHED_STREAMS, STREAMS, StreamPartition, TopicPartition
+from tidegate.contracts.topics import ENRICHED_STREAMS, STREAMS, StreamPartition, TopicPartition, enriched
 from tidegate.contracts.trace import TRACEPARENT, context_of
 from tidegate.errors import Stop, TidegateError
 from tidegate.kafka.connection import connection
@@ -57,6 +57,7 @@ BEHIND_SECONDS = 15.0  # a new leader of a partition may tell an end that is beh
 INSERT_SHARE = 0.3  # of one thread: if inserts take more, batches are let grow older
 COST_SECONDS = 5.0  # how long the cost of a partition's last insert counts
 ALIVE_SECONDS = 60.0  # without one round of the loop
+FIRST = TopicPartition(enriched(STREAMS[0]), 0)
 
 
 class Sink:
@@ -146,6 +147,10 @@ class Sink:
         """Ask the loop to end: what is in hand is inserted first, within `sink_drain_seconds`."""
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
+
+    def leads(self) -> bool:
+        """Whether this sink has the partition that one sink alone has."""
+        return FIRST in self._partitions
 
     def _drained(self, now: float) -> bool:
         if self._stopping_since is None:

@@ -21,6 +21,7 @@ from tidegate.service.status_server import StatusServer
 from tidegate.settings import Settings
 from tidegate.sink.alerts import AlertStore
 from tidegate.sink.consumer import Sink
+from tidegate.sink.expiry import Expiry
 from tidegate.store.client import connect, infrastructure
 from tidegate.store.ledger import Ledger
 from tidegate.telemetry import configure_logging
@@ -49,7 +50,8 @@ class Role:
                 if self._stopping:
                     return 0
                 log.info("reading as group %s; status on %s", settings.sink_group, settings.sink_listen)
-                with AlertStore(settings, client, self._epoch) as self._alerts:
+                expiry = Expiry(settings, client, self._sink.leads)
+                with AlertStore(settings, client, self._epoch) as self._alerts, expiry:
                     self._sink.run()
                 log.info("stopped")
                 return 0
@@ -77,7 +79,7 @@ class Role:
         with infrastructure():
             with connect(settings, database="", connections=1) as server:  # it may not have ours yet
                 require(inspect_schema(server, settings))
-        client = connect(settings, connections=settings.sink_insert_threads + 5)
+        client = connect(settings, connections=settings.sink_insert_threads + 6)
         require_topics(settings)
         epoch = read_epoch(connection(settings), timeout_seconds=5.0)
         ledger = Ledger(client, settings.clickhouse_database, cluster=bool(settings.clickhouse_cluster))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Container, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
@@ -35,7 +36,7 @@ from tidegate.contracts.topics import Stream
 from tidegate.steps.decode import Decoded, RefusedLine, decode_frame, not_a_time
 from tidegate.steps.enrich import enrich
 from tidegate.steps.failures import failure_records
-from tidegate.steps.received import Times, bounded, bounded_one
+from tidegate.steps.received import Times, bounded, bounded_one, kept_days, kept_days_of
 
 if TYPE_CHECKING:
     from tidegate.lookups import Lookups
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 CUT_BYTES = 65_536  # what is kept of an original where the originals of a frame would not fit a record
 NOT_SAID = 0  # received time of a line that does not say, when many records are taken at once
+
+EMPTY_DAYS: Mapping[str, int] = MappingProxyType({})
 
 _ENCODE = msgspec.json.Encoder().encode
 EMPTY = {stream: pa.RecordBatch.from_pylist([], schema=schema) for stream, schema in SCHEMAS.items()}
@@ -127,6 +130,7 @@ class FrameSteps:
         max_record_bytes: int,
         keep_days: int = 0,
         keep_rejects_days: int = 0,
+        fleet_days: Mapping[str, int] = EMPTY_DAYS,
         decoder: Decoder | None = None,
     ) -> None:
         """`decoder` is the native one of the stream; None for Python alone."""
@@ -139,6 +143,7 @@ class FrameSteps:
         self._clock_skew_seconds = clock_skew_seconds
         self.max_record_bytes = max_record_bytes
         self._keep_days, self._keep_rejects_days = keep_days, keep_rejects_days
+        self._fleet_days = fleet_days
         self.paused: Container[tuple[Stream, str]] = ()  # whose refused lines stay in the raw topic alone
         self.bounded = 0  # received times that were replaced so far
 
@@ -240,7 +245,8 @@ class FrameSteps:
 
     def _enrich(self, columns: Mapping[str, pa.Array[Any]], written: Times) -> pa.RecordBatch:
         """`written`: the time of each line's record, µs."""
-        received, count = bounded(columns["received_at"], written, keep_days=self._keep_days)
+        keep_days = kept_days(columns["fleet"], self._fleet_days, self._keep_days)
+        received, count = bounded(columns["received_at"], written, keep_days=keep_days)
         self.bounded += count
         return enrich(
             self.stream,
@@ -291,6 +297,7 @@ class FrameSteps:
 
     def _reject(self, record: Record, line: RefusedLine, cut: int | None) -> Reject:
         fault, kept, detail = line.fault, line.line, line.fault.detail
+        keep_days = kept_days_of(line.fleet, self._fleet_days, self._keep_rejects_days)
         if cut is not None and len(kept) > cut:
             detail = f"{detail}; only the first {cut} of {len(kept)} bytes are kept".lstrip("; ")
             kept = kept[:cut]
@@ -305,7 +312,7 @@ class FrameSteps:
             offset=record.offset,
             index=line.index,
             fleet=line.fleet,
-            received_at=bounded_one(line.received_at, record.timestamp, keep_days=self._keep_rejects_days),
+            received_at=bounded_one(line.received_at, record.timestamp, keep_days=keep_days),
             stage="enrich" if fault.code is Code.CRASH else "decode",
             kind=fault.kind,
             code=fault.code,

@@ -7,6 +7,7 @@ lies ahead, gives way to that of the record, which on topics that Tidegate made 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,30 @@ AHEAD = 25 * HOUR  # a clock that is a day off is let be
 Times = npt.NDArray[np.int64]
 
 
-def bounded(said: pa.Array[Any], written: Times, *, keep_days: int) -> tuple[pa.Array[Any], int]:
+def kept_days(fleets: pa.Array[Any], own: Mapping[str, int], days: int) -> int | Times:
+    """How many days each row is kept, by its fleet: `own` days of a fleet that has some, but no longer than
+    the table's `days`; 0 for ever."""
+    if not own:
+        return days
+    rows: Any = fleets if pa.types.is_dictionary(fleets.type) else fleets.dictionary_encode()
+    kept = [kept_days_of(fleet, own, days) for fleet in rows.dictionary.to_pylist()]
+    found: Times = np.array(kept, np.int64)[rows.indices.to_numpy()]
+    return found
+
+
+def kept_days_of(fleet: str, own: Mapping[str, int], days: int) -> int:
+    """The same for one."""
+    return min(filter(None, (own.get(fleet, 0), days)), default=0)
+
+
+def bounded(said: pa.Array[Any], written: Times, *, keep_days: int | Times) -> tuple[pa.Array[Any], int]:
     """The received times `said`, those that cannot be replaced by the time their record was `written`, and
-    how many were. All in µs, of equal length; `keep_days` is what the table keeps, 0 for ever.
+    how many were. All in µs, of equal length; `keep_days` is what the table keeps, or keeps of each row's
+    fleet, 0 for ever.
     """
     times = said.to_numpy(zero_copy_only=False)
     wrong = times > written + AHEAD
-    if keep_days:
-        wrong |= times < written - keep_days * DAY
+    wrong |= (keep_days != 0) & (times < written - keep_days * DAY)
     count = int(np.count_nonzero(wrong))
     if not count:
         return said, 0

@@ -121,6 +121,11 @@ def translated(error: Error) -> Exception:
     return error
 
 
+def literal(text: str) -> str:
+    """Text as it stands in a statement that takes no parameters."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def plain(url: str) -> tuple[str, dict[str, str]]:
     """A ClickHouse URL without its user, and the headers that say the same, for a client of bare HTTP."""
     parts = urlsplit(url)

@@ -195,7 +195,7 @@ class Ledger:
         ]
 
     def _count(self, table: str, plan: BatchPlan, also: str) -> int:
-        """Rows of the plan, and those of its positions that were erased since."""
+        """Rows of the plan, and those that were erased since or have expired."""
         of_plan = (
             "epoch = {epoch:String} AND partition = {partition:UInt32}"
             " AND offset BETWEEN {first:UInt64} AND {last:UInt64}"
@@ -203,6 +203,8 @@ class Ledger:
         [(count,)] = self._select(
             f"SELECT (SELECT count() FROM {self._database}.{table} WHERE {of_plan} {also})"
             f" + (SELECT uniqExact(offset, `index`) FROM {self._database}.erasures WHERE `table` = '{table}'"
+            f" AND stream = {{stream:String}} AND {of_plan})"
+            f" + (SELECT sum(rows) FROM {self._database}.verify_expired WHERE `table` = '{table}'"
             f" AND stream = {{stream:String}} AND {of_plan})",
             epoch=plan.epoch,
             stream=plan.stream,

@@ -271,6 +271,8 @@ def ttl_days(settings: Settings) -> dict[str, tuple[str, int]]:
     for stream in STREAMS:
         for level in LEVELS:
             days[f"{stream}_{level}"] = ("received_day", rollups[level])
+    booked = [days[table][1] for table in (*STREAMS, "rejects")]
+    days["expiries"] = ("received_day", max(booked) if all(booked) else 0)
     days["site_minutes"] = ("toDate(minute)", settings.ttl_rollups_1m_days)
     for table in ("stage_hours", "radio_hours", "contrast_hours"):
         days[table] = ("toDate(hour)", rollups["1h"])

@@ -22,7 +22,7 @@ from tidegate.kafka.connection import Connection, connection
 from tidegate.kafka.ends import topic_ends
 from tidegate.kafka.groupless import groupless_consumer
 from tidegate.lookups import alert_rules
-from tidegate.settings import Settings
+from tidegate.settings import Settings, days_of_fleets
 from tidegate.store.client import infrastructure
 from tidegate.verify.books import Finding
 
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 READ_SECONDS = 60.0
 SETTLED_SECONDS = 30.0  # that a record of the topic may take into the table
+DAY = 86_400
 NEAR = 6 * MINUTE  # by which late events may move an opening
 
 Place = tuple[str, str, str, str]  # fleet, signal, site, stage
@@ -40,7 +41,7 @@ def findings(client: Client, settings: Settings, *, kafka: bool = True) -> list[
     found = list(_numbers(client))
     if kafka:
         try:
-            found += _topic(client, connection(settings))
+            found += _topic(client, settings)
         except RetryLater as error:
             log.warning("the topic is not compared: %s", error)
     return [*found, *_folded(client, settings)]
@@ -60,20 +61,23 @@ def _numbers(client: Client) -> Iterator[Finding]:
         )
 
 
-def _topic(client: Client, kafka: Connection) -> Iterator[Finding]:
-    """Every change that the topic still has is a row, with the same content."""
+def _topic(client: Client, settings: Settings) -> Iterator[Finding]:
+    """Every change that the topic still has is a row, with the same content, within its fleet's retention."""
     with infrastructure():
         rows = client.query(
             "SELECT fleet, id, sequence, state, toUnixTimestamp(updated_at), summary FROM alerts FINAL"
         ).result_rows
     stored = {(row[0], row[1], row[2]): tuple(row[3:]) for row in rows}
     told: set[tuple[str, str, int]] = set()
-    for alert in _records(kafka):
+    for alert in _records(connection(settings)):
         key = (alert.fleet, alert.id, alert.sequence)
         if key in told:
             continue
         told.add(key)
         at = round(datetime.fromisoformat(alert.updated_at).timestamp())
+        kept = settings.kept_days(alert.fleet, settings.ttl_alerts_days)
+        if kept and at < time.time() - (kept - 1) * DAY:
+            continue
         row = stored.get(key)
         if row is None or (row[0], row[2]) != (alert.state, alert.summary) or abs(int(row[1]) - at) > 1:
             how = "is not stored" if row is None else "is stored otherwise than it was told"
@@ -118,8 +122,10 @@ def _folded(client: Client, settings: Settings) -> Iterator[Finding]:
     """What the stored events open when they are folded again is there, and nothing else.
 
     Only where the events since the topics were made are all there: before that, learning began otherwise.
-    Openings may lie some minutes apart: an event that came late for its minute is stored all the same.
+    Fleets with a retention of their own are left out. Openings may lie some minutes apart: an event that
+    came late for its minute is stored all the same.
     """
+    limited = days_of_fleets(settings.fleet_retention_days)
     begin = history.first_event(client)
     if begin is None:
         return
@@ -139,9 +145,10 @@ def _folded(client: Client, settings: Settings) -> Iterator[Finding]:
     again = [
         (_place(one), round(datetime.fromisoformat(one.updated_at).timestamp() * 1e6), one.id)
         for one in history.changes(client, tables, rules, begin, until)
-        if one.sequence == 1 and one.signal != "no_events"
+        if one.sequence == 1 and one.signal != "no_events" and one.fleet not in limited
     ]
     told = [((str(f), str(s), str(site), str(stage)), int(at), str(id)) for f, s, site, stage, at, id in rows]
+    told = [opening for opening in told if opening[0][0] not in limited]
     for place, at, _ in _unmatched(again, told):
         if at < until - NEAR:
             yield Finding(

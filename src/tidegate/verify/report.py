@@ -82,6 +82,8 @@ def show(report: Report, say: Callable[[str], None], *, width: int = PLAIN_WIDTH
         say("in flight: unknown, Kafka does not answer")
     if erased := sum(row.erased + row.rejects_erased for row in report.books):
         say(f"rows that were erased on request: {erased:,}")
+    if expired := sum(row.expired + row.rejects_expired for row in report.books):
+        say(f"rows that went at the end of their fleet's retention: {expired:,}")
     if report.accepted_gaps:
         say(f"gaps that an operator accepted: {report.accepted_gaps}")
     show_findings(report, say)

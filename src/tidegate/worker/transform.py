@@ -15,7 +15,7 @@ from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.contracts.trace import TRACEPARENT
 from tidegate.lookups import Lookups
 from tidegate.lookups.failures import FailureCatalogue
-from tidegate.settings import Settings
+from tidegate.settings import Settings, days_of_fleets
 from tidegate.steps.frame import CUT_BYTES, FrameSteps, Outputs, Record, Transformed
 from tidegate.steps.learn import unlisted
 from tidegate.telemetry import WORKER_SETTLED_TIMES, WORKER_UNLISTED
@@ -141,6 +141,7 @@ class Transforms:
                 max_record_bytes=settings.kafka_max_record_bytes,
                 keep_days=getattr(settings, f"ttl_{stream}_days"),
                 keep_rejects_days=settings.ttl_rejects_days,
+                fleet_days=days_of_fleets(settings.fleet_retention_days),
                 decoder=decoders.get(stream),
             )
             for stream in STREAMS

@@ -603,6 +603,10 @@ def test_a_window_behind_what_is_kept_says_what_is(
         answer = client.get(f"{BASE}/sle", params={"from": SINCE, "to": NOW}).json()
         assert answer["code"] == "out_of_range" and answer["allowed"].startswith("times since 20")
         assert client.get(f"{BASE}/sle", params={"window": "1w"}).status_code == 200
+    with client_of(settings, tokens["viewer"], fleet_retention_days="demo=3, other=30") as client:
+        answer = client.get(f"{BASE}/sle", params={"window": "1w"}).json()
+        assert answer["detail"] == "what is older than 3 days is no longer kept"
+        assert client.get(f"{BASE}/sle", params={"window": "1d"}).status_code == 200
 
 
 def test_no_fleet_sees_another(api: Call, settings: Settings) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tidegate.api.problems import Problem
@@ -28,7 +30,7 @@ KEPT = Settings(ttl_rollups_1m_days=30, ttl_rollups_1h_days=400, ttl_rollups_1d_
     ],
 )
 def test_the_coarsest_level_that_is_exact(since: int, until: int, step: str | None, expected: str) -> None:
-    assert level(KEPT, since, until, step, NOW) == expected  # type: ignore[arg-type]
+    assert level(KEPT, "demo", since, until, step, NOW) == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -41,9 +43,19 @@ def test_the_coarsest_level_that_is_exact(since: int, until: int, step: str | No
 )
 def test_a_part_of_a_window_is_no_answer(since: int, until: int, step: str | None, allowed: str) -> None:
     with pytest.raises(Problem) as refused:
-        level(KEPT, since, until, step, NOW)  # type: ignore[arg-type]
+        level(KEPT, "demo", since, until, step, NOW)  # type: ignore[arg-type]
     assert (refused.value.code, refused.value.path) == ("out_of_range", "from")
     assert allowed in refused.value.allowed.split(", ")
+
+
+def test_a_fleet_that_is_kept_shorter_is_answered_for_shorter() -> None:
+    limited = replace(KEPT, fleet_retention_days="lab=7")
+    since = TODAY - 20 * DAY_SECONDS
+    for fleet in ("demo", None):
+        assert level(limited, fleet, since, TODAY, None, NOW) == "1d"
+    with pytest.raises(Problem) as refused:
+        level(limited, "lab", since, TODAY, None, NOW)
+    assert "whole days since 2025-11-15T12:00:00Z" in refused.value.allowed
 
 
 def test_a_window_is_widened_to_whole_minutes() -> None:

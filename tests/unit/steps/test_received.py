@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tidegate.steps.received import DAY, HOUR, bounded, bounded_one
+from tidegate.steps.received import DAY, HOUR, bounded, bounded_one, kept_days
 
 WRITTEN = 1_763_712_000_000_000
 
@@ -33,3 +33,17 @@ def test_a_time_that_would_not_be_kept_gives_way_to_the_records(
     times = pa.array([WRITTEN, said], pa.int64())
     found, count = bounded(times, np.array([5, WRITTEN]) + [WRITTEN - 5, 0], keep_days=keep_days)
     assert (found.to_pylist(), count) == ([WRITTEN, wanted], int(replaced))
+
+
+def test_a_fleet_that_is_kept_shorter() -> None:
+    fleets = pa.array(["north", "south", "north", "west"])
+    kept = kept_days(fleets, {"north": 7, "west": 400}, 90)
+    found, count = bounded(
+        pa.array([WRITTEN - days * DAY for days in (6, 8, 8, 91)]),
+        np.array([WRITTEN] * 4),
+        keep_days=kept,
+    )
+    assert (found.to_pylist(), count) == ([WRITTEN - 6 * DAY, WRITTEN - 8 * DAY, WRITTEN, WRITTEN], 2)
+    assert kept_days(fleets, {}, 90) == 90
+    for whole in (fleets, fleets.dictionary_encode()):
+        assert list(kept_days(whole, {"north": 7}, 0)) == [7, 0, 7, 0]  # type: ignore[arg-type]

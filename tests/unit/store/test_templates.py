@@ -43,7 +43,7 @@ def test_one_server_knows_nothing_of_clusters() -> None:
 
 def test_every_table_with_rows_of_a_batch_recognises_its_tokens() -> None:
     tables = [s for s in statements(Settings()) if s.startswith("CREATE TABLE")]
-    assert len(tables) == len(STREAMS) * 4 + 15
+    assert len(tables) == len(STREAMS) * 4 + 16
     for statement in tables:
         assert "non_replicated_deduplication_window = 10000" in statement
 
@@ -56,6 +56,7 @@ def test_every_big_table_has_a_ttl_setting() -> None:
         "stage_hours",
         "radio_hours",
         "contrast_hours",
+        "expiries",
         "rejects",
         *STREAMS,
         *(f"{stream}_{level}" for stream in STREAMS for level in ("1m", "1h", "1d")),

@@ -74,8 +74,8 @@ async def changes(
     return await remembered.ask(("changes", person.fleet, name, onset, within), ask, fresh=CONTRAST_SECONDS)
 
 
-def last_minutes(request: Request, until: int, minutes: int = NOW_MINUTES) -> Span:
+def last_minutes(request: Request, fleet: str, until: int, minutes: int = NOW_MINUTES) -> Span:
     """The span of so many minutes before `until` (s), as far as it is kept."""
     settings = request.app.state.settings
     since = max(0, until - minutes * 60)
-    return bounds(settings, None, since * 1_000_000, until * 1_000_000, time.time())
+    return bounds(settings, fleet, None, since * 1_000_000, until * 1_000_000, time.time())

@@ -45,7 +45,7 @@ async def told(request: Request, person: Person, incident: Incident, until: int)
         insights.NOW_MINUTES if onset is None else max(5, min(240, (until - onset // 1_000_000) // 60 + 1))
     )
     try:
-        within = insights.last_minutes(request, until, minutes)
+        within = insights.last_minutes(request, person.fleet, until, minutes)
         stage = incident.stage or None
         begun = onset if onset is not None else within.since * 1_000_000
         contrast, changes = await asyncio.gather(

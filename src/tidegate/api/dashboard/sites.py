@@ -46,7 +46,7 @@ async def site(
 ) -> Response:
     chosen = window(length, end)
     settings: Settings = request.app.state.settings
-    within = bounds(settings, None, chosen.since_us, chosen.until_us, time.time())
+    within = bounds(settings, person.fleet, None, chosen.since_us, chosen.until_us, time.time())
     try:
         answer, contrast, overview = await asyncio.gather(
             insights.site(request, person, site, within),

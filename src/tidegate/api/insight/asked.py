@@ -136,7 +136,7 @@ class Span(NamedTuple):
 
 
 async def span(
-    request: Request,
+    asking: Asking,
     window: Annotated[WindowName | None, Query(description="Length of the window; 2h unless given")] = None,
     since: Annotated[
         Instant | None, Query(alias="from", description="Start, to the minute, in place of `window`")
@@ -146,10 +146,12 @@ async def span(
     ] = None,
 ) -> Span:
     """The window that is asked for. Raises Problem where it is empty, too long, or no longer kept."""
-    return bounds(request.app.state.settings, window, since, until, time.time())
+    return bounds(asking.settings, asking.fleet, window, since, until, asking.now)
 
 
-def bounds(settings: Settings, window: str | None, since: int | None, until: int | None, now: float) -> Span:
+def bounds(
+    settings: Settings, fleet: str, window: str | None, since: int | None, until: int | None, now: float
+) -> Span:
     """As `span`; `since` and `until` in µs, `now` in s."""
     if window is not None and since is not None:
         raise Problem(
@@ -166,11 +168,11 @@ def bounds(settings: Settings, window: str | None, since: int | None, until: int
         raise Problem("out_of_range", "the window is empty", path="to", allowed="a time after `from`")
     if end - begin > LONGEST:
         raise Problem("out_of_range", "the window is too long", path="from", allowed="31 days at most")
-    kept = kept_since(settings, now)
+    kept = kept_since(settings, fleet, now)
     if begin < kept:
         raise Problem(
             "out_of_range",
-            f"what is older than {kept_days(settings)} days is no longer kept",
+            f"what is older than {kept_days(settings, fleet)} days is no longer kept",
             path="from",
             found=seconds_text(max(0, begin)),
             allowed=f"times since {seconds_text(kept)}",
@@ -178,15 +180,15 @@ def bounds(settings: Settings, window: str | None, since: int | None, until: int
     return Span(max(0, begin), end)
 
 
-def kept_days(settings: Settings) -> int:
-    """How long everything that a window needs is kept; 0 for ever."""
+def kept_days(settings: Settings, fleet: str) -> int:
+    """How long everything that a window of a fleet needs is kept; 0 for ever."""
     days = [each for each in (settings.ttl_client_events_days, settings.ttl_rollups_1m_days) if each]
-    return min(days, default=0)
+    return settings.kept_days(fleet, min(days, default=0))
 
 
-def kept_since(settings: Settings, now: float) -> int:
+def kept_since(settings: Settings, fleet: str, now: float) -> int:
     """The first second of which everything is still there: rows are deleted a received day at a time."""
-    days = kept_days(settings)
+    days = kept_days(settings, fleet)
     return 0 if not days else int(now) // DAY * DAY - (days - 1) * DAY
 
 

@@ -151,7 +151,7 @@ async def measured(asking: Asked, window: Window, *, moving: bool = False) -> Me
 
 def learned_from(asking: Asked, window: Window) -> Window:
     """The week before a window, of all sites: what is usual at a site may have to be learned from others."""
-    since = max(0, window.since - PAST, kept_since(asking.settings, asking.now))
+    since = max(0, window.since - PAST, kept_since(asking.settings, asking.fleet, asking.now))
     return Window(fleet=window.fleet, since=min(since, window.since), until=window.since)
 
 

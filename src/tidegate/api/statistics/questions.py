@@ -82,7 +82,7 @@ def selection(
     since, until = window(given["since"], given["until"], now)
     return Selection(
         stream=stream,
-        level=level(settings, since, until, given["step"], now),
+        level=level(settings, fleet, since, until, given["step"], now),
         fleet=fleet,
         since=since,
         until=until,
@@ -103,8 +103,10 @@ def window(since: int | None, until: int | None, now: float) -> tuple[int, int]:
     return begin, end
 
 
-def level(settings: Settings, since: int, until: int, step: Level | None, now: float) -> Level:
-    """The rollup to read. Raises Problem for a window of which only a part is still kept."""
+def level(
+    settings: Settings, fleet: str | None, since: int, until: int, step: Level | None, now: float
+) -> Level:
+    """The rollup to read of a fleet, or of all. Raises Problem for a window of which only a part is kept."""
     days: Mapping[Level, int] = {
         "1m": settings.ttl_rollups_1m_days,
         "1h": settings.ttl_rollups_1h_days,
@@ -113,7 +115,9 @@ def level(settings: Settings, since: int, until: int, step: Level | None, now: f
     # Rows are deleted by their received day; their events happened so much earlier or later.
     slack = settings.worker_clock_skew_seconds + DAY_SECONDS
     whole_since: dict[Level, int] = {
-        name: int(now) - kept * DAY_SECONDS + slack if kept else 0 for name, kept in days.items()
+        name: int(now) - kept * DAY_SECONDS + slack if kept else 0
+        for name, of_table in days.items()
+        for kept in [settings.kept_days(fleet or "", of_table)]
     }
     found = coarsest(since, until, step, whole_since)
     if found is not None:

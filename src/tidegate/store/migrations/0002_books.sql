@@ -147,6 +147,23 @@ ORDER BY (fleet, stream, received_day, at)
 SETTINGS ${dedup_settings}
 COMMENT 'What was done to the rollups of days with erased rows';
 
+-- What went because its fleet is kept shorter than the table: a frame at a time, so that the books still balance.
+CREATE TABLE IF NOT EXISTS ${database}.expiries ${on_cluster}
+(
+    `table` LowCardinality(String) COMMENT 'Table that the rows were in',
+    stream LowCardinality(String) COMMENT 'connection_logs, client_events or device_logs',
+    epoch LowCardinality(String) COMMENT 'Position: life of the topics',
+    partition UInt32 COMMENT 'Position: partition of the raw topic',
+    offset UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'Position: offset of the raw record',
+    fleet LowCardinality(String) COMMENT 'Fleet of the rows',
+    received_day Date COMMENT 'Received day of the rows',
+    rows SimpleAggregateFunction(max, UInt64) CODEC(ZSTD(1)) COMMENT 'How many there were'
+)
+ENGINE = ${aggregating_merge_tree}
+ORDER BY (`table`, fleet, received_day, stream, epoch, partition, offset)
+SETTINGS ${dedup_settings}
+COMMENT 'Rows that went at the end of their fleet''s retention, counted by frame, and noted before they went';
+
 CREATE TABLE IF NOT EXISTS ${database}.audit ${on_cluster}
 (
     at DateTime64(6, 'UTC') COMMENT 'When it was done',

@@ -65,10 +65,35 @@ ON joints.epoch = accepted.epoch AND joints.stream = accepted.stream
 WHERE joints.before IS NOT NULL AND joints.previous != joints.before
 SETTINGS join_use_nulls = 1;
 
+-- What is on record as gone at the end of a fleet's retention, and is: between the note and the deletion rows are
+-- both there and on record.
+CREATE VIEW IF NOT EXISTS ${database}.verify_expired ${on_cluster} AS
+SELECT `table`, stream, epoch, partition, offset, fleet, received_day, max(expiries.rows) AS rows
+FROM ${database}.expiries
+WHERE (`table`, stream, epoch, partition, offset, fleet, received_day) NOT IN
+(
+    SELECT 'connection_logs', 'connection_logs', epoch, partition, offset, fleet, toDate(received_at)
+    FROM ${database}.connection_logs
+    WHERE (fleet, toDate(received_at)) IN (SELECT fleet, received_day FROM ${database}.expiries WHERE `table` = 'connection_logs')
+    UNION ALL
+    SELECT 'client_events', 'client_events', epoch, partition, offset, fleet, toDate(received_at)
+    FROM ${database}.client_events
+    WHERE (fleet, toDate(received_at)) IN (SELECT fleet, received_day FROM ${database}.expiries WHERE `table` = 'client_events')
+    UNION ALL
+    SELECT 'device_logs', 'device_logs', epoch, partition, offset, fleet, toDate(received_at)
+    FROM ${database}.device_logs
+    WHERE (fleet, toDate(received_at)) IN (SELECT fleet, received_day FROM ${database}.expiries WHERE `table` = 'device_logs')
+    UNION ALL
+    SELECT 'rejects', stream, epoch, partition, offset, fleet, toDate(received_at)
+    FROM ${database}.rejects
+    WHERE (fleet, toDate(received_at)) IN (SELECT fleet, received_day FROM ${database}.expiries WHERE `table` = 'rejects')
+)
+GROUP BY `table`, stream, epoch, partition, offset, fleet, received_day;
+
 -- `tidegate verify` counts every row of every table: the received day is that of the part's partition, and
 -- the column of times, eight bytes a row, is not read for it.
 
--- The books of each partition beside what its tables hold, and what was erased.
+-- The books of each partition beside what its tables hold, and what was erased or has expired.
 CREATE VIEW IF NOT EXISTS ${database}.verify_partitions ${on_cluster} AS
 SELECT
     ledger.stream AS stream,
@@ -86,8 +111,10 @@ SELECT
     refused.rows AS rejects_stored,
     erased.events AS erased,
     erased.rejects AS rejects_erased,
-    lines = accepted + rejected + duplicates AND stored + erased = accepted
-        AND rejects_stored + rejects_erased = rejected AS balanced
+    expired.events AS expired,
+    expired.rejects AS rejects_expired,
+    lines = accepted + rejected + duplicates AND stored + erased + expired = accepted
+        AND rejects_stored + rejects_erased + rejects_expired = rejected AS balanced
 FROM
 (
     SELECT
@@ -132,6 +159,16 @@ LEFT JOIN
     WHERE received_day BETWEEN {since:Date} AND {until:Date}
     GROUP BY stream, epoch, partition
 ) AS erased USING (stream, epoch, partition)
+LEFT JOIN
+(
+    SELECT
+        stream, epoch, partition,
+        sumIf(rows, `table` != 'rejects') AS events,
+        sumIf(rows, `table` = 'rejects') AS rejects
+    FROM ${database}.verify_expired
+    WHERE received_day BETWEEN {since:Date} AND {until:Date}
+    GROUP BY stream, epoch, partition
+) AS expired USING (stream, epoch, partition)
 SETTINGS join_use_nulls = 0;
 
 -- Each received day of each stream: the base table beside its rollups.
