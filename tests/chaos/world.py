@@ -26,6 +26,9 @@ from chaos.parts import KafkaWithDoors, Part, Role, run_tidegate
 from chaos.proxy import Link, Proxies
 from chaos.sabotage import NOTHING, Sabotage
 from tidegate import settings
+from tidegate.contracts.topics import RAW_STREAMS
+from tidegate.kafka.connection import Connection
+from tidegate.kafka.ends import topic_ends
 from tidegate.local.broker import EmbeddedBroker
 from tidegate.local.child import Child, free_port
 from tidegate.local.clickhouse import ClickHouseServer
@@ -282,6 +285,18 @@ class World:
             return done.returncode, json.loads(done.stdout)
         except ValueError:
             return done.returncode, {"findings": [{"what": done.stderr[-2000:]}], "in_flight": []}
+
+    def goes_on(self, seconds: float) -> None:
+        """Wait until what is in the raw topics now is stored."""
+        ends = topic_ends(Connection(self.broker.bootstrap), RAW_STREAMS)
+        wanted = {(RAW_STREAMS[topic], number): end for (topic, number), (_, end) in ends.items()}
+        query = "SELECT stream, partition, max(last) + 1 FROM verify_batches GROUP BY stream, partition"
+
+        def stored() -> bool:
+            found = {(stream, partition): end for stream, partition, end in self.rows(query)}
+            return all(found.get(place, 0) >= end for place, end in wanted.items())
+
+        await_(stored, self.says, seconds)
 
     def drained(self, seconds: float, tell: Callable[[str], None]) -> bool:
         """Wait until nothing is in flight any more; False when it stopped moving towards that."""

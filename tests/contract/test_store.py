@@ -20,9 +20,12 @@ from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.errors import RetryLater, Stop
 from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.preflight.clickhouse import inspect_schema
+from tidegate.preflight.condition import State
 from tidegate.settings import Settings
 from tidegate.store.client import connect
-from tidegate.store.migrate import LEVELS, migrate
+from tidegate.store.migrate import LEVELS, migrate, require_newest
+from tidegate.store.templates import migrations
 
 EVENTS: dict[Stream, list[object]] = {
     "connection_logs": [
@@ -90,6 +93,26 @@ def test_a_changed_migration_stops(client: Client, settings: Settings) -> None:
 def test_a_database_of_a_newer_version_stops(client: Client, settings: Settings) -> None:
     client.command("INSERT INTO schema_migrations (version, name, checksum) VALUES (9000, 'x', 'y')")
     with pytest.raises(Stop, match="newer"):
+        migrate(client, settings)
+
+
+def test_what_a_newer_version_added_is_worked_with_and_not_backed_up(
+    client: Client, settings: Settings
+) -> None:
+    last = migrations()[-1].version
+    client.command(
+        "INSERT INTO schema_migrations (version, name, checksum, works_from)"
+        f" VALUES ({last + 1}, 'adds', 'x', {last})"
+    )
+    assert migrate(client, settings) == ((), ())
+    assert not [one for one in inspect_schema(client, settings) if one.state is State.WRONG]
+    with pytest.raises(Stop, match=f"migration {last + 1:04d} of a newer"):
+        require_newest(client, settings)
+    client.command(
+        "INSERT INTO schema_migrations (version, name, checksum, works_from)"
+        f" VALUES ({last + 2}, 'drops', 'x', {last + 1})"
+    )
+    with pytest.raises(Stop, match=f"migration {last + 2:04d} of a newer"):
         migrate(client, settings)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+import roles
 import yaml
 from alert_documents import alert
 from chaos.balance import balance
@@ -24,16 +25,14 @@ from chaos.books import Acked, entries
 from chaos.notices import Notices
 from chaos.parts import Role
 from chaos.proxy import Link, Proxies
-from chaos.world import PARTITIONS, World
+from chaos.world import World
 from confluent_kafka import Producer
 from conftest import require_apache_kafka
 from waiting import await_
 from webhook_receiver import Reply
 
 from tidegate.contracts.alerts import record_key
-from tidegate.contracts.topics import ALERTS, RAW_STREAMS, STREAMS
-from tidegate.kafka.connection import Connection
-from tidegate.kafka.ends import topic_ends
+from tidegate.contracts.topics import ALERTS
 from tidegate.settings import PREFIX
 from tidegate.tokens import Role as TokenRole
 from tidegate.tokens import TokenFile
@@ -122,7 +121,7 @@ class Reader(Repeated):
 @contextmanager
 def running(folder: Path, chart: Chart) -> Iterator[World]:
     own = {role: chart.settings(role) for role in ROLES}
-    world = World(folder, "kafka", seed=1, rate=400.0, own=own)
+    world = World(folder, "kafka", seed=1, rate=200.0, own=own)
     try:
         world.start()
         yield world
@@ -135,9 +134,9 @@ def end(role: Role, grace_seconds: float) -> None:
     begun = time.monotonic()
     role.let_go()
     role.child.signal(signal.SIGTERM)
-    said = [role.get("/readyz")]
+    said = [roles.get(role.listen, "/readyz", seconds=30)]
     while said[-1][0]:
-        said.append(role.get("/readyz"))
+        said.append(roles.get(role.listen, "/readyz", seconds=30))
     statuses = [status for status, _ in said[:-1]]
     assert statuses == sorted(statuses), statuses
     assert said[-2][0] == 503 and "stopping" in said[-2][1], said[-5:]
@@ -152,20 +151,6 @@ def tell(bootstrap: str) -> None:
         told = alert(id=f"alert{number}", site=f"Site {number}", started_at=now, updated_at=now)
         producer.produce(ALERTS, msgspec.json.encode(told), key=record_key(told))
     assert producer.flush(60) == 0
-
-
-def goes_on(world: World) -> None:
-    """Those who are left store what is in the raw topics now."""
-    ends = topic_ends(Connection(world.broker.bootstrap), RAW_STREAMS)
-    wanted = {(RAW_STREAMS[topic], number): end for (topic, number), (_, end) in ends.items()}
-    assert len(wanted) == PARTITIONS * len(STREAMS)
-    query = "SELECT stream, partition, max(last) + 1 FROM verify_batches GROUP BY stream, partition"
-
-    def stored() -> bool:
-        found = {(stream, partition): end for stream, partition, end in world.rows(query)}
-        return all(found.get(place, 0) >= end for place, end in wanted.items())
-
-    await_(stored, world.says, SECONDS)
 
 
 @pytest.mark.kafka
@@ -198,7 +183,7 @@ def test_each_role_drains_under_load(tmp_path: Path, repository: Path) -> None:
                     await_(lambda: notices.at.received, world.says, SECONDS)
                 end(world.roles(name)[0], chart.grace(name))
                 if name in ("worker", "sink"):
-                    goes_on(world)
+                    world.goes_on(SECONDS)
             answers = reader.answers
             await_(lambda: reader.answers > answers, world.says, SECONDS)
         world.stop_load()

@@ -21,7 +21,7 @@ from tidegate.backup.cut import Cut
 from tidegate.backup.manifest import CHUNK_BYTES, Manifest, Part, Position
 from tidegate.contracts.ledger import BatchPlan
 from tidegate.contracts.topics import ALERTS, STREAMS, Stream
-from tidegate.errors import RetryLater, Stop, UsageError
+from tidegate.errors import RetryLater, UsageError
 from tidegate.kafka.connection import connection
 from tidegate.kafka.ends import partition_counts
 from tidegate.kafka.groupless import ATTEMPT_SECONDS, groupless_consumer
@@ -29,7 +29,7 @@ from tidegate.settings import Settings
 from tidegate.sink.blocks import token_suffix
 from tidegate.store.client import infrastructure, literal
 from tidegate.store.ledger import Ledger
-from tidegate.store.migrate import LEVELS, state_of
+from tidegate.store.migrate import LEVELS, require_newest
 from tidegate.store.objects import objects
 from tidegate.store.templates import migrations
 
@@ -53,9 +53,7 @@ def backup(client: Client, settings: Settings, folder: Path, say: Callable[[str]
     """
     database = settings.clickhouse_database
     with infrastructure():
-        _, pending = state_of(client, settings)
-        if pending:
-            raise Stop(f"database {database} lacks {len(pending)} migrations: run `tidegate migrate`")
+        require_newest(client, settings)
     _make(folder)
     alerts = alerts_position(settings, say)
     ledger = Ledger(client, database, cluster=bool(settings.clickhouse_cluster))

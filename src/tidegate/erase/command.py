@@ -9,7 +9,8 @@ from tidegate.erase.client import Eraser, finish
 from tidegate.erase.rollups import Day, Rollups
 from tidegate.errors import UsageError
 from tidegate.settings import load
-from tidegate.store.client import connect
+from tidegate.store.client import connect, infrastructure
+from tidegate.store.migrate import require_newest
 from tidegate.telemetry import configure_logging
 
 _FLEET = click.option("--fleet", required=True, help="The fleet of the client.")
@@ -38,6 +39,8 @@ def client_(mac: str, fleet: str, dry_run: bool) -> None:
         raise UsageError(f"mac: {mac!r} is no MAC address") from None
     loaded = load()
     with connect(loaded) as client:
+        with infrastructure():
+            require_newest(client, loaded)
         eraser = Eraser(client, loaded, fleet, canonical)
         if dry_run:
             for table, rows in eraser.find().items():

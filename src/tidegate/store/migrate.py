@@ -31,7 +31,13 @@ LEVELS = tuple(level.suffix for level in rollups.LEVELS)
 
 ALREADY_DONE = frozenset({57})  # TABLE_ALREADY_EXISTS: another migrate was faster
 NO_TTL_TO_REMOVE = 36  # BAD_ARGUMENTS: the same
-RECORD = {"version": "UInt32", "name": "String", "checksum": "String", "applied_at": "DateTime64(6, 'UTC')"}
+RECORD = {
+    "version": "UInt32",
+    "name": "String",
+    "checksum": "String",
+    "works_from": "UInt32",
+    "applied_at": "DateTime64(6, 'UTC')",
+}
 """Columns of `schema_migrations`. Other tools have a table of that name too, with other ones."""
 
 H3_PROBE = ("geoToH3(40.7128, -74.006, toUInt8(8))", 613229551394226175)
@@ -118,11 +124,25 @@ def check_cluster(client: Client, settings: Settings) -> None:
         )
 
 
+def require_newest(client: Client, settings: Settings) -> None:
+    """Raise Stop where the schema is not this version's: for what must know every table there is."""
+    _, pending = state_of(client, settings)
+    if pending:
+        raise Stop(
+            f"database {settings.clickhouse_database} lacks {len(pending)} migrations: run `tidegate migrate`"
+        )
+    if newer := [version for version in _recorded(client, settings) if version > migrations()[-1].version]:
+        raise Stop(
+            f"database {settings.clickhouse_database} has migration {min(newer):04d} of a newer Tidegate: run"
+            " this with that one"
+        )
+
+
 def state_of(client: Client, settings: Settings) -> tuple[list[Migration], list[Migration]]:
     """The migrations that the database has, and those that it needs, without touching anything.
 
-    Raises Stop where the database is a newer Tidegate's, or not Tidegate's at all, and on a cluster of more
-    than one shard.
+    Raises Stop where the database is a newer Tidegate's that this version does not work with, or not
+    Tidegate's at all, and on a cluster of more than one shard.
     """
     check_cluster(client, settings)
     known = migrations()
@@ -132,7 +152,7 @@ def state_of(client: Client, settings: Settings) -> tuple[list[Migration], list[
         parameters={"database": settings.clickhouse_database},
     ).result_rows
     there = {str(name): (str(engine), str(comment)) for name, engine, comment in rows}
-    recorded: dict[int, str] = {}
+    recorded: dict[int, Recorded] = {}
     if "schema_migrations" in there:
         _check_record(client, settings)
         recorded = _recorded(client, settings)
@@ -191,29 +211,40 @@ def _prepare(client: Client, settings: Settings) -> None:
         "    version UInt32 COMMENT 'Number of the migration',\n"
         "    name String COMMENT 'Its name',\n"
         "    checksum String COMMENT 'SHA-256 of its statements',\n"
+        "    works_from UInt32 DEFAULT version COMMENT"
+        " 'Roles that know the migrations up to this one work with the schema behind it',\n"
         "    applied_at DateTime64(6, 'UTC') DEFAULT now64(6) COMMENT 'When it was applied'\n"
         f")\nENGINE = {place['replacing_merge_tree']}\nORDER BY version",
     )
 
 
-def _recorded(client: Client, settings: Settings) -> dict[int, str]:
+class Recorded(NamedTuple):
+    """A migration that the database has."""
+
+    checksum: str
+    works_from: int
+
+
+def _recorded(client: Client, settings: Settings) -> dict[int, Recorded]:
     rows = client.query(
-        f"SELECT version, argMax(checksum, applied_at) FROM {settings.clickhouse_database}.schema_migrations"
-        " GROUP BY version"
+        "SELECT version, argMax(checksum, applied_at), argMax(works_from, applied_at)"
+        f" FROM {settings.clickhouse_database}.schema_migrations GROUP BY version"
     ).result_rows
-    return {int(version): str(checksum) for version, checksum in rows}
+    return {int(row[0]): Recorded(str(row[1]), int(row[2])) for row in rows}
 
 
-def _check(recorded: dict[int, str], known: list[Migration], settings: Settings) -> None:
+def _check(recorded: dict[int, Recorded], known: list[Migration], settings: Settings) -> None:
     ours = {migration.version: migration for migration in known}
-    for version, checksum in sorted(recorded.items()):
+    for version, found in sorted(recorded.items()):
         migration = ours.get(version)
+        if migration is None and found.works_from <= known[-1].version:
+            continue
         if migration is None:
             raise Stop(
                 f"database {settings.clickhouse_database} has migration {version:04d} of a newer Tidegate:"
                 " update this one"
             )
-        if migration.checksum != checksum:
+        if migration.checksum != found.checksum:
             raise Stop(
                 f"migration {version:04d}_{migration.name} is not the one that database"
                 f" {settings.clickhouse_database} was made with: a released migration never changes"
@@ -239,8 +270,8 @@ def record(client: Client, settings: Settings) -> None:
 
 def _record(client: Client, migration: Migration, settings: Settings) -> None:
     client.command(
-        f"INSERT INTO {settings.clickhouse_database}.schema_migrations (version, name, checksum) VALUES"
-        f" ({migration.version}, '{migration.name}', '{migration.checksum}')"
+        f"INSERT INTO {settings.clickhouse_database}.schema_migrations (version, name, checksum, works_from)"
+        f" VALUES ({migration.version}, '{migration.name}', '{migration.checksum}', {migration.works_from})"
     )
 
 

@@ -4,6 +4,9 @@
 rollup_settings and dedup_settings (table settings), for each stream its `${<stream>_id}` expression and the
 statements of its `${<stream>_rollups}`, and rollup_counts, the counts that `verify` compares.
 
+A line `-- works from 0009` says that roles which know the migrations up to 9 work with the schema behind this
+one: it adds what they need not know. Without it, they do not start on it.
+
 Until version 0.1.0 is released a migration may be rewritten; from then on it never changes.
 """
 
@@ -23,6 +26,7 @@ from tidegate.store import rollups
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WORKS_FROM = re.compile(r"^-- works from (\d{4})$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 _ROLLUPS = {f"{stream}_rollups": rollups.template(stream) for stream in STREAMS}
 
@@ -58,6 +62,12 @@ class Migration:
         """Of the statements for the default settings, so that what code writes into a template counts, and a
         change of settings is no change of the migration."""
         return hashlib.sha256(";\n".join(self.statements(Settings())).encode()).hexdigest()
+
+    @property
+    def works_from(self) -> int:
+        """The oldest newest migration that a role may know to work with the schema behind this one."""
+        said = _WORKS_FROM.search(self.template)
+        return int(said[1]) if said else self.version
 
     def statements(self, settings: Settings) -> list[str]:
         """The SQL statements, in order, for these settings."""

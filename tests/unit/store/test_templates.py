@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -67,6 +68,13 @@ def test_a_template_has_one_checksum_whatever_the_settings() -> None:
     [first, *_] = migrations()
     assert first.statements(Settings()) != first.statements(Settings(clickhouse_database="other"))
     assert len(first.checksum) == 64
+
+
+def test_a_migration_says_from_where_roles_work_with_it() -> None:
+    [first, *_] = migrations()
+    adds = dataclasses.replace(first, version=12, template=f"-- works from 0009\n{first.template}")
+    assert adds.works_from == 9 and adds.checksum == first.checksum
+    assert dataclasses.replace(first, version=12).works_from == 12
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a;DROP", "`a`"])
