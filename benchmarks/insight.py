@@ -4,12 +4,13 @@
     python -m benchmarks.insight --rows 100000000 --data FOLDER --rate 20000
 
 The store is that of `benchmarks.read`. One reader asks first, with nothing else under way; then several at
-once, while events flow in, each its next question when the last is answered.
+once, while events flow in, each its next question when the last is answered. A backtest folds all days.
 """
 
 from __future__ import annotations
 
 import random
+import resource
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,9 @@ from benchmarks.load import Generator, Load
 from benchmarks.read import VARIABLE, opened
 from benchmarks.stack import FLEET, Stack
 from benchmarks.usage import CpuClock, machine
+from tidegate.alerts import backtest, history
+from tidegate.contracts.counts import MINUTE
+from tidegate.lookups import alert_rules
 from tidegate.tokens import TokenFile
 
 ROWS = 5_000_000
@@ -61,6 +65,26 @@ class Times:
 
 
 @dataclass(slots=True)
+class Backtest:
+    """The product's rules folded over all days of the store."""
+
+    site_minutes: int
+    alerts: int
+    seconds: float
+    cpu: float  # seconds, of the folding processes
+    clickhouse: float  # CPU seconds
+
+    def describe(self) -> str:
+        each = 1e6 / max(self.site_minutes, 1)
+        month = (self.cpu + self.clickhouse) / max(self.site_minutes, 1) * 30 * 1440 * 100
+        return (
+            f"backtest, {self.site_minutes:,} site-minutes: {self.alerts} alerts in {self.seconds:.1f} s, CPU"
+            f" {self.cpu * each:.1f} µs a site-minute and {self.clickhouse * each:.1f} of ClickHouse,"
+            f" {month:.0f} s for 30 days of 100 sites"
+        )
+
+
+@dataclass(slots=True)
 class Insight:
     """What one run found."""
 
@@ -70,6 +94,7 @@ class Insight:
     beside: list[Times] = field(default_factory=list)  # several readers, events flow in
     readers: int = 0
     load: Load | None = None
+    backtest: Backtest | None = None
 
     def describe(self) -> str:
         lines = [f"{self.history.rows:,} events of {self.history.days} days"]
@@ -80,6 +105,8 @@ class Insight:
                 + (f", {one.cpu * 1000:.0f} ms of CPU each)" if one.cpu else ")")
                 for one in group
             ]
+        if self.backtest is not None:
+            lines.append(self.backtest.describe())
         if self.load is not None:
             lines.append(f"meanwhile {self.load.acked / self.load.seconds:,.0f} events/s acked")
         return "\n".join(lines)
@@ -107,6 +134,7 @@ def measure(
             found.queries = queries(stack, client, asked, repeat)
             tell(f"{len(found.queries)} queries")
             found.answers = [alone(stack, client, question, repeat) for question in asked]
+        found.backtest = backtest_of(stack)
         if rate:
             _beside(found, stack, token, asked, rate, readers, seconds)
         return found
@@ -211,6 +239,25 @@ def alone(stack: Stack, client: httpx.Client, question: Question, repeat: int) -
     used = clock.seconds()
     times.cpu = (used["clickhouse"] + used["api"]) / repeat
     return times
+
+
+def backtest_of(stack: Stack) -> Backtest:
+    """Fold what the store holds by the product's own rules."""
+    [(sites, first, last)] = stack.client.query(
+        "SELECT uniq(fleet, site), toUnixTimestamp(min(minute)), toUnixTimestamp(max(minute))"
+        " FROM site_minutes"
+    ).result_rows
+    since, until = (history.HOUR * (1_000_000 * int(at) // history.HOUR) for at in (first, last))
+    clock = CpuClock(stack.pids())
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begin = time.perf_counter()
+    changes = backtest.changes(stack.settings, alert_rules.load(""), since, until)
+    alerts = sum(change.sequence == 1 for change in changes)
+    taken = time.perf_counter() - begin
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    minutes = int(sites) * (until - since) // MINUTE
+    return Backtest(minutes, alerts, taken, cpu, clock.seconds()["clickhouse"])
 
 
 def _beside(

@@ -143,6 +143,8 @@ def insights(found: Insight) -> str:
     for one in slowest(found.queries):
         times = (one.cpu * 1000, one.ms(0.5), one.ms(0.95))
         lines.append(f"| {one.name} | {' | '.join(f'{ms:,.0f} ms' for ms in times)} |")
+    if found.backtest is not None:
+        lines += ["", f"{found.backtest.describe()[0].upper()}{found.backtest.describe()[1:]}."]
     return "\n".join(lines)
 
 

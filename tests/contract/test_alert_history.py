@@ -13,7 +13,7 @@ from table_rows import EPOCH, table
 
 import builders
 from tidegate import lookups
-from tidegate.alerts import history
+from tidegate.alerts import backtest, history
 from tidegate.contracts.alerts import Alert
 from tidegate.contracts.counts import MINUTE
 from tidegate.local.clickhouse import ClickHouseServer
@@ -34,17 +34,18 @@ def settings(clickhouse: ClickHouseServer) -> Settings:
 
 @pytest.fixture(scope="module")
 def client(settings: Settings) -> Iterator[Client]:
-    """Fifty minutes of one site, ten of them with a dead RADIUS server."""
+    """Fifty minutes of two sites, ten of them with a dead RADIUS server."""
     with migrated(settings) as client:
         for minute in range(MINUTES):
             at = BEGIN + minute * MINUTE
             broken = 30 <= minute < 40
             events = [
                 (builders.failure if broken and number % 4 else builders.success)(
-                    locationId={"type": "locallocationid", "id": 1},
-                    macAddress=f"02:00:00:00:00:{number:02x}",
+                    locationId={"type": "locallocationid", "id": site},
+                    macAddress=f"02:00:00:00:{site:02x}:{number:02x}",
                     timestamp=at,
                 )
+                for site in (1, 2)
                 for number in range(16)
             ]
             client.insert_arrow(
@@ -66,6 +67,10 @@ def test_stored_events_give_their_alerts_and_a_deleted_row_is_found(
     changes = folded(client, settings)
     assert [(one.signal, one.scope.site, one.sequence) for one in changes[:1]] == [("stage_failures", "1", 1)]
     assert changes[0].impact.clients >= 10
+    assert {one.scope.site for one in changes} == {"1", "2"} and len({one.incident for one in changes}) == 1
+    until = BEGIN + MINUTES * MINUTE
+    side_by_side = backtest.changes(settings, alert_rules.load(""), BEGIN, until, processes=3)
+    assert list(side_by_side) == changes
     insert(client, settings.clickhouse_database, block(changes, EPOCH), token="")
     assert findings(client, settings, kafka=False) == []
     client.command(
@@ -83,7 +88,7 @@ def test_an_alert_that_no_event_gave_is_found(client: Client, settings: Settings
     insert(client, settings.clickhouse_database, block(changes, EPOCH), token="")
     client.command(
         "INSERT INTO alerts SELECT * REPLACE ('other' AS id, 'Sydney' AS site) FROM alerts FINAL"
-        " WHERE sequence = 1"
+        " WHERE sequence = 1 LIMIT 1"
     )
     [found] = findings(client, settings, kafka=False)
     assert "Sydney" in found.what and "does not come of" in found.what

@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 
 from tidegate import lookups, settings
-from tidegate.alerts import control, history
+from tidegate.alerts import backtest, control, history
 from tidegate.contracts.counts import MINUTE
 from tidegate.contracts.rules import Rules
 from tidegate.errors import UsageError
 from tidegate.kafka.connection import connection
-from tidegate.lookups import Lookups, alert_rules
+from tidegate.lookups import alert_rules
 from tidegate.store.client import connect, infrastructure
 from tidegate.telemetry import configure_logging
 
@@ -34,7 +34,7 @@ def command() -> None:
 @click.argument("file", type=_FILE, required=False)
 def check(file: Path | None) -> None:
     """Check a file of rules, the one of `alerts_rules_file` unless FILE names another."""
-    rules, _ = _rules(file)
+    rules = _rules(file)
     for rule in rules.rules:
         sites = "all sites" if "*" in rule.sites else ", ".join(rule.sites)
         state = "" if rule.enabled else " (off)"
@@ -50,18 +50,14 @@ def test(file: Path | None, since: str, fleet: str) -> None:
 
     What is usual is learned from the first of these events on: the first days tell more than later ones.
     """
-    rules, tables = _rules(file)
+    rules = _rules(file)
     until = history.micros(datetime.now(UTC)) // MINUTE * MINUTE
     begin = (until - round(_seconds(since) * 1e6)) // history.HOUR * history.HOUR
-    client = connect(settings.load())
-    try:
-        counts: Counter[str] = Counter()
-        for change in history.changes(client, tables, rules, begin, until, fleet):
-            if change.sequence == 1:
-                counts[change.rule] += 1
-                click.echo(f"{change.updated_at}  {change.severity:8}  {change.rule:20}  {change.summary}")
-    finally:
-        client.close()
+    counts: Counter[str] = Counter()
+    for change in backtest.changes(settings.load(), rules, begin, until, fleet):
+        if change.sequence == 1:
+            counts[change.rule] += 1
+            click.echo(f"{change.updated_at}  {change.severity:8}  {change.rule:20}  {change.summary}")
     total = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
     click.echo(f"{counts.total()} alerts: {total}")
 
@@ -136,11 +132,11 @@ def silence(fleet: str, rule: str, site: str, lasting: str, by: str) -> None:
     click.echo(f"silenced until {found.until}")
 
 
-def _rules(file: Path | None) -> tuple[Rules, Lookups]:
+def _rules(file: Path | None) -> Rules:
     loaded = settings.load()
     tables = lookups.load(loaded.lookups_dir)
     sites = {site.name for site in tables.sites.by_location.values()}
-    return alert_rules.load(str(file or loaded.alerts_rules_file), sites or None), tables
+    return alert_rules.load(str(file or loaded.alerts_rules_file), sites or None)
 
 
 def _seconds(text: str) -> float:

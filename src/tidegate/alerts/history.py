@@ -19,6 +19,8 @@ from tidegate.steps.detect import Detector, context_of
 from tidegate.store.client import infrastructure
 
 HOUR = 60 * MINUTE
+AT_ONCE = 200_000  # events that are read and counted together, about
+MOST_HOURS = 24
 STREAMS: tuple[Stream, ...] = ("client_events", "connection_logs")
 ARROW = {
     "output_format_arrow_low_cardinality_as_dictionary": 0,
@@ -29,16 +31,24 @@ Place = tuple[str, str, str]
 
 
 def minutes(
-    client: Client, since: int, until: int, fleet: str = ""
+    client: Client, since: int, until: int, fleet: str = "", share: tuple[int, int] = (0, 1)
 ) -> Iterator[tuple[int, Mapping[Place, PartialCounts]]]:
-    """Each minute from `since` to before `until` (µs) with the counts of what was received in it."""
-    for begin in range(since, until, HOUR):
+    """Each minute from `since` to before `until` (µs) with the counts of what was received in it.
+
+    `share` (number, of how many): of that share of the sites alone.
+    """
+    begin, hours = since, 1
+    while begin < until:
+        end = min(begin + hours * HOUR, until)
         counted: dict[int, dict[Place, PartialCounts]] = {}
+        events = 0
         for stream in STREAMS:
-            for partial in _counted(client, stream, begin, min(begin + HOUR, until), fleet):
+            for partial in _counted(client, stream, begin, end, fleet, share):
                 counted.setdefault(partial.minute, {})[partial.stream, partial.fleet, partial.site] = partial
-        for minute in range(begin, min(begin + HOUR, until), MINUTE):
+                events += sum(count.events for count in partial.counts)
+        for minute in range(begin, end, MINUTE):
             yield minute, counted.get(minute, {})
+        begin, hours = end, min(MOST_HOURS, max(1, AT_ONCE * hours // max(events, 1)))
 
 
 def changes(
@@ -60,10 +70,15 @@ def first_event(client: Client) -> int | None:
     return int(at) // HOUR * HOUR if at else None
 
 
-def _counted(client: Client, stream: Stream, since: int, until: int, fleet: str) -> list[PartialCounts]:
+def _counted(
+    client: Client, stream: Stream, since: int, until: int, fleet: str, share: tuple[int, int]
+) -> list[PartialCounts]:
     columns = ", ".join(COLUMNS[stream])
     where = "received_at >= fromUnixTimestamp64Micro({since:Int64}) AND received_at < "
     where += "fromUnixTimestamp64Micro({until:Int64}) AND ({fleet:String} = '' OR fleet = {fleet:String})"
+    if share[1] > 1:
+        site = "ifNull(site, '')" if stream == "client_events" else "''"
+        where += f" AND cityHash64(fleet, {site}) % {share[1]} = {share[0]}"
     with infrastructure():
         table = client.query_arrow(
             f"SELECT {columns} FROM {stream} WHERE {where}",

@@ -8,6 +8,7 @@ and its size is their number; with `K` the number follows from how far the large
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from struct import unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -92,4 +93,12 @@ def estimate(one: bytes) -> int:
 
 def distinct_of(sketches: Sequence[bytes]) -> int:
     """How many distinct values several sketches stand for together."""
-    return estimate(union(sketches))
+    joined = b"".join(sketches)
+    if len(joined) >= 8 * K:
+        return estimate(union(sketches))
+    return len(set(values_of(joined)))
+
+
+def values_of(one: bytes) -> tuple[int, ...]:
+    """The hashes in a sketch, or in several behind one another."""
+    return unpack(f">{len(one) // 8}Q", one)

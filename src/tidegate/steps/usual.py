@@ -42,7 +42,9 @@ class Usual(msgspec.Struct, array_like=True):
 
     def add(self, failed: float, attempts: float) -> None:
         """Count a minute."""
-        self.now = [self.now[0] + failed, self.now[1] + attempts]
+        now = self.now
+        now[0] += failed
+        now[1] += attempts
 
     def end_hour(self, hour: int, share: float) -> None:
         """The hour under way is over; `share` was usual in it."""

@@ -12,8 +12,7 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from tidegate import lookups
-from tidegate.alerts import history
+from tidegate.alerts import backtest, history
 from tidegate.contracts.alerts import Alert
 from tidegate.contracts.counts import MINUTE
 from tidegate.contracts.topics import ALERTS
@@ -129,7 +128,6 @@ def _folded(client: Client, settings: Settings) -> Iterator[Finding]:
     begin = history.first_event(client)
     if begin is None:
         return
-    tables = lookups.load(settings.lookups_dir)
     rules = alert_rules.load(settings.alerts_rules_file)
     until = history.micros(datetime.now(UTC)) // MINUTE * MINUTE
     with infrastructure():
@@ -144,7 +142,7 @@ def _folded(client: Client, settings: Settings) -> Iterator[Finding]:
     until = min(until, (int(newest) // MINUTE + 1) * MINUTE)
     again = [
         (_place(one), round(datetime.fromisoformat(one.updated_at).timestamp() * 1e6), one.id)
-        for one in history.changes(client, tables, rules, begin, until)
+        for one in backtest.changes(settings, rules, begin, until)
         if one.sequence == 1 and one.signal != "no_events" and one.fleet not in limited
     ]
     told = [((str(f), str(s), str(site), str(stage)), int(at), str(id)) for f, s, site, stage, at, id in rows]

@@ -4,12 +4,25 @@ A unit is one stream at one site. Each minute is held against what is usual ther
 `usual.py`) by a binomial CUSUM (`evidence.py`): the evidence, in nats, that the share of failures is three
 times the usual odds (and five points more) rather than usual. Enough of it opens an alert (`opening.py`,
 `silence.py`), which is told with whom it hits and why (`incidents.py`) until it is quiet (`closing.py`,
-`flapping.py`). `state.py` is what is kept of a unit, `context.py` what is looked up, `figures.py` what a
-minute's document says.
+`flapping.py`), and belongs to an incident (`grouping.py`). `state.py` is what is kept of a unit, `context.py`
+what is looked up, `figures.py` what a minute's document says.
 """
 
+from tidegate.steps.detect.baseline import Place, Totals
 from tidegate.steps.detect.context import Context, context_of, no_silence
 from tidegate.steps.detect.detector import Detector
+from tidegate.steps.detect.grouping import Grouping
 from tidegate.steps.detect.state import Unit, iso, micros
 
-__all__ = ["Context", "Detector", "Unit", "context_of", "iso", "micros", "no_silence"]
+__all__ = [
+    "Context",
+    "Detector",
+    "Grouping",
+    "Place",
+    "Totals",
+    "Unit",
+    "context_of",
+    "iso",
+    "micros",
+    "no_silence",
+]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from math import fsum
 from typing import NamedTuple
 
 from tidegate.contracts.counts import MINUTE
@@ -20,6 +21,15 @@ SLOW_STEPS = 3  # buckets of a latency above its usual 95th percentile that coun
 SLOW_LEAST = 300.0  # successes from which on it is known what is slow
 
 Place = tuple[str, str, str]  # stream, fleet, site
+OfFleet = tuple[str, str, str]  # stream, fleet, stage
+Totals = dict[OfFleet, list[Pair]]  # of each site
+Exchange = Callable[[Totals], Totals]  # what this fold has of a fleet -> what all that are under way have
+
+_NONE: Pair = [0.0, 0.0]
+
+
+def alone(totals: Totals) -> Totals:
+    return totals
 
 
 class Rate(NamedTuple):
@@ -55,14 +65,15 @@ def _nats(usual: float, raised: float, dispersion: float) -> tuple[float, float]
 class Baseline:
     """The units of one partition, what is usual there, and the rules that ask."""
 
-    def __init__(self, context: Context, units: Iterable[Unit] = ()) -> None:
+    def __init__(self, context: Context, units: Iterable[Unit] = (), exchange: Exchange = alone) -> None:
         self.context = context
         self.units: dict[Place, Unit] = {(unit.stream, unit.fleet, unit.site): unit for unit in units}
         self._rates: dict[Place, dict[str, Rate]] = {}
         self._rules: dict[tuple[str, str], list[Rule]] = {}  # site and signal -> their rules
         self._scores: dict[tuple[str, str], float] = {}
         self._by_name = {rule.name: rule for rule in context.rules.rules}
-        self._fleets: dict[tuple[str, str, str], Pair] = {}  # stream, fleet and stage -> totals of all sites
+        self._exchange = exchange
+        self._fleets = self._totals()
 
     def rules(self, site: str, signal: str) -> list[Rule]:
         known = self._rules.get((site, signal))
@@ -133,24 +144,26 @@ class Baseline:
         return unit.usual[stage].level(unit.hour, self._fleet(unit, stage)) if stage in unit.usual else ""
 
     def _fleet(self, unit: Unit, stage: str) -> Pair:
-        """Failures and attempts of all sites of the fleet that are here."""
-        key = (unit.stream, unit.fleet, stage)
-        found = self._fleets.get(key)
-        if found is None:
-            found = [0.0, 0.0]
-            for other in self.units.values():
-                if other.stream == unit.stream and other.fleet == unit.fleet and stage in other.usual:
-                    total = other.usual[stage].total
-                    found = [found[0] + total[0], found[1] + total[1]]
-            self._fleets[key] = found
-        return found
+        """Failures and attempts of all sites of the fleet, as they were at the last quarter of an hour."""
+        return self._fleets.get((unit.stream, unit.fleet, stage), _NONE)
+
+    def _totals(self) -> dict[OfFleet, Pair]:
+        totals: Totals = {}
+        for unit in self.units.values():
+            for stage, usual in unit.usual.items():
+                totals.setdefault((unit.stream, unit.fleet, stage), []).append(usual.total)
+        return {
+            key: [fsum(pair[0] for pair in pairs), fsum(pair[1] for pair in pairs)]
+            for key, pairs in self._exchange(totals).items()
+        }
 
     # --- hours
 
     def end_hours(self, minute: int) -> None:
         """End the hours that are over; zones differ by quarters of an hour."""
+        quarter = minute % (15 * MINUTE) == 0
         for place, unit in self.units.items():
-            if unit.hour >= 0 and minute - unit.minute == MINUTE and minute % (15 * MINUTE):
+            if unit.hour >= 0 and minute - unit.minute == MINUTE and not quarter:
                 continue
             zone = self.context.zone(unit.fleet, unit.site)
             local = datetime.fromtimestamp(minute // 1_000_000, UTC).astimezone(zone)
@@ -160,7 +173,8 @@ class Baseline:
                     self._end_hour(unit)
                 unit.hour = hour
                 self._rates.pop(place, None)
-                self._fleets.clear()
+        if quarter:
+            self._fleets = self._totals()
 
     def _end_hour(self, unit: Unit) -> None:
         for stage, usual in unit.usual.items():

@@ -62,13 +62,13 @@ def _is_quiet(unit: Unit, key: Key, active: Active, rule: Rule, evidence: Eviden
         return not evidence.now.get(name)
     if rule.threshold is not None:
         limit = rule.threshold
-        failing = estimate(unit.within(name, limit.minutes))
-        seen = max(estimate(unit.within("", limit.minutes)), limit.clients)
+        failing = unit.distinct(name, limit.minutes)
+        seen = max(unit.distinct("", limit.minutes), limit.clients)
         return failing < limit.share * seen / 2
     if key[0] != "slow_stage":  # clients that fail on and on count for nothing new, and it is not quiet
-        failing = estimate(unit.within(name, RECENT))
+        failing = unit.distinct(name, RECENT)
         usual = 3 * active.alert.impact.usual
-        seen = estimate(unit.within("", RECENT))
+        seen = unit.distinct("", RECENT)
         if failing >= rule.min_clients and failing >= max(STILL, usual) * seen:
             return False
     track = unit.tracks.get(key)

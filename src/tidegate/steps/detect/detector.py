@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from msgspec.structs import replace
+
 from tidegate.contracts.alerts import Acknowledgement, Alert
 from tidegate.contracts.counts import MINUTE
-from tidegate.steps.detect.baseline import Baseline, Place
+from tidegate.steps.detect.baseline import Baseline, Exchange, Place, alone
 from tidegate.steps.detect.closing import go_on
 from tidegate.steps.detect.context import Context
 from tidegate.steps.detect.evidence import Evidence
 from tidegate.steps.detect.figures import NOTHING, Counted, Figures
+from tidegate.steps.detect.grouping import Grouping
 from tidegate.steps.detect.incidents import begin, changed, hush
 from tidegate.steps.detect.opening import due
 from tidegate.steps.detect.silence import silence
@@ -21,11 +24,17 @@ FORGET_MINUTES = 8 * 1440  # without an event, after which a unit is forgotten
 
 
 class Detector:
-    """The units of one partition, minute by minute."""
+    """The units of one partition, minute by minute.
 
-    def __init__(self, context: Context, units: Iterable[Unit] = ()) -> None:
+    Where several fold the sites of a fleet side by side, `exchange` joins what is usual there each quarter of
+    an hour (of a minute in which all of them fold), and a `Grouping` their changes.
+    """
+
+    def __init__(self, context: Context, units: Iterable[Unit] = (), exchange: Exchange = alone) -> None:
         self.context = context
-        self._baseline = Baseline(context, units)
+        self._baseline = Baseline(context, units, exchange)
+        active = (one.alert for unit in self.units.values() for one in unit.active.values())
+        self._grouping = Grouping(active)
 
     @property
     def units(self) -> dict[Place, Unit]:
@@ -50,7 +59,8 @@ class Detector:
                 unit.tracks.clear()
                 unit.window.clear()
                 unit.silent, unit.missing = 0, 0.0
-            changes += self._fold(place, unit, minute, documents.get(place))
+            for change in self._fold(place, unit, minute, documents.get(place)):
+                changes.append(self._join(unit, change))
             unit.minute = minute
             if unit.silent > FORGET_MINUTES and not unit.active:
                 del units[place]
@@ -69,6 +79,13 @@ class Detector:
         """The changes of a fleet's alerts whose silence began or ended by `at` (µs)."""
         baseline = self._baseline
         return [change for unit in baseline.alerting(fleet) for change in hush(baseline, unit, at)]
+
+    def _join(self, unit: Unit, change: Alert) -> Alert:
+        told = self._grouping.join(change)
+        for active in unit.active.values():
+            if active.alert.id == told.id and active.alert.incident != told.incident:
+                active.alert = replace(active.alert, incident=told.incident)
+        return told
 
     def _fold(self, place: Place, unit: Unit, minute: int, counted: Counted | None) -> list[Alert]:
         baseline = self._baseline

@@ -6,14 +6,12 @@ retries is no incident. What is not failures is tested alike: slow successes, di
 
 from __future__ import annotations
 
-from collections import Counter
-
-from tidegate.contracts.counts import Signal, Sketch
+from tidegate.contracts.counts import MINUTE, Signal, Sketch
 from tidegate.steps.aggregate import LATENCIES
 from tidegate.steps.detect.baseline import Baseline, Rate, rate
 from tidegate.steps.detect.figures import Counted, Figures
-from tidegate.steps.detect.state import OFTEN, WINDOW, Hits, Key, Track, Unit, part_key, part_name
-from tidegate.steps.sketch import EMPTY, estimate, union
+from tidegate.steps.detect.state import OFTEN, WINDOW, Hits, Key, Track, Unit, part_key
+from tidegate.steps.sketch import EMPTY, estimate, union, values_of
 from tidegate.steps.usual import Usual
 
 RECENT = 5  # minutes by which it is judged whether it is quiet again
@@ -61,18 +59,28 @@ class Evidence:
         if counted is not None:
             self._signals(counted)
             self._latencies(counted)
-        if counted is not None or unit.active:
+        if unit.tracks and (counted is not None or unit.active):
+            parts, touched, active = self.figures.parts, self._touched, unit.active
             for key in list(unit.tracks):
-                if key not in self._touched and (not (key[2] or key[3]) or self._is_concerned(key)):
-                    self._pass(key)
+                if key in touched:
+                    continue
+                _, _, ssid, ap = key
+                part = f"a{ap}" if ap else f"s{ssid}" if ssid else ""
+                if part and self.minute - unit.tracks[key].last > WINDOW * MINUTE and key not in active:
+                    del unit.tracks[key]  # the site's own track remembers longer
+                elif not part or part in parts or key in active:
+                    self._pass(key, part)
 
     def _stages(self) -> None:
         """Count the minute's failures, and the evidence in them, by stage and by part."""
         unit, figures = self._unit, self.figures
         if not figures.succeeded and not figures.failed:
             return
-        for stage in dict.fromkeys((*unit.usual, *figures.failed)):
+        for stage in unit.usual:
             if stage[0] != "~":
+                self._stage(stage)
+        for stage in figures.failed:
+            if stage not in unit.usual:
                 self._stage(stage)
         if len(figures.parts) >= 2 and figures.failed:
             for (part, stage), sketches in figures.part_clients.items():
@@ -81,10 +89,12 @@ class Evidence:
 
     def _stage(self, stage: str) -> None:
         unit, figures = self._unit, self.figures
-        failed = figures.failed.get(stage, 0)
-        reached = figures.reached(stage) if figures.failed else figures.succeeded
-        if not reached:
-            return
+        if not figures.failed:
+            failed, reached = 0, figures.succeeded
+        else:
+            failed, reached = figures.failed.get(stage, 0), figures.reached(stage)
+            if not reached:
+                return
         clients = union(figures.clients.get(stage, ()))
         if clients:
             self.now[stage] = clients[:SKETCHED]
@@ -138,18 +148,12 @@ class Evidence:
                 if stage and not (unit.active and any(key[1] == stage for key in unit.active)):
                     known[stage] = known.get(stage, 0.0) + count
 
-    def _is_concerned(self, key: Key) -> bool:
-        """Whether an SSID or access point had attempts, or has an alert."""
-        part = f"a{key[3]}" if key[3] else f"s{key[2]}"
-        return part in self.figures.parts or key in self._unit.active or key[0] != "stage_failures"
-
-    def _pass(self, key: Key) -> None:
+    def _pass(self, key: Key, part: str) -> None:
         """A minute in which a key had no failure: its evidence fades with what passed."""
         unit, counted = self._unit, self._counted
-        signal, stage, ssid, ap = key
+        signal, stage = key[:2]
         attempts, rate_ = 0, None
-        if signal == "stage_failures" and (ssid or ap):
-            part = part_name(key)
+        if part and signal == "stage_failures":
             attempts = self.figures.part_reached(part, stage)
             rate_ = self._baseline.part_rate(unit, part, stage, self._rates)
         elif signal == "clock_skew" and counted is not None:
@@ -194,11 +198,8 @@ class Evidence:
         twice by chance.
         """
         unit, key, stage, clients = self._unit, DISASSOCIATIONS, "~disassociations", signal.clients
-        before: Counter[Sketch] = Counter()
-        for minute in unit.window[-WINDOW:-1]:
-            known = minute.get(stage, EMPTY)
-            before.update(known[at : at + 8] for at in range(0, len(known), 8))
-        times = [before[clients[at : at + 8]] for at in range(0, len(clients), 8)]
+        before = unit.before(stage)
+        times = [before[client] for client in values_of(clients)]
         again = sum(0 < one < CAP for one in times)
         number = sum(one < CAP for one in times)
         twice = min(signal.events - len(times), len(times) - 1)  # one client alone is not many
@@ -208,7 +209,7 @@ class Evidence:
             usual.add(again + twice, number + twice)
         rules = self._baseline.rules(unit.site, "disassociations")
         if rules and (again or twice or key in unit.tracks):
-            by_chance = len(before) / max(estimate(unit.within("", WINDOW)), 1)
+            by_chance = len(before) / max(unit.distinct("", WINDOW), 1)
             share = self._baseline.share(unit, stage, self._rates)
             weighed = rate(min(max(share, by_chance), 0.9), rules[0]).of(again + twice, number + twice)
             self._gather(key, (weighed[0], 0.0))
@@ -231,9 +232,11 @@ class Evidence:
                 usual = unit.usual[stage] = Usual()
             limit = usual.hours.get(-1, [[0.0, 0.0]])[0][0]  # set where the hour ends
             if limit and rules:
-                values = sum(histogram.values())
-                slow = sum(count for bucket, count in histogram.items() if bucket > limit)
+                slow = 0
+                if max(histogram) > limit:
+                    slow = sum(count for bucket, count in histogram.items() if bucket > limit)
                 if slow or key in unit.tracks:
+                    values = sum(histogram.values())
                     seen = max(estimate(counted.clients), 1)
                     scale = min(1.0, seen / values)  # clients rather than successes
                     rate_ = self._rates.get(stage)
@@ -254,6 +257,8 @@ class Evidence:
             if nats <= 0.0:
                 return
             track = unit.tracks[key] = Track(0.0, self.minute)
+        if nats > 0.0:
+            track.last = self.minute
         score = track.score
         if score == 0.0:
             track.since = self.minute
@@ -276,15 +281,10 @@ class Evidence:
 
     def _counting(self, name: str, clients: Sketch) -> int:
         """How many of a minute's clients count: those that did not in `CAP` minutes of the window."""
-        before: Counter[Sketch] = Counter()
-        for minute in self._unit.window[-WINDOW:-1]:
-            known = minute.get(name)
-            if known:
-                before.update(known[at : at + 8] for at in range(0, len(known), 8))
+        before = self._unit.before(name)
         if not before:
             return estimate(clients)
-        capped = sum(before[clients[at : at + 8]] >= CAP for at in range(0, len(clients), 8))
-        return estimate(clients) - capped
+        return estimate(clients) - sum(before[client] >= CAP for client in values_of(clients))
 
 
 def hit(hits: Hits, figures: Figures, stage: str, *, parts: bool) -> None:
@@ -294,11 +294,11 @@ def hit(hits: Hits, figures: Figures, stage: str, *, parts: bool) -> None:
     for code, count in figures.codes.get(stage, {}).items():
         hits.codes[code] = hits.codes.get(code, 0) + count
     if parts:
-        for part in figures.parts:
+        for part, found in figures.parts.items():
             known = hits.parts.get(part)
             if known is None:
                 if len(hits.parts) >= MOST_PARTS:
                     continue
                 known = hits.parts[part] = [0, 0]
             known[0] += figures.part_reached(part, stage)
-            known[1] += figures.parts[part].get(stage, 0)
+            known[1] += found.get(stage, 0)

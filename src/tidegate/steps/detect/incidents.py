@@ -1,8 +1,7 @@
-"""Alerts as they are told: whom they hit, why, and to which incident they belong."""
+"""Alerts as they are told: whom they hit, and why. To which incident they belong says `grouping.py`."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 import msgspec
@@ -13,7 +12,7 @@ from tidegate.contracts.rules import Rule
 from tidegate.steps import alert_text
 from tidegate.steps.detect.baseline import Baseline
 from tidegate.steps.detect.evidence import hit
-from tidegate.steps.detect.figures import Figures, code_numbers, number_text
+from tidegate.steps.detect.figures import Figures, code_numbers
 from tidegate.steps.detect.flapping import opened
 from tidegate.steps.detect.opening import PART_SHARE, Due
 from tidegate.steps.detect.state import (
@@ -25,12 +24,10 @@ from tidegate.steps.detect.state import (
     Key,
     Unit,
     iso,
-    micros,
     window_name,
 )
 from tidegate.steps.sketch import estimate
 
-GROUP_MINUTES = 30  # within which sites with one cause are one incident
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 
 
@@ -87,7 +84,6 @@ def tell(
     alert = active.alert
     signal, stage, _, _ = key
     cause = _cause(baseline, active, key)
-    incident = alert.incident if alert.sequence else _incident(baseline, unit, key, cause, alert, at)
     impact = Impact(
         attempts=active.hits.attempts,
         failures=active.hits.failures,
@@ -104,7 +100,6 @@ def tell(
     told = msgspec.structs.replace(
         alert,
         sequence=alert.sequence + 1,
-        incident=incident,
         state=state,
         severity=grade,
         updated_at=iso(at),
@@ -182,31 +177,3 @@ def _dimension(hits: Hits) -> tuple[str, str]:
         if pair[1] >= PART_SHARE * failures and pair[0] <= most * attempts:
             return name, value
     return "", ""
-
-
-def _incident(baseline: Baseline, unit: Unit, key: Key, cause: Cause, alert: Alert, at: int) -> str:
-    """That of the site, else that of another site with the same cause, else a new one.
-
-    New ones of one cause have the same name in all partitions, for half an hour.
-    """
-    others = baseline.alerting(unit.fleet)
-    mine = [
-        one.alert.incident
-        for other in others
-        if other.site == unit.site
-        for one in other.active.values()
-        if one.alert.sequence
-    ]
-    if mine:
-        return min(mine)
-    for other in others:
-        for other_key, one in other.active.items():
-            if not one.alert.sequence or other_key[:2] != key[:2] or one.alert.cause.code != cause.code:
-                continue
-            if abs(at - micros(one.alert.started_at)) <= GROUP_MINUTES * MINUTE:
-                return one.alert.incident
-    if cause.code is None and key[0] != "no_events":
-        return alert.id
-    bucket = at // (GROUP_MINUTES * MINUTE)
-    text = "\0".join((unit.fleet, *key[:2], number_text(cause.code), str(bucket)))
-    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()

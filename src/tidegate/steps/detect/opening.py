@@ -10,7 +10,6 @@ from tidegate.contracts.rules import Rule
 from tidegate.steps.detect.baseline import Baseline
 from tidegate.steps.detect.evidence import TELLING, Evidence
 from tidegate.steps.detect.state import NETWORKS, OFTEN, WINDOW, Key, Unit, part_name, window_name
-from tidegate.steps.sketch import estimate
 
 PART_SCORE = 3.0  # more for an SSID or an access point: there are many of them
 PART_SHARE = 0.7  # of the failures: from then on it is that part's alert and not the site's
@@ -25,17 +24,20 @@ class Due(NamedTuple):
 
 def due(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Due]:
     """What is an alert by this minute, parts before the whole."""
-    for one in [
-        *_tracked(baseline, unit),
-        *_floor(baseline, unit, evidence),
-        *_networks(baseline, unit, evidence.minute),
-    ]:
+    found = [*_tracked(baseline, unit)] if unit.tracks else []
+    if evidence.figures.failed:
+        found += _floor(baseline, unit, evidence)
+    if unit.stream == "connection_logs":
+        found += _networks(baseline, unit, evidence.minute)
+    for one in found:
         if one.key not in unit.active and not _covered(unit, one.key):
             yield one
 
 
 def _tracked(baseline: Baseline, unit: Unit) -> Iterator[Due]:
     telling = [key for key, track in unit.tracks.items() if track.score > TELLING or track.much > TELLING]
+    if not telling:
+        return
     for key in sorted(telling, key=lambda one: (not (one[2] or one[3]), one)):
         track = unit.tracks[key]
         signal, stage, ssid, ap = key
@@ -46,7 +48,7 @@ def _tracked(baseline: Baseline, unit: Unit) -> Iterator[Due]:
             if track.evidence < rule.score_open + (PART_SCORE if part else 0.0):
                 continue
             if signal != "slow_stage" and (
-                estimate(unit.within(window_name(key), WINDOW)) < rule.min_clients
+                unit.distinct(window_name(key), WINDOW) < rule.min_clients
                 or (part and not _is_the_part(unit, stage, part_name(key)))
             ):
                 continue
@@ -57,29 +59,27 @@ def _tracked(baseline: Baseline, unit: Unit) -> Iterator[Due]:
 def _floor(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Due]:
     """A share of the clients seen: holds from the first minute."""
     failed = evidence.figures.failed
-    for rule in baseline.rules(unit.site, "stage_failures") if failed else ():
+    for rule in baseline.rules(unit.site, "stage_failures"):
         limit = rule.threshold
         if limit is None:
             continue
         for stage in failed:
             if not _asks(rule, stage, "", "") or not evidence.now.get(stage):
                 continue
-            seen = estimate(unit.within("", limit.minutes))
-            failing = estimate(unit.within(stage, limit.minutes))
+            seen = unit.distinct("", limit.minutes)
+            failing = unit.distinct(stage, limit.minutes)
             if seen >= limit.clients and failing >= limit.share * seen:
                 began = evidence.minute - (min(limit.minutes, len(unit.window)) - 1) * MINUTE
                 yield Due(rule, ("stage_failures", stage, "", ""), began)
 
 
 def _networks(baseline: Baseline, unit: Unit, minute: int) -> Iterator[Due]:
-    if unit.stream != "connection_logs":
-        return
     now = unit.window[-1]
     for signal in NETWORKS:
         cells = [one for one in now if one.startswith(window_name((signal, "", "", "")))]
         for cell in cells:
             for rule in baseline.rules(unit.site, signal):
-                if estimate(unit.within(cell, OFTEN)) >= rule.min_clients:
+                if unit.distinct(cell, OFTEN) >= rule.min_clients:
                     yield Due(rule, (signal, "", cell.partition("\0")[2], ""), minute)
 
 
@@ -95,8 +95,8 @@ def _is_the_part(unit: Unit, stage: str, part: str) -> bool:
     attempts = sum(counts.get("", 0.0) for one, counts in unit.parts.items() if one[0] == part[0])
     if unit.parts.get(part, {}).get("", 0.0) > MOST_ATTEMPTS * attempts:
         return False
-    whole = estimate(unit.within(stage, WINDOW))
-    return estimate(unit.within(f"{stage}\0{part}", WINDOW)) >= PART_SHARE * whole
+    whole = unit.distinct(stage, WINDOW)
+    return unit.distinct(f"{stage}\0{part}", WINDOW) >= PART_SHARE * whole
 
 
 def _covered(unit: Unit, key: Key) -> bool:

@@ -22,7 +22,9 @@ KEY: Key = ("no_events", "", "", "")
 
 def silence(baseline: Baseline, unit: Unit, minute: int, events: int) -> Iterator[Due]:
     """Count the minute's events; an alert once more are missing than chance leaves out."""
-    unit.traffic_now = [unit.traffic_now[0] + events, unit.traffic_now[1] + 1.0]
+    now = unit.traffic_now
+    now[0] += events
+    now[1] += 1.0
     if events:
         mean, square = unit.recent
         if KEY not in unit.active:  # quiet minutes count once it is known that they were no silence

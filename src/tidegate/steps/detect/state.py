@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 
 import msgspec
 
 from tidegate.contracts.alerts import Alert
 from tidegate.contracts.counts import Sketch
-from tidegate.steps.sketch import union
+from tidegate.steps.sketch import distinct_of, union, values_of
 from tidegate.steps.usual import Pair, Usual
 
 WINDOW = 15  # minutes over which distinct clients are counted
@@ -35,6 +36,7 @@ class Track(msgspec.Struct, array_like=True):
     recent: list[float] = []  # of the last minutes
     hits: Hits = msgspec.field(default_factory=Hits)
     much: float = 0.0  # the evidence for a thorough breakdown
+    last: int = 0  # minute that added to it
 
     @property
     def evidence(self) -> float:
@@ -79,6 +81,15 @@ class Unit(msgspec.Struct):
     def within(self, name: str, minutes: int) -> Sketch:
         """The clients that the window has under a name in its last minutes."""
         return union(found for one in self.window[-minutes:] if (found := one.get(name)))
+
+    def distinct(self, name: str, minutes: int) -> int:
+        """How many they are."""
+        return distinct_of([found for one in self.window[-minutes:] if (found := one.get(name))])
+
+    def before(self, name: str) -> Counter[int]:
+        """In how many minutes of the window before its last one each client stands under a name."""
+        sketches = [found for one in self.window[-WINDOW:-1] if (found := one.get(name))]
+        return Counter(values_of(b"".join(sketches)))
 
 
 def window_name(key: Key) -> str:
