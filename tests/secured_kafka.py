@@ -8,6 +8,7 @@ import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ def password(user: str) -> str:
 class SecuredKafka:
     """`nodes` brokers, each with a listener of TLS and SCRAM-SHA-512 (`bootstrap`) and a controller's in the
     clear (`plain`); the first also with one of the other mechanisms (`others`; tokens are unsigned JWTs), one
-    for clients with a certificate (`certified`), and one in the clear, where everybody may do everything
-    (`clear`).
+    for clients with a certificate (`certified`), one whose own certificate has expired (`expired`), and one
+    in the clear, where everybody may do everything (`clear`).
 
     Users are the roles of the ACL file and `admin`, who may do everything and alone logs in at `others`.
     """
@@ -70,7 +71,7 @@ class SecuredKafka:
         self.authority.cert_pem.write_to_path(self.ca_file)
         self._ports = [(free_port(), free_port()) for _ in range(nodes)]
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port, _ in self._ports)
-        self.others, self.certified, self.clear = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        self.others, self.certified, self.expired, self.clear = (f"127.0.0.1:{free_port()}" for _ in range(4))
         self.plain = f"127.0.0.1:{self._ports[0][1]}"
         self._cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode("ascii").replace("-", "a")
         self.nodes = [self._node(number) for number in range(nodes)]
@@ -153,8 +154,10 @@ class SecuredKafka:
         port, controller = self._ports[number]
         mine = self.authority.issue_cert("127.0.0.1", "localhost")
         pem = folder / "broker.pem"
-        chain = b"".join(blob.bytes() for blob in mine.cert_chain_pems)
-        pem.write_bytes(pkcs8(mine.private_key_pem.bytes()) + chain)
+        old = self.authority.issue_cert("127.0.0.1", not_after=datetime.now(UTC) - timedelta(days=1))
+        for path, one in ((pem, mine), (folder / "expired.pem", old)):
+            chain = b"".join(blob.bytes() for blob in one.cert_chain_pems)
+            path.write_bytes(pkcs8(one.private_key_pem.bytes()) + chain)
         voters = ",".join(f"{i + 1}@127.0.0.1:{ports[1]}" for i, ports in enumerate(self._ports))
         copies = min(3, len(self._ports))
         security = "org.apache.kafka.common.security"
@@ -162,7 +165,7 @@ class SecuredKafka:
         as_admin = f'username="admin" password="{password("admin")}"'
         offered = f"SASL_SSL://127.0.0.1:{port}"
         if number == 0:
-            offered += f",OTHERS://{self.others},CERTIFIED://{self.certified},CLEAR://{self.clear}"
+            offered += f",OTHERS://{self.others},CERTIFIED://{self.certified},EXPIRED://{self.expired},CLEAR://{self.clear}"
         return {
             "process.roles": "broker,controller",
             "node.id": number + 1,
@@ -170,9 +173,12 @@ class SecuredKafka:
             "listeners": f"{offered},CONTROLLER://127.0.0.1:{controller}",
             "advertised.listeners": offered,
             "listener.security.protocol.map": (
-                "SASL_SSL:SASL_SSL,OTHERS:SASL_SSL,CERTIFIED:SSL,CLEAR:PLAINTEXT,CONTROLLER:PLAINTEXT"
+                "SASL_SSL:SASL_SSL,OTHERS:SASL_SSL,CERTIFIED:SSL,EXPIRED:SASL_SSL,CLEAR:PLAINTEXT,CONTROLLER:PLAINTEXT"
             ),
             "listener.name.certified.ssl.client.auth": "required",
+            "listener.name.expired.ssl.keystore.type": "PEM",
+            "listener.name.expired.ssl.keystore.location": folder / "expired.pem",
+            "listener.name.expired.scram-sha-512.sasl.jaas.config": f"{login};",
             "listener.name.others.sasl.enabled.mechanisms": ",".join(OTHER_MECHANISMS),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "SASL_SSL",

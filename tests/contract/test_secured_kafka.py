@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import socket
-import ssl
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +11,10 @@ from typing import Any
 
 import control_key
 import pytest
+import roles
 import trustme
+from confluent_kafka.admin import NewTopic
+from databases import migrated, settings_of
 from secured_kafka import SecuredKafka
 from waiting import await_
 
@@ -24,10 +24,12 @@ from tidegate.kafka import topics
 from tidegate.kafka.acls import ROLES, table
 from tidegate.kafka.connection import connection
 from tidegate.local.child import free_port
+from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.preflight.condition import Condition, State
 from tidegate.preflight.kafka_acls import inspect_acls
 from tidegate.preflight.kafka_login import inspect_login
 from tidegate.settings import Settings
+from tidegate.settings import table as table_of_settings
 
 pytestmark = pytest.mark.kafka
 
@@ -39,6 +41,8 @@ def kafka(tmp_path_factory: pytest.TempPathFactory, kafka_is_here: None) -> Iter
         broker.start()
         broker.allow()
         await_(lambda: topics.ensure_topics(settings(broker, "operator")).epoch != "")
+        [made] = broker.admin.create_topics([NewTopic("tidegate-worker-keys-changelog", 1)]).values()
+        made.result(30)  # as a worker makes it when it first runs
         yield broker
     finally:
         broker.stop()
@@ -102,35 +106,6 @@ def test_each_fault_of_a_login_is_named(kafka: SecuredKafka, tmp_path: Path) -> 
         assert "falsch" not in str(found)
 
 
-def test_an_expired_certificate_is_named(tmp_path: Path) -> None:
-    """A TLS listener of the test's own: what it speaks behind the handshake does not come to it."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    old = authority.issue_cert("127.0.0.1", not_after=datetime.now(UTC) - timedelta(days=1))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    old.configure_cert(context)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            try:
-                with server.accept()[0] as plain, context.wrap_socket(plain, server_side=True):
-                    pass
-            except OSError:
-                pass
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        found = login(
-            Settings(
-                kafka_bootstrap=f"127.0.0.1:{server.getsockname()[1]}",
-                kafka_security_protocol="SSL",
-                kafka_ca_file=str(tmp_path / "ca.pem"),
-            )
-        )
-        thread.join(30)
-    assert found.state is State.WRONG and "has expired" in found.what
-
-
 @pytest.mark.parametrize(
     ("role", "operation", "resource", "pattern", "name"),
     [
@@ -139,7 +114,14 @@ def test_an_expired_certificate_is_named(tmp_path: Path) -> None:
         ("worker", "Create", "topic", "prefixed", "tidegate-worker"),
         ("sink", "Describe", "topic", "prefixed", "tidegate"),
         ("api", "DescribeConfigs", "topic", "prefixed", "tidegate"),
+        ("worker", "Write", "topic", "prefixed", "tidegate-worker"),
+        ("worker", "Read", "topic", "prefixed", "tidegate-worker"),
+        ("operator", "Create", "topic", "prefixed", "tidegate"),
+        ("operator", "Alter", "topic", "prefixed", "tidegate"),
+        ("operator", "AlterConfigs", "topic", "prefixed", "tidegate"),
+        ("api", "Write", "topic", "literal", "tidegate.control"),
         ("sink", "Read", "group", "prefixed", "tidegate-sink"),
+        ("notify", "Describe", "group", "prefixed", "tidegate"),
     ],
 )
 def test_each_kind_of_missing_right_is_named(
@@ -164,6 +146,109 @@ def test_each_kind_of_missing_right_is_named(
     finally:
         kafka.allow([role])
         await_(lambda: all(one.state is State.OK for one in inspect_acls(log, role)))
+
+
+@pytest.fixture(scope="module")
+def store(clickhouse: ClickHouseServer) -> Iterator[Settings]:
+    ours = settings_of(clickhouse)
+    with migrated(ours):
+        yield ours
+
+
+def check(kafka: SecuredKafka, store: Settings, folder: Path, role: str, **changed: Any) -> tuple[int, str]:
+    """Status and output of `tidegate check` as an operator runs it for a role; not the settings."""
+    values = {
+        **kafka.settings(role),
+        "control_key_file": os.environ[control_key.VARIABLE],
+        "clickhouse_url": store.clickhouse_url,
+        "clickhouse_database": store.clickhouse_database,
+        "data_dir": str(folder),
+        **{row.name: 0 for row in table_of_settings() if row.name.startswith("ttl_")},
+        **changed,
+    }
+    done = roles.run("check", "--role", role, values=values)
+    return done.returncode, done.stdout.partition("(* differs from the default)\n")[2] + done.stderr
+
+
+def test_check_of_each_role_finds_nothing_wrong(kafka: SecuredKafka, store: Settings, tmp_path: Path) -> None:
+    for role in ROLES:
+        status, said = check(kafka, store, tmp_path, role)
+        assert status == 0, said
+        assert f"acl: {role} may do all that {role} does" in said
+
+
+RIGHTS = {  # of each kind that there is: Tidegate has neither transactions nor rights on the cluster
+    "topic write": ("gateway", "Write", "topic", "literal", "tidegate.device_logs.raw"),
+    "topic read": ("sink", "Read", "topic", "literal", "tidegate.device_logs.enriched"),
+    "topic create": ("worker", "Create", "topic", "prefixed", "tidegate-worker"),
+    "group read": ("notify", "Read", "group", "prefixed", "tidegate-notify"),
+}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "another CA",
+        "expired certificate",
+        "password",
+        "mechanism",
+        "port in the clear",
+        "nobody there",
+        *RIGHTS,
+    ],
+)
+def test_check_names_each_of_ten_faults(
+    kafka: SecuredKafka, store: Settings, tmp_path: Path, fault: str
+) -> None:
+    """It ends with status 1, names the fault, and what to set or run; and finds nothing else at Kafka."""
+    if fault in RIGHTS:
+        role, operation, resource, pattern, name = RIGHTS[fault]
+        kafka.deny(role=role, operation=operation, resource=resource, pattern=pattern, name=name)
+        log = connection(settings(kafka, role))
+        try:
+            await_(lambda: any(one.state is State.WRONG for one in inspect_acls(log, role)))
+            status, said = check(kafka, store, tmp_path, role)
+        finally:
+            kafka.allow([role])
+            await_(lambda: all(one.state is State.OK for one in inspect_acls(log, role)))
+        named = f"acl: {role} lacks {operation} on {resource} {name}"
+        do = f"--add --allow-principal User:{role} --operation {operation} --{resource} {name}"
+    else:
+        trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+        changed, named, do = {
+            "another CA": (
+                {"kafka_ca_file": str(tmp_path / "other.pem")},
+                "is not trusted: its certificate is signed by another CA",
+                "set kafka_ca_file to the CA that signed it",
+            ),
+            "expired certificate": (
+                {"kafka_bootstrap": kafka.expired},
+                "is not trusted: its certificate has expired",
+                "renew the broker's certificate",
+            ),
+            "password": ({"kafka_sasl_password": "falsch"}, "refuses user sink", "kafka-configs.sh --alter"),
+            "mechanism": (
+                {"kafka_sasl_mechanism": "SCRAM-SHA-256"},
+                "no SASL mechanism SCRAM-SHA-256",
+                "set kafka_sasl_mechanism to one that the listener has enabled",
+            ),
+            "port in the clear": (
+                {"kafka_bootstrap": kafka.clear},
+                "takes a connection and no TLS",
+                "set kafka_bootstrap to the TLS listener",
+            ),
+            "nobody there": (
+                {"kafka_bootstrap": f"127.0.0.1:{free_port()}"},
+                "does not answer: Connection refused",
+                "see kafka_bootstrap",
+            ),
+        }[fault]
+        status, said = check(kafka, store, tmp_path, "sink", **changed)
+        assert "falsch" not in said
+    assert status == 1, said
+    lines = said.splitlines()
+    [at] = [number for number, line in enumerate(lines) if line.startswith("wrong")]
+    assert named in lines[at] and do in lines[at + 1], said
 
 
 def test_the_file_of_acls_is_the_table(repository: Path) -> None:

@@ -33,7 +33,7 @@ def inspect_acls(kafka: Connection, role: str = "") -> Iterator[Condition]:
     """
     admin = AdminClient(client(kafka))
     try:
-        topics = _topics(admin, (*PARTITIONED, CONTROL))
+        topics = _topics(admin, (*PARTITIONED, CONTROL, *_of_workers(admin)))
         groups = _groups(admin, ("tidegate-worker", "tidegate-sink", "tidegate-notify", "tidegate-replay"))
         creates = _may_create(admin)
     except KafkaException:
@@ -66,14 +66,20 @@ def _missing(wanted: Iterable[Acl], topics: Rights, groups: Rights, creates: boo
             names = [name for name in groups if name.startswith(acl.name)]
             lacking = any(acl.operation not in groups[name] for name in names)
         elif acl.operation == "Create":
-            lacking = acl.name == WORKER_TOPICS and not creates
-        elif acl.name == WORKER_TOPICS:
-            lacking = False  # of topics that may not be there yet
+            lacking = not creates
         else:
-            names = [acl.name] if acl.pattern == "literal" else list(topics)
+            prefixed = [name for name in topics if name.startswith(acl.name)]
+            names = prefixed if acl.pattern == "prefixed" else [acl.name]
             lacking = any(acl.operation not in topics[name] for name in names)
         if lacking:
             yield acl
+
+
+def _of_workers(admin: AdminClient) -> list[str]:
+    """The topics that Faust keeps, those that are there: a worker makes them when it first runs."""
+    return [
+        name for name in admin.list_topics(timeout=ATTEMPT_SECONDS).topics if name.startswith(WORKER_TOPICS)
+    ]
 
 
 def _topics(admin: AdminClient, names: Iterable[str]) -> Rights:
