@@ -18,7 +18,7 @@ from tidegate.contracts import native
 from tidegate.contracts.forms import Event
 from tidegate.contracts.native import Decoder
 from tidegate.contracts.topics import STREAMS, Stream
-from tidegate.gateway import intake, partition
+from tidegate.gateway import intake, partitioner
 from tidegate.steps.decode import decode_frame
 from tidegate.steps.frame import FrameSteps, Record
 from tidegate.worker.transform import Transform
@@ -68,7 +68,7 @@ def _works(stream: Stream, frames: list[bytes]) -> Iterator[tuple[str, Work]]:
     bodies = [_body(value) for value in frames]
 
     def gateway(decoder: Decoder | None) -> None:
-        seed = partition.seed(FLEET)
+        seed = partitioner.seed(FLEET)
         for body in bodies:
             if decoder is not None:
                 batch = intake.route(
@@ -89,7 +89,7 @@ def _works(stream: Stream, frames: list[bytes]) -> Iterator[tuple[str, Work]]:
             if values is None:  # more than one form
                 verdicts = intake.judge_all(stream, split.lines, LONGEST)
                 values = [verdict.value for verdict in verdicts if isinstance(verdict, Event)]
-            partition.group(stream, values, None, seed, PARTITIONS)
+            partitioner.group(stream, values, None, seed, PARTITIONS)
 
     yield "gateway: examine", gateway
 

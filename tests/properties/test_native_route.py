@@ -12,7 +12,7 @@ from test_native_decoder import BODIES, mutated
 from builders import body
 from tidegate.contracts.forms import Event
 from tidegate.contracts.topics import STREAMS, Stream
-from tidegate.gateway import intake, partition
+from tidegate.gateway import intake, partitioner
 
 PARTITIONS = 7
 LONGEST = 4096
@@ -27,7 +27,7 @@ def routed(
         native_decoder.decoders()[stream],
         text,
         media,
-        seed=partition.seed("demo"),
+        seed=partitioner.seed("demo"),
         header=header,
         partitions=PARTITIONS,
         longest=LONGEST,
@@ -39,7 +39,7 @@ def groups(stream: Stream, lines: Any, header: str | None) -> dict[int | None, l
     verdicts = intake.judge_all(stream, lines, LONGEST)
     values = [verdict.value for verdict in verdicts if isinstance(verdict, Event)]
     assert len(values) == len(lines)
-    return partition.group(stream, values, header, partition.seed("demo"), PARTITIONS)
+    return partitioner.group(stream, values, header, partitioner.seed("demo"), PARTITIONS)
 
 
 @pytest.mark.parametrize("header", [None, "phone-7"])
@@ -83,7 +83,8 @@ def test_mutated_bodies(stream: Stream, media: intake.Media) -> None:
                 assert isinstance(verdict, Event), verdict
                 value = verdict.value
                 assert (
-                    partition.partition_of(stream, value, None, partition.seed("demo"), PARTITIONS) == place
+                    partitioner.partition_of(stream, value, None, partitioner.seed("demo"), PARTITIONS)
+                    == place
                 )
     assert taken > BODIES_TRIED // 20
     assert left > BODIES_TRIED // 10 or media == "json"

@@ -13,19 +13,19 @@ from tidegate.contracts.native import Decoders
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import Stream
 from tidegate.gateway import body as bodies
-from tidegate.gateway import intake, partition, pieces, replies
-from tidegate.gateway.apart import Apart
+from tidegate.gateway import intake, partitioner, pieces, replies
+from tidegate.gateway.append import Appender, Sending
 from tidegate.gateway.auth import authorize
 from tidegate.gateway.body import Disconnected
 from tidegate.gateway.broker import Broker, State
+from tidegate.gateway.counters import Counters
 from tidegate.gateway.elements import SMALL, TooMany
 from tidegate.gateway.frame_writer import FrameWriter
+from tidegate.gateway.idempotency import Requests
 from tidegate.gateway.limits import HeldBytes, RateLimits
-from tidegate.gateway.placing import Placing, Sending
+from tidegate.gateway.offload import Offload
 from tidegate.gateway.problems import Header, Problem, of_fault, reused, unavailable
 from tidegate.gateway.replies import Reply
-from tidegate.gateway.requests import Requests
-from tidegate.gateway.tally import Tally
 from tidegate.service.asgi import Receive, Send
 from tidegate.service.http_answer import SAFE_HEADERS, answer_whole
 from tidegate.settings import Settings
@@ -52,7 +52,7 @@ def micros() -> int:
 
 
 class Ingest:
-    """Authenticate, limit, read and decode the body; `Placing` does the rest."""
+    """Authenticate, limit, read and decode the body; `Appender` does the rest."""
 
     def __init__(
         self,
@@ -79,15 +79,15 @@ class Ingest:
         self._held = held
         self._broker = broker
         self._requests = Requests(settings.gateway_keys_bytes, settings.idempotency_window_hours * 3600)
-        self._apart = Apart()
-        self.tally = Tally()
-        self._placing = Placing(
+        self._offload = Offload()
+        self.counters = Counters()
+        self._appender = Appender(
             max_event_bytes=settings.gateway_max_event_bytes,
             broker=broker,
             writer=writer,
             requests=self._requests,
-            apart=self._apart,
-            tally=self.tally,
+            offload=self._offload,
+            counters=self.counters,
             clock=clock,
         )
 
@@ -103,7 +103,7 @@ class Ingest:
             reply = replies.of_problem(Problem(500, "internal", ""))
         if self._traces is not None:
             self._traces.end(reply.status)
-        self.tally.requests[stream, reply.status] += 1
+        self.counters.requests[stream, reply.status] += 1
         await respond(send, reply)
 
     async def _answer(self, stream: Stream, scope: Mapping[str, Any], receive: Receive) -> Reply:
@@ -168,7 +168,7 @@ class Ingest:
             return replies.of_problem(sent)
         holding = len(sent)
         try:
-            self.tally.bytes[stream] += holding
+            self.counters.bytes[stream] += holding
             body = sent
             if encoding or len(sent) > self._settings.gateway_max_decoded_bytes:
                 decoded = await self._unpack(sent, encoding)
@@ -196,7 +196,7 @@ class Ingest:
         )
         decoded = unpacking.run(SMALL)
         if decoded is None:
-            decoded = await self._apart(unpacking.run)
+            decoded = await self._offload(unpacking.run)
             assert decoded is not None  # it was asked for all
         return decoded
 
@@ -207,7 +207,7 @@ class Ingest:
         about = f"{sending.media}\0{sending.device}\0".encode()
         place = sending.stream.encode() + key
         digest = (
-            keys.digest(about, body) if len(body) <= SMALL else await self._apart(keys.digest, about, body)
+            keys.digest(about, body) if len(body) <= SMALL else await self._offload(keys.digest, about, body)
         )
         request = await self._requests.enter(fleet, place, digest)
         if request is None:
@@ -227,7 +227,7 @@ class Ingest:
             if is_small:
                 content = self._read(sending, body)
             else:
-                content = await self._apart(self._read, sending, body)
+                content = await self._offload(self._read, sending, body)
         except TooMany as error:
             return replies.of_problem(
                 Problem(413, "too_large", str(error), allowed=f"{error.most} {error.what}")
@@ -245,8 +245,8 @@ class Ingest:
         if rates is not None and is_new and (over := rates.admit(count, len(body), self._limits.now())):
             return replies.of_problem(over)
         if isinstance(content, intake.Single):
-            return await self._placing.one(sending, content.line, keyed)
-        return await self._placing.batch(sending, content, keyed, is_small=is_small)
+            return await self._appender.one(sending, content.line, keyed)
+        return await self._appender.batch(sending, content, keyed, is_small=is_small)
 
     def _read(self, sending: Sending, body: bytes) -> intake.Single | intake.Batch | Fault:
         """The events of a body. Raises TooMany."""
@@ -265,7 +265,7 @@ class Ingest:
             decoder,
             body,
             sending.media,
-            seed=partition.seed(sending.token.fleet),
+            seed=partitioner.seed(sending.token.fleet),
             header=sending.device,
             partitions=self._broker.partitions[sending.stream],
             longest=self._settings.gateway_max_event_bytes,

@@ -1,4 +1,4 @@
-"""Pieces: how a request under a key is cut, the same way at every try and on every gateway.
+"""Cuts a request under an Idempotency-Key into pieces, the same at every try and on every gateway.
 
 The events that go to one partition are cut into pieces, each of which stands whole in one frame. So a retry
 brings the same pieces again, and each is known or new as a whole.
@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from tidegate.contracts import keys
 from tidegate.gateway.frame_writer import Key
+from tidegate.gateway.idempotency import Request
 from tidegate.gateway.intake import Text
-from tidegate.gateway.requests import Request
 
 # Constants, not settings: gateways that cut differently would not know each other's pieces.
 EVENTS = 500

@@ -93,7 +93,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
 
     def publish() -> None:
         telemetry.GATEWAY_HELD_BYTES.set(held.now)
-        ingest.tally.publish()
+        ingest.counters.publish()
 
     status = StatusPages(
         "gateway",

@@ -6,7 +6,7 @@ from tidegate.contracts.forms import Event, examine
 from tidegate.contracts.frames import envelope_line, envelope_prefix
 from tidegate.contracts.topics import Stream
 from tidegate.gateway.frame_writer import envelope_lines
-from tidegate.gateway.partition import group, partition_of, seed
+from tidegate.gateway.partitioner import group, partition_of, seed
 
 START = seed("demo")
 

@@ -1,4 +1,4 @@
-"""What takes long is done in a thread of its own, one at a time, while the event loop goes on."""
+"""Runs what takes long in a thread, one job at a time, while the event loop goes on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Apart:
+class Offload:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "large-bodies")
 

@@ -1,4 +1,4 @@
-"""What the write routes count."""
+"""Counts of the write routes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tidegate import telemetry
 from tidegate.contracts.topics import Stream
 
 
-class Tally:
+class Counters:
     """Counts on their way to the metrics: plain additions here, a locked counter a quarter second later."""
 
     def __init__(self) -> None:

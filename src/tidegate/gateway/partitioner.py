@@ -1,4 +1,4 @@
-"""Which partition an event goes to: all events of one device to one."""
+"""Chooses the partition of an event: all events of one device go to one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of a request: checked, placed in frames by partition, and answered when those are acknowledged."""
+"""Checks the events of a request, appends them to the frames of their partitions, answers after the acks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tidegate.contracts.forms import Event
 from tidegate.contracts.frames import envelope_prefix, without_breaks
 from tidegate.contracts.rejects import Fault
 from tidegate.contracts.topics import Stream
-from tidegate.gateway import intake, partition, pieces, replies
-from tidegate.gateway.apart import Apart
+from tidegate.gateway import intake, partitioner, pieces, replies
 from tidegate.gateway.broker import Broker
+from tidegate.gateway.counters import Counters
 from tidegate.gateway.frame_writer import Ack, FrameWriter, Lost, Part
+from tidegate.gateway.idempotency import Landed, Requests
 from tidegate.gateway.intake import Text
 from tidegate.gateway.limits import Rates
+from tidegate.gateway.offload import Offload
 from tidegate.gateway.pieces import Piece
 from tidegate.gateway.problems import Header, Problem, of_fault, reused, unavailable
 from tidegate.gateway.replies import Failed, Reply
-from tidegate.gateway.requests import Landed, Requests
-from tidegate.gateway.tally import Tally
 from tidegate.tokens import Token
 
 JUDGED_AT_ONCE = 250  # events
@@ -50,8 +50,8 @@ class _Placed(NamedTuple):
     new: int
 
 
-class Placing:
-    """Check events, place them in frames, wait for the acks, answer."""
+class Appender:
+    """Check events, append them to frames, wait for the acks, answer."""
 
     def __init__(
         self,
@@ -60,8 +60,8 @@ class Placing:
         broker: Broker,
         writer: FrameWriter,
         requests: Requests,
-        apart: Apart,
-        tally: Tally,
+        offload: Offload,
+        counters: Counters,
         clock: Callable[[], int],
     ) -> None:
         """`clock`: µs since 1970."""
@@ -69,8 +69,8 @@ class Placing:
         self._broker = broker
         self._writer = writer
         self._requests = requests
-        self._apart = apart
-        self._tally = tally
+        self._offload = offload
+        self._counters = counters
         self._clock = clock
 
     async def one(self, sending: Sending, line: bytes, keyed: pieces.Keyed | None) -> Reply:
@@ -78,7 +78,7 @@ class Placing:
         stream, fleet = sending.stream, sending.fleet
         verdict = intake.judge_body(stream, line, self._max_event_bytes)
         if isinstance(verdict, Fault):
-            self._tally.refused[stream] += 1
+            self._counters.refused[stream] += 1
             return replies.of_problem(of_fault(verdict))
         own = keys.event_id(verdict.extra)
         if own is None or keyed is not None:
@@ -100,9 +100,9 @@ class Placing:
     ) -> Reply:
         stream, fleet, device = sending.stream, sending.fleet, sending.device
         partitions = self._broker.partitions[stream]
-        where = partition.partition_of(stream, event.value, device, partition.seed(fleet), partitions)
+        where = partitioner.partition_of(stream, event.value, device, partitioner.seed(fleet), partitions)
         if where is None and (own := keys.event_id(event.extra)) is not None:
-            where = partition.of_key(keys.event_key(fleet, own), partitions)
+            where = partitioner.of_key(keys.event_key(fleet, own), partitions)
         if where is None:
             where = self._anywhere(stream, keyed)
         received_at = self._clock()
@@ -126,13 +126,13 @@ class Placing:
             return replies.of_problem(_lost(outcome))
         if keyed is not None:
             keyed.request.landed[where, 0] = Landed(outcome.prefix, place.first)
-        self._tally.events[stream] += 1
+        self._counters.events[stream] += 1
         return replies.created(event, outcome.prefix + str(place.first), received_at)
 
     async def batch(
         self, sending: Sending, batch: intake.Batch, keyed: pieces.Keyed | None, *, is_small: bool
     ) -> Reply:
-        """The answer to a batch; of a large one, what takes long is done apart."""
+        """The answer to a batch; of a large one, what takes long is done in the thread of `Offload`."""
         stream, fleet, device = sending.stream, sending.fleet, sending.device
         most = self._max_event_bytes
         failed: list[Failed] = []
@@ -144,18 +144,18 @@ class Placing:
             if is_small:
                 values = intake.all_good(stream, lines, most)
             else:
-                values = await self._apart(intake.all_good, stream, lines, most)
+                values = await self._offload(intake.all_good, stream, lines, most)
         if values is None:
             if is_small:
                 verdicts = await self._judge(stream, lines, most)
             else:
-                verdicts = await self._apart(intake.judge_all, stream, lines, most)
+                verdicts = await self._offload(intake.judge_all, stream, lines, most)
             failed = [
                 replies.refused(index, verdict, batch.places)
                 for index, verdict in enumerate(verdicts)
                 if isinstance(verdict, Fault)
             ]
-            self._tally.refused[stream] += len(failed)
+            self._counters.refused[stream] += len(failed)
             if len(failed) == len(verdicts):
                 return replies.batch_refused(failed)
             values = [verdict.value for verdict in verdicts if isinstance(verdict, Event)]
@@ -174,7 +174,7 @@ class Placing:
         if placed is None:
             return replies.of_problem(unavailable("queue_full"))
         ids, lost, new = placed
-        self._tally.events[stream] += new - len(lost)
+        self._counters.events[stream] += new - len(lost)
         if lost:
             if len(lost) == len(ids):
                 worst = max(lost.values(), key=lambda item: item.sent)
@@ -239,7 +239,7 @@ class Placing:
         return _Placed(ids, lost, sum(len(piece.indexes) for piece in new))
 
     def _replayed(self, stream: Stream, reply: Reply) -> Reply:
-        self._tally.replayed[stream] += 1
+        self._counters.replayed[stream] += 1
         return reply._replace(headers=(*reply.headers, REPLAYED))
 
     async def _judge(self, stream: Stream, lines: Sequence[Text], most: int) -> list[Event | Fault]:
@@ -279,16 +279,16 @@ class Placing:
         """The indexes of events by partition."""
         stream, fleet, device = sending.stream, sending.fleet, sending.device
         partitions = self._broker.partitions[stream]
-        groups = partition.group(stream, values, device, partition.seed(fleet), partitions)
+        groups = partitioner.group(stream, values, device, partitioner.seed(fleet), partitions)
         anywhere = groups.pop(None, None)
         placed: dict[int, list[int]] = groups  # type: ignore[assignment]
         if anywhere is not None:
             any_partition = self._anywhere(stream, keyed)
             for index in anywhere:
                 own = keys.event_id(bytes(lines[index]))
-                where = (
-                    any_partition if own is None else partition.of_key(keys.event_key(fleet, own), partitions)
-                )
+                where = any_partition
+                if own is not None:
+                    where = partitioner.of_key(keys.event_key(fleet, own), partitions)
                 placed.setdefault(where, []).append(index)
         return placed
 
@@ -296,7 +296,7 @@ class Placing:
         """The partition of what names no device: a retry's is the same."""
         if keyed is None:
             return self._writer.any_partition(stream)
-        return partition.of_key(keyed.key, self._broker.partitions[stream])
+        return partitioner.of_key(keyed.key, self._broker.partitions[stream])
 
 
 def _number(ids: list[str | None], indexes: Sequence[int], prefix: str, first: int) -> None:
