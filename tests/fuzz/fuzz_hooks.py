@@ -20,9 +20,9 @@ from hypothesis import strategies
 from schemathesis import SerializationContext
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from tidegate.api import answers
 from tidegate.api.associations import File
 from tidegate.api.device_logs import Cursor
+from tidegate.api.examples import ID
 from tidegate.api.signing import Signer
 from tidegate.contracts import examples
 from tidegate.contracts.formats import MICROS_LIMIT
@@ -52,7 +52,7 @@ schemathesis.openapi.format(
         lambda direction, time, id: Cursor(direction, Mark(time, id)).text(signer(), DeviceLogs(fleet=None)),
         strategies.sampled_from(["older", "newer"]),
         strategies.integers(0, MICROS_LIMIT),
-        strategies.sampled_from([answers.ID, ""]),
+        strategies.sampled_from([ID, ""]),
     ),
 )
 schemathesis.openapi.format(

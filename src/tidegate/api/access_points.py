@@ -21,10 +21,10 @@ from starlette.requests import Request
 
 from tidegate.api import exports, links, table_files
 from tidegate.api.access import NotViewer
-from tidegate.api.files import Files
 from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.parameters import Flag, Integer, Mac, Offset, choice, integer
 from tidegate.api.reading import Reading
+from tidegate.api.streamed_files import Files
 from tidegate.lookups.access_points import Inventory, Listed
 from tidegate.store import queries
 
@@ -173,8 +173,8 @@ async def _export(request: Request, format: exports.Format, devices: Sequence[De
         while piece := await asyncio.to_thread(next, written, b""):
             yield piece
 
-    with files.place(request) as place:
-        return await place.answer(
+    with files.slot(request) as slot:
+        return await slot.answer(
             request, pieces(), name="aps", media_type=format.media_type, extension=format.extension
         )
 

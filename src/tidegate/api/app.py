@@ -22,21 +22,21 @@ from tidegate.api import (
     status,
     webhooks,
 )
-from tidegate.api.counting import Counting
-from tidegate.api.dashboard import site_map
-from tidegate.api.files import Files
+from tidegate.api.answer_cache import AnswerCache
+from tidegate.api.dashboard import routes
+from tidegate.api.export_slots import Bounds
 from tidegate.api.insight import calls as insight
 from tidegate.api.live import Live
 from tidegate.api.lookup_files import LookupFiles
-from tidegate.api.pacing import Paced, TooSlow
-from tidegate.api.places import Bounds
 from tidegate.api.raw_log import RawLog
 from tidegate.api.reading import Reading
-from tidegate.api.remembered import Remembered
+from tidegate.api.request_counter import RequestCounter
 from tidegate.api.sessions import Sessions
 from tidegate.api.signing import Signer
+from tidegate.api.slow_readers import Paced, TooSlow
 from tidegate.api.statistics import calls as statistics
-from tidegate.api.webhook_desk import WebhookDesk
+from tidegate.api.streamed_files import Files
+from tidegate.api.webhook_admin import WebhookAdmin
 from tidegate.keyfile import KeyFile
 from tidegate.login_links import LoginLinks
 from tidegate.service import swagger
@@ -104,7 +104,7 @@ def build(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.tokens = TokenFile(settings.tokens_path)
     app.state.reading = Reading(settings)
-    app.state.remembered = Remembered()
+    app.state.answer_cache = AnswerCache()
     app.state.signer = Signer(settings.link_key_path)
     app.state.sessions = Sessions(settings, app.state.tokens, app.state.signer)
     app.state.login_links = LoginLinks(settings.login_links_path)
@@ -114,7 +114,7 @@ def build(settings: Settings) -> FastAPI:
     app.state.files = Files(
         Bounds(settings.api_exports, settings.api_exports_per_fleet, settings.api_exports_per_token)
     )
-    app.state.webhooks = WebhookDesk(settings)
+    app.state.webhooks = WebhookAdmin(settings)
     app.state.lookups = LookupFiles(settings.lookups_dir)
     for router in ROUTERS:
         app.include_router(router, responses=problems.responses())
@@ -123,8 +123,8 @@ def build(settings: Settings) -> FastAPI:
     app.include_router(status.router)
     app.include_router(swagger.router(app.title))
     problems.install(app)
-    site_map.install(app)
+    routes.install(app)
     document = openapi.document(app, VENDOR_BASE)
     app.openapi = lambda: document  # type: ignore[method-assign]
-    app.add_middleware(Counting)
+    app.add_middleware(RequestCounter)
     return app

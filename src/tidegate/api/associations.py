@@ -25,12 +25,12 @@ from starlette.requests import Request
 from tidegate.api import links, pseudonymised
 from tidegate.api.access import AnyReader, Reader
 from tidegate.api.exports import CSV_SAFE
-from tidegate.api.files import Files
 from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.parameters import Flag, Integer, bad_format, choice, epoch, moment, since, until
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Limits, Reading
 from tidegate.api.signing import Signer
+from tidegate.api.streamed_files import Files
 from tidegate.contracts.formats import MICROS_LIMIT, TIME_PATTERN
 from tidegate.errors import UsageError
 from tidegate.keyfile import KeyFile, Keys
@@ -188,8 +188,8 @@ async def _answer(
     pieces = reading.pieces(query, format, {**STREAMING, **spill}, limits)
     if keys is not None:
         pieces = pseudonymised.replaced(pieces, query.parameters["mark"], keys)
-    with files.place(request) as place:
-        return await place.answer(
+    with files.slot(request) as slot:
+        return await slot.answer(
             request,
             pieces,
             name="associationdata",

@@ -20,7 +20,7 @@ from starlette.requests import Request
 
 from tidegate.api import exports, links
 from tidegate.api.access import AnyReader
-from tidegate.api.identity import position_of
+from tidegate.api.event_ids import position_of
 from tidegate.api.newest import newest
 from tidegate.api.parameters import Flag, Moment, Rows
 from tidegate.api.problems import Problem

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from tidegate.api.access import Anybody, Reader
-from tidegate.api.identity import position_of
+from tidegate.api.event_ids import position_of
 from tidegate.api.problems import Problem
 from tidegate.api.raw_log import RawLog
 from tidegate.api.reading import Reading

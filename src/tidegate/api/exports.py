@@ -15,10 +15,10 @@ from fastapi.responses import Response
 from pydantic import BeforeValidator
 from starlette.requests import Request
 
-from tidegate.api.files import Files
 from tidegate.api.parameters import Flag, choice
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Limits, Reading
+from tidegate.api.streamed_files import Files
 from tidegate.settings import Settings
 from tidegate.store.exports import SETTINGS, Export
 
@@ -120,11 +120,11 @@ async def export(request: Request, format: Format, rows: Export, name: str) -> R
     limits = Limits(settings.api_export_seconds, settings.api_query_memory_bytes, settings.api_export_rows)
     # Half for sorting leaves half for the rest; what is more goes to the disk.
     spill = {"max_bytes_before_external_sort": limits.memory_bytes // 2}
-    with files.place(request) as place:
+    with files.slot(request) as slot:
         [[size]] = await reading.rows(rows.size)
         if size > limits.rows:
             raise Problem("query_too_large", allowed=f"{limits.rows} rows")
         pieces = reading.pieces(rows.rows, format.written_as, {**SETTINGS, **spill}, limits)
-        return await place.answer(
+        return await slot.answer(
             request, pieces, name=name, media_type=format.media_type, extension=format.extension
         )

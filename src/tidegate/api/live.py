@@ -26,8 +26,8 @@ from starlette.requests import Request
 
 from tidegate.api.access import AnyReader, Reader, still_reads
 from tidegate.api.insight import calls as insight
-from tidegate.api.insight.asked import Asked, Asking
-from tidegate.api.insight.parts import alert_of
+from tidegate.api.insight.assemble import alert_of
+from tidegate.api.insight.request import Asking, InsightRequest
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
 from tidegate.store import pages
@@ -162,7 +162,9 @@ async def live(
     still = Reader(reader.name, reader.role, fleet)
 
     async def ask() -> dict[str, Any]:
-        answer = await insight.overview(request, Asked(request, fleet, time.time()), still, None, 15, None)
+        answer = await insight.overview(
+            request, InsightRequest(request, fleet, time.time()), still, None, 15, None
+        )
         found: dict[str, Any] = msgspec.json.decode(answer.body)
         return found
 

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from tidegate.api import answers, problems
+from tidegate.api import examples, problems
 from tidegate.api.client_events import ClientFailure, ClientIntermediate, ClientSuccess
 from tidegate.service import contract
 from tidegate.service.contract import Schema
@@ -124,7 +124,7 @@ def _complete(path: str, method: str, operation: Schema) -> None:
         good["headers"] = _headers("X-Total-Count", "Link")
     if path.startswith("/V2/analytics/files/") or len(good.get("content", ())) > 1:
         good.setdefault("headers", {}).update(_headers("Content-Disposition"))
-    example = answers.EXAMPLES.get(path)
+    example = examples.EXAMPLES.get(path)
     if example is not None:
         media = next(iter(good["content"].values()))
         media["example"] = example
@@ -148,8 +148,8 @@ def _settle(parameter: Schema) -> None:
         schema["anyOf"] = choices
     schema.pop("description", None)
     if parameter["name"] == "id":
-        schema["description"] = "An id that a 201 gave looks like `" + answers.ID + "`"
-        parameter["example"] = answers.ID
+        schema["description"] = "An id that a 201 gave looks like `" + examples.ID + "`"
+        parameter["example"] = examples.ID
     if parameter["name"] in PERIOD:
         parameter["example"] = PERIOD[parameter["name"]]
     parameter["schema"] = contract.without_titles(schema)

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from tidegate.api.access import Editor, Reader
 from tidegate.api.parameters import Flag
 from tidegate.api.problems import Problem
-from tidegate.api.webhook_desk import WebhookDesk
+from tidegate.api.webhook_admin import WebhookAdmin
 from tidegate.contracts.alerts import Severity
 from tidegate.store.deliveries import Entry, Outcome
 from tidegate.tokens import TokenFile
@@ -115,7 +115,7 @@ class Replayed(BaseModel):
 @router.get("/webhooks", summary="Webhooks")
 async def webhooks(request: Request, reader: Editor, fleet: OneFleet = "") -> WebhookList:
     """The webhooks of the token's fleet; a superuser's: of every fleet, or of one."""
-    found = await _desk(request).listed(reader.fleet or fleet)
+    found = await _admin(request).listed(reader.fleet or fleet)
     return WebhookList(webhooks=[Webhook(**_fields(request, each)) for each in found])
 
 
@@ -124,7 +124,7 @@ async def create(
     request: Request, response: Response, reader: Editor, new: Annotated[NewWebhook, Body()]
 ) -> CreatedWebhook:
     """Its address is resolved and must be public, over https, or listed in the setting `webhook_allow`."""
-    made = await _desk(request).create(
+    made = await _admin(request).create(
         new.name,
         fleet=_fleet_of(request, reader, new.fleet),
         format=new.format,
@@ -148,7 +148,7 @@ async def deliveries(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> DeliveryList:
     """What was sent and what came of it, the newest entry first."""
-    found = await _desk(request).deliveries(
+    found = await _admin(request).deliveries(
         reader.fleet or fleet, alert_id=alert, endpoint=webhook, failed=failed, limit=limit
     )
     return DeliveryList(deliveries=[_delivery(each) for each in found])
@@ -157,21 +157,21 @@ async def deliveries(
 @router.post("/webhook_deliveries/{webhook_id}/replay", status_code=202, summary="Send a notice once more")
 async def replay(request: Request, reader: Editor, webhook_id: str) -> Replayed:
     """Under the same webhook-id: a receiver that remembers ids takes it once."""
-    found = await _desk(request).replay(reader.fleet or "", webhook_id)
+    found = await _admin(request).replay(reader.fleet or "", webhook_id)
     return Replayed(webhook_id=found.webhook_id, outcome=found.outcome)
 
 
 @router.post("/webhooks/{id}/test", summary="Try a webhook")
 async def try_out(request: Request, reader: Editor, id: str) -> TriedWebhook:
     """Send notices of an alert that there is not, opened and resolved. Nothing of it is kept."""
-    found = await _desk(request).try_out(reader.fleet or "", id)
+    found = await _admin(request).try_out(reader.fleet or "", id)
     return TriedWebhook(delivered=all_delivered(found), notices=[_tried(each) for each in found])
 
 
 @router.delete("/webhooks/{id}", status_code=204, response_class=Response, summary="Delete a webhook")
 async def delete(request: Request, reader: Editor, id: str) -> Response:
     """What is still owed to it is not sent."""
-    await _desk(request).delete(reader.fleet or "", id)
+    await _admin(request).delete(reader.fleet or "", id)
     return Response(status_code=204)
 
 
@@ -179,9 +179,9 @@ def all_delivered(found: list[Tried]) -> bool:
     return all(each.answer.delivered for each in found)
 
 
-def _desk(request: Request) -> WebhookDesk:
-    desk: WebhookDesk = request.app.state.webhooks
-    return desk
+def _admin(request: Request) -> WebhookAdmin:
+    admin: WebhookAdmin = request.app.state.webhooks
+    return admin
 
 
 def _fleet_of(request: Request, reader: Reader, named: str) -> str:
@@ -202,7 +202,7 @@ def _fields(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     return {
         **{name: getattr(endpoint, name) for name in ("id", "name", "fleet", "format", "severity", "sites")},
         "url": endpoint.masked_url,
-        "secrets": len(endpoint.secrets_at(_desk(request).now())),
+        "secrets": len(endpoint.secrets_at(_admin(request).now())),
         "created_at": endpoint.created_at,
         "disabled": endpoint.disabled,
     }

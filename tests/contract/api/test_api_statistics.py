@@ -16,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 
 import builders
 from tidegate.api.statistics.calls import CALLS
-from tidegate.api.statistics.questions import text_of
+from tidegate.api.statistics.parameters import text_of
 from tidegate.tokens import READERS, Role
 
 Call = Callable[..., httpx.Response]

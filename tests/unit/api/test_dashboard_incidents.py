@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from tidegate.api.answer_cache import AnswerCache
 from tidegate.api.dashboard import world
 from tidegate.api.dashboard.incidents import incidents
 from tidegate.api.problems import Problem
-from tidegate.api.remembered import Remembered
 
 
 def alert(id: str, site: str, stage: str = "aaa", **changed: Any) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_a_failing_site_is_told_before_its_alert_is_open() -> None:
 
 
 async def test_the_last_answer_is_kept_for_when_clickhouse_is_away() -> None:
-    remembered = Remembered()
+    cache = AnswerCache()
     answers: list[Any] = [1, Problem("store_away"), Problem("not_found"), Problem("store_away")]
 
     async def ask() -> int:
@@ -104,13 +104,13 @@ async def test_the_last_answer_is_kept_for_when_clickhouse_is_away() -> None:
             raise answer
         return int(answer)
 
-    assert (await remembered.ask("a", ask, fresh=0)).value == 1
-    away = await remembered.ask("a", ask, fresh=0)
+    assert (await cache.ask("a", ask, fresh=0)).value == 1
+    away = await cache.ask("a", ask, fresh=0)
     assert away.value == 1 and away.problem is not None and away.age > 0
     with pytest.raises(Problem, match="not_found"):
-        await remembered.ask("a", ask, fresh=0)
+        await cache.ask("a", ask, fresh=0)
     with pytest.raises(Problem, match="store_away"):
-        await remembered.ask("of another fleet", ask, fresh=0)
+        await cache.ask("of another fleet", ask, fresh=0)
 
 
 def test_geohashes_on_the_map() -> None:

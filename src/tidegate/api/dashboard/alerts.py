@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidegate.alerts import control
+from tidegate.api.answer_cache import AnswerCache
 from tidegate.api.dashboard.incidents import STAGES, micros, place
 from tidegate.api.dashboard.web import Form, Page, Sent, Viewer, go, render
-from tidegate.api.insight.parts import alert_of
+from tidegate.api.insight.assemble import alert_of
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
-from tidegate.api.remembered import Remembered
-from tidegate.api.webhook_desk import WebhookDesk
+from tidegate.api.webhook_admin import WebhookAdmin
 from tidegate.errors import RetryLater
 from tidegate.kafka.connection import connection
 from tidegate.store import pages
@@ -70,10 +70,10 @@ async def alerts(
     said: str = "",
 ) -> Response:
     reading: Reading = request.app.state.reading
-    remembered: Remembered = request.app.state.remembered
+    cache: AnswerCache = request.app.state.answer_cache
     since = (int(time.time()) // 60 - KEPT_DAYS * 1440) * 60_000_000
     asked = pages.alerts_listed(person.fleet, since, limit=MOST)
-    answer = await remembered.ask(("alerts", person.fleet), lambda: reading.rows(asked))
+    answer = await cache.ask(("alerts", person.fleet), lambda: reading.rows(asked))
     found = [shown(alert_of(row)) for row in answer.value]
     counts = Counter(each["state"] for each in found)
     wanted = {"site": site, "rule": rule, "severity": severity}
@@ -152,8 +152,8 @@ async def replay(request: Request, sent: Sent, id: str, webhook_id: str) -> Resp
     """Send a notice of the alert once more."""
     if not sent.person.may_edit:
         raise Problem("forbidden", "administrators send notices once more")
-    desk: WebhookDesk = request.app.state.webhooks
-    await desk.replay(sent.person.fleet, webhook_id, alert_id=id)
+    admin: WebhookAdmin = request.app.state.webhooks
+    await admin.replay(sent.person.fleet, webhook_id, alert_id=id)
     return go(f"/alerts/{quote(id, safe='')}?said=replay#deliveries")
 
 

@@ -13,12 +13,12 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tidegate.api.answer_cache import AnswerCache
 from tidegate.api.client_events import KEYS
 from tidegate.api.dashboard import charts, text
 from tidegate.api.dashboard.web import Page, Viewer, go, render
 from tidegate.api.dashboard.windows import window
 from tidegate.api.reading import Reading
-from tidegate.api.remembered import Remembered
 from tidegate.contracts.formats import parse_mac
 from tidegate.store import pages
 
@@ -166,15 +166,15 @@ async def client(
     view = "grid" if view == "grid" else "timeline"
     chosen = window(length, end, view="grid" if view == "grid" else "")
     reading: Reading = request.app.state.reading
-    remembered: Remembered = request.app.state.remembered
+    cache: AnswerCache = request.app.state.answer_cache
     key = ("client", person.fleet, mac)
-    life = await remembered.ask((*key, "life"), lambda: reading.rows(pages.client_life(person.fleet, mac)))
+    life = await cache.ask((*key, "life"), lambda: reading.rows(pages.client_life(person.fleet, mac)))
     total, first, last, vendor, randomised, site = life.value[0]
     if not total:
         return _unknown(request, person, mac)
     asked = pages.client_timeline(person.fleet, mac, chosen.since_us, chosen.until_us, limit=EVENTS)
     span = (chosen.name, chosen.end)
-    answer = await remembered.ask((*key, *span), lambda: reading.rows(asked))
+    answer = await cache.ask((*key, *span), lambda: reading.rows(asked))
     events = [event(row) for row in answer.value]
     attempts = [each for each in events if each.outcome in ATTEMPTS]
     failures = [each for each in attempts if each.outcome == "failure"]
@@ -237,10 +237,10 @@ def prefix(sought: str) -> str:
 async def clients(request: Request, person: Viewer) -> Response:
     """Those with the most failures of the last two hours."""
     reading: Reading = request.app.state.reading
-    remembered: Remembered = request.app.state.remembered
+    cache: AnswerCache = request.app.state.answer_cache
     since = (int(time.time()) // 60 - 120) * 60_000_000
     asked = pages.clients_failing(person.fleet, since, limit=50)
-    answer = await remembered.ask(("clients", person.fleet), lambda: reading.rows(asked), fresh=5.0)
+    answer = await cache.ask(("clients", person.fleet), lambda: reading.rows(asked), fresh=5.0)
     return render(request, person, "clients.html", rows=answer.value, answer=answer, sql=asked)
 
 

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidegate.api.access import Reader
+from tidegate.api.answer_cache import Answer, AnswerCache
 from tidegate.api.insight import calls as insight
-from tidegate.api.insight.asked import Asked, Span, bounds
-from tidegate.api.remembered import Answer, Remembered
+from tidegate.api.insight.request import InsightRequest, Span, bounds
 from tidegate.api.sessions import Person
 
 Document = dict[str, Any]
@@ -27,51 +27,51 @@ def _read(answer: Response) -> Document:
 
 async def overview(request: Request, person: Person) -> Answer[Document]:
     """`GET /api/v1/insight/overview` of the person's fleet, at most a second old."""
-    remembered: Remembered = request.app.state.remembered
+    cache: AnswerCache = request.app.state.answer_cache
     reader = Reader(person.name, person.role, person.fleet)
 
     async def ask() -> Document:
-        asking = Asked(request, person.fleet, time.time())
+        asking = InsightRequest(request, person.fleet, time.time())
         return _read(await insight.overview(request, asking, reader, None, NOW_MINUTES, None))
 
-    return await remembered.ask(("overview", person.fleet), ask)
+    return await cache.ask(("overview", person.fleet), ask)
 
 
 async def site(request: Request, person: Person, name: str, within: Span) -> Answer[Document]:
     """`GET /api/v1/insight/sites/{site}`. Raises Problem `not_found`."""
-    remembered: Remembered = request.app.state.remembered
+    cache: AnswerCache = request.app.state.answer_cache
 
     async def ask() -> Document:
-        asking = Asked(request, person.fleet, time.time())
+        asking = InsightRequest(request, person.fleet, time.time())
         return _read(await insight.one_site(request, asking, within, None, name, "series"))
 
-    return await remembered.ask(("site", person.fleet, name, within), ask)
+    return await cache.ask(("site", person.fleet, name, within), ask)
 
 
 async def contrast(
     request: Request, person: Person, name: str | None, stage: str | None, within: Span
 ) -> Answer[Document]:
     """`GET /api/v1/insight/contrast`."""
-    remembered: Remembered = request.app.state.remembered
+    cache: AnswerCache = request.app.state.answer_cache
 
     async def ask() -> Document:
-        asking = Asked(request, person.fleet, time.time())
+        asking = InsightRequest(request, person.fleet, time.time())
         return _read(await insight.contrast(request, asking, within, None, name, stage, None, "values"))
 
-    return await remembered.ask(("contrast", person.fleet, name, stage, within), ask, fresh=CONTRAST_SECONDS)
+    return await cache.ask(("contrast", person.fleet, name, stage, within), ask, fresh=CONTRAST_SECONDS)
 
 
 async def changes(
     request: Request, person: Person, name: str | None, onset: int, within: Span
 ) -> Answer[Document]:
     """`GET /api/v1/insight/changes` from half an hour before the onset (µs) on."""
-    remembered: Remembered = request.app.state.remembered
+    cache: AnswerCache = request.app.state.answer_cache
 
     async def ask() -> Document:
-        asking = Asked(request, person.fleet, time.time())
+        asking = InsightRequest(request, person.fleet, time.time())
         return _read(await insight.changes(request, asking, within, None, name, onset))
 
-    return await remembered.ask(("changes", person.fleet, name, onset, within), ask, fresh=CONTRAST_SECONDS)
+    return await cache.ask(("changes", person.fleet, name, onset, within), ask, fresh=CONTRAST_SECONDS)
 
 
 def last_minutes(request: Request, fleet: str, until: int, minutes: int = NOW_MINUTES) -> Span:

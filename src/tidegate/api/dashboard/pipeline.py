@@ -15,11 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tidegate.api.answer_cache import Answer, AnswerCache
 from tidegate.api.dashboard import charts
 from tidegate.api.dashboard.web import Page, Viewer, render
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
-from tidegate.api.remembered import Answer, Remembered
 from tidegate.contracts.topics import STREAMS
 from tidegate.settings import Settings, address
 from tidegate.store import pages
@@ -182,7 +182,7 @@ def _seconds(value: float | None) -> str:
 async def pipeline(request: Request, person: Viewer) -> Response:
     state = request.app.state
     reading: Reading = state.reading
-    remembered: Remembered = state.remembered
+    cache: AnswerCache = state.answer_cache
     now = await roles(state.settings)
     before: Mapping[str, RoleState] = getattr(state, "roles_before", {})
     if not before:
@@ -203,9 +203,7 @@ async def pipeline(request: Request, person: Viewer) -> Response:
     problem: Problem | None = None
     for name, query in asked.items():
         try:
-            found = await remembered.ask(
-                ("pipeline", person.fleet, name), partial(reading.rows, query), fresh=2.0
-            )
+            found = await cache.ask(("pipeline", person.fleet, name), partial(reading.rows, query), fresh=2.0)
             answers[name] = found
             problem = problem or found.problem
         except Problem as away:

@@ -18,7 +18,7 @@ from tidegate.api.dashboard.incidents import STAGES, incidents, micros
 from tidegate.api.dashboard.overview import STALE_SECONDS, told
 from tidegate.api.dashboard.web import Page, Viewer, render
 from tidegate.api.dashboard.windows import window
-from tidegate.api.insight.asked import bounds
+from tidegate.api.insight.request import bounds
 from tidegate.api.problems import Problem
 from tidegate.settings import Settings
 

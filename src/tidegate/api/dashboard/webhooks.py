@@ -11,7 +11,7 @@ from starlette.responses import Response
 from tidegate.api.dashboard.web import Page, Sent, Viewer, go, render
 from tidegate.api.problems import Problem
 from tidegate.api.sessions import Person
-from tidegate.api.webhook_desk import WebhookDesk
+from tidegate.api.webhook_admin import WebhookAdmin
 from tidegate.store.deliveries import ENDED, Entry
 from tidegate.webhooks.endpoints import FORMATS
 
@@ -34,7 +34,7 @@ async def create(request: Request, sent: Sent) -> Response:
     person = sent.person
     _require_editor(person)
     try:
-        made = await _desk(request).create(
+        made = await _admin(request).create(
             sent["name"].strip(),
             fleet=person.fleet,
             format=sent["format"],
@@ -54,23 +54,23 @@ async def create(request: Request, sent: Sent) -> Response:
 @router.post("/webhooks/{id}/test")
 async def try_out(request: Request, sent: Sent, id: str) -> Response:
     _require_editor(sent.person)
-    found = await _desk(request).try_out(sent.person.fleet, id)
+    found = await _admin(request).try_out(sent.person.fleet, id)
     return await _page(request, sent.person, tried=found, tried_id=id)
 
 
 @router.post("/webhooks/{id}/delete")
 async def delete(request: Request, sent: Sent, id: str) -> Response:
     _require_editor(sent.person)
-    await _desk(request).delete(sent.person.fleet, id)
+    await _admin(request).delete(sent.person.fleet, id)
     return go("/webhooks")
 
 
 async def _page(request: Request, person: Person, *, status: int = 200, **more: Any) -> Response:
-    desk = _desk(request)
-    found = await desk.listed(person.fleet)
+    admin = _admin(request)
+    found = await admin.listed(person.fleet)
     recent: list[Entry] | None
     try:
-        recent = await desk.deliveries(person.fleet, failed=True, limit=MOST_SHOWN)
+        recent = await admin.deliveries(person.fleet, failed=True, limit=MOST_SHOWN)
     except Problem as problem:
         if problem.code != "store_away":
             raise
@@ -90,9 +90,9 @@ async def _page(request: Request, person: Person, *, status: int = 200, **more: 
     )
 
 
-def _desk(request: Request) -> WebhookDesk:
-    desk: WebhookDesk = request.app.state.webhooks
-    return desk
+def _admin(request: Request) -> WebhookAdmin:
+    admin: WebhookAdmin = request.app.state.webhooks
+    return admin
 
 
 def _require_editor(person: Person) -> None:

@@ -21,19 +21,7 @@ from starlette.requests import Request
 from tidegate.api import exports
 from tidegate.api.access import AnyReader
 from tidegate.api.insight import answers
-from tidegate.api.insight.asked import (
-    DAY,
-    HOUR,
-    Asked,
-    Asking,
-    Row,
-    Spanned,
-    kept_since,
-    known_fleets,
-    micros_text,
-    seconds_text,
-)
-from tidegate.api.insight.parts import (
+from tidegate.api.insight.assemble import (
     NO_FURTHER,
     SILENT_AFTER,
     Clients,
@@ -54,6 +42,18 @@ from tidegate.api.insight.parts import (
     series_of,
     state_of,
     together,
+)
+from tidegate.api.insight.request import (
+    DAY,
+    HOUR,
+    Asking,
+    InsightRequest,
+    Row,
+    Spanned,
+    kept_since,
+    known_fleets,
+    micros_text,
+    seconds_text,
 )
 from tidegate.api.insight.service_levels import NO_COUNTS, Part, Usuals, common, counts, share, verdicts
 from tidegate.api.insight.tables import (
@@ -111,11 +111,11 @@ def code_of(value: int | None) -> int | None:
     return None if value is None or value == -1 else value
 
 
-async def alerts_of(asking: Asked, site: str | None, since: int, until: int) -> list[Row]:
+async def alerts_of(asking: InsightRequest, site: str | None, since: int, until: int) -> list[Row]:
     return [alert_of(row) for row in await asking.rows(questions.alerts(asking.fleet, site, since, until))]
 
 
-async def measured(asking: Asked, window: Window, *, moving: bool = False) -> Measured:
+async def measured(asking: InsightRequest, window: Window, *, moving: bool = False) -> Measured:
     """The figures of the sites in a window. One that is `moving` with the clock is held against a past that
     is read every few minutes: a week changes little in them, and costs more than all else together."""
     past = learned_from(asking, window)
@@ -149,13 +149,13 @@ async def measured(asking: Asked, window: Window, *, moving: bool = False) -> Me
     )
 
 
-def learned_from(asking: Asked, window: Window) -> Window:
+def learned_from(asking: InsightRequest, window: Window) -> Window:
     """The week before a window, of all sites: what is usual at a site may have to be learned from others."""
     since = max(0, window.since - PAST, kept_since(asking.settings, asking.fleet, asking.now))
     return Window(fleet=window.fleet, since=min(since, window.since), until=window.since)
 
 
-async def further_levels(asking: Asked, window: Window) -> dict[str, list[Row]]:
+async def further_levels(asking: InsightRequest, window: Window) -> dict[str, list[Row]]:
     """Coverage, roaming, capacity and stability by site."""
     coverage, roaming, capacity = await asyncio.gather(
         asking.rows(questions.coverage(window)),
@@ -257,7 +257,7 @@ async def overview(
     return Response(_encode(answer), media_type="application/json")
 
 
-async def _newest(asking: Asked) -> dict[str, int]:
+async def _newest(asking: InsightRequest) -> dict[str, int]:
     """The newest event's received time (µs) by site: of the last days, where there is one in them."""
     for since in (int(asking.now) - 2 * DAY, 0):
         rows = await asking.rows(questions.newest(asking.fleet, max(0, since)))
@@ -305,7 +305,7 @@ def _last(newest: Mapping[str, int], site: str | None) -> int | None:
     return max(newest.values(), default=None) if site is None else newest.get(site)
 
 
-async def _known_site(asking: Asked, site: str) -> None:
+async def _known_site(asking: InsightRequest, site: str) -> None:
     if not await asking.rows(questions.site_known(asking.fleet, site)):
         raise Problem("not_found", "no events of such a site", path="site", found=site)
 

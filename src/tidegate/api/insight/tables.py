@@ -10,9 +10,9 @@ from fastapi.responses import Response
 from starlette.requests import Request
 
 from tidegate.api import exports, table_files
-from tidegate.api.files import Files
 from tidegate.api.insight.answers import ClientEvent
-from tidegate.api.insight.asked import Row
+from tidegate.api.insight.request import Row
+from tidegate.api.streamed_files import Files
 from tidegate.store.insight import ATTEMPT_STAGES
 
 
@@ -169,8 +169,8 @@ async def export(
         while piece := await asyncio.to_thread(next, written, b""):
             yield piece
 
-    with files.place(request) as place:
-        return await place.answer(
+    with files.slot(request) as slot:
+        return await slot.answer(
             request, pieces(), name=name, media_type=format.media_type, extension=format.extension
         )
 

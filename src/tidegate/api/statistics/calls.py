@@ -22,7 +22,7 @@ from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.parameters import MAX_ROWS, Flag, integer
 from tidegate.api.reading import Reading
 from tidegate.api.statistics import answers
-from tidegate.api.statistics.questions import (
+from tidegate.api.statistics.parameters import (
     grouping,
     one_of,
     parameter,

@@ -1,4 +1,4 @@
-"""What the API and the pages do with webhooks: the file, a try, the delivery log. Raises Problem alone."""
+"""Administers webhooks for API and pages: endpoints, tests, the delivery log. Raises Problem alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MOST_TRIES = 8  # at a time, of all fleets together
 T = TypeVar("T")
 
 
-class WebhookDesk:
+class WebhookAdmin:
     """An empty `fleet` stands for every one, and is a superuser's alone: callers see to that."""
 
     def __init__(self, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Answers of the store that pages share: asked once at a time, and kept for when ClickHouse is away."""
+"""Query results that pages share: one query for each at a time; the last result while ClickHouse is away."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Answer(Generic[T]):
     problem: Problem | None = None
 
 
-class Remembered:
+class AnswerCache:
     """The latest answers by key; the key holds the fleet and everything else that was asked."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The questions of the statistics: the parameters of a stream's calls, and the selection that they mean."""
+"""The parameters of the statistics calls of a stream, and the selection of rows that they mean."""
 
 from __future__ import annotations
 

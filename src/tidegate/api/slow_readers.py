@@ -1,4 +1,4 @@
-"""How slowly an answer may be read: a reader that reads nothing holds memory, a query and a place.
+"""Ends the connection of a client that reads its answer too slowly: it holds memory, a query and a slot.
 
 An answer begins with so many seconds of patience. Time in which the reader holds it up takes from them, bytes
 that it takes give them back at the least rate. Where none are left, the connection is ended. The time that

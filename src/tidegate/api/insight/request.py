@@ -1,4 +1,4 @@
-"""What an insight call is asked: for which fleet, in which window; and the queries that answer it."""
+"""A request to an insight call: its fleet, its window, and the queries that answer it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pydantic import BeforeValidator
 from starlette.requests import Request
 
 from tidegate.api.access import AnyReader, Reader
+from tidegate.api.answer_cache import AnswerCache
 from tidegate.api.parameters import Instant, choice
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
-from tidegate.api.remembered import Remembered
 from tidegate.settings import Settings
 from tidegate.store import insight as questions
 from tidegate.store.queries import Query as StoreQuery
@@ -42,8 +42,8 @@ Row = dict[str, Any]
 WindowName = Annotated[Literal["2h", "4h", "8h", "12h", "1d", "1w"], BeforeValidator(choice(*WINDOWS))]
 
 
-class Asked:
-    """A question on its way to its answer: its fleet, its window, and the queries that were made."""
+class InsightRequest:
+    """Its fleet, its window, and the queries that were made for it."""
 
     def __init__(self, request: Request, fleet: str, now: float) -> None:
         self.request = request
@@ -66,12 +66,12 @@ class Asked:
         """The rows of this query, or of one of the same name and `of` that was asked of the fleet at most so
         many seconds ago; the one that was asked is shown beside the answer."""
         reading: Reading = self.request.app.state.reading
-        remembered: Remembered = self.request.app.state.remembered
+        cache: AnswerCache = self.request.app.state.answer_cache
 
         async def ask() -> tuple[StoreQuery, list[Sequence[Any]]]:
             return query, await reading.rows(query)
 
-        answer = await remembered.ask((query.name, self.fleet, *of), ask, fresh=seconds)
+        answer = await cache.ask((query.name, self.fleet, *of), ask, fresh=seconds)
         asked, rows = answer.value
         self.queries.append(asked)
         return rows
@@ -101,10 +101,10 @@ async def asked(
     fleet: Annotated[
         str | None, Query(description="Fleet to look at, for superusers; the token's own otherwise")
     ] = None,
-) -> Asked:
+) -> InsightRequest:
     """Raises Problem `forbidden` for another fleet than the token's, `missing_parameter` where a superuser
     has to name one."""
-    return Asked(request, await _fleet(request, reader, fleet), time.time())
+    return InsightRequest(request, await _fleet(request, reader, fleet), time.time())
 
 
 async def _fleet(request: Request, reader: Reader, fleet: str | None) -> str:
@@ -125,7 +125,7 @@ async def known_fleets(request: Request) -> list[str]:
     return [str(fleet) for (fleet,) in await reading.rows(questions.fleets())]
 
 
-Asking = Annotated[Asked, Depends(asked)]
+Asking = Annotated[InsightRequest, Depends(asked)]
 
 
 class Span(NamedTuple):

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tidegate.api.answer_cache import AnswerCache
 from tidegate.api.dashboard import text, world
 from tidegate.api.dashboard.web import Page, Viewer, render
 from tidegate.api.dashboard.windows import window
 from tidegate.api.reading import Reading
-from tidegate.api.remembered import Remembered
 from tidegate.store import pages
 
 router = APIRouter(route_class=Page, include_in_schema=False)
@@ -31,12 +31,10 @@ async def map_page(
     of = "logs" if of == "logs" else "sites"
     chosen = window(length, "", of=of if of == "logs" else "")
     reading: Reading = request.app.state.reading
-    remembered: Remembered = request.app.state.remembered
+    cache: AnswerCache = request.app.state.answer_cache
     since = (int(time.time()) // 60 * 60 - chosen.seconds) * 1_000_000
     asked = (pages.places_of_logs if of == "logs" else pages.places_of_sites)(person.fleet, since)
-    answer = await remembered.ask(
-        ("map", person.fleet, of, chosen.name), lambda: reading.rows(asked), fresh=10.0
-    )
+    answer = await cache.ask(("map", person.fleet, of, chosen.name), lambda: reading.rows(asked), fresh=10.0)
     buckets = [
         world.Bucket(
             geohash,

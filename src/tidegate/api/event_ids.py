@@ -1,4 +1,4 @@
-"""The ids of events in paths."""
+"""Reads the ids of events in paths."""
 
 from __future__ import annotations
 

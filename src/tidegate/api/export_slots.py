@@ -1,6 +1,6 @@
-"""Places for long answers, shared out: so many to a token, so many to a fleet, so many in all.
+"""Slots for long answers, shared out: so many to a token, so many to a fleet, so many in all.
 
-A token or fleet that takes its places and does not give them back keeps nobody else waiting.
+A token or fleet that takes its slots and does not give them back keeps nobody else waiting.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ class Bounds(NamedTuple):
     of_a_token: int
 
 
-class Places:
+class Slots:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._taken: Counter[tuple[str, str | None]] = Counter()
 
     def take(self, token: str, fleet: str | None) -> Callable[[], None] | str:
-        """What gives the place back; or what is full: all, fleet or token. A fleet of None is its own."""
+        """What gives the slot back; or what is full: all, fleet or token. A fleet of None is its own."""
         holders = (("all", ""), ("fleet", fleet), ("token", token))
         for holder, bound in zip(holders, self._bounds, strict=True):
             if self._taken[holder] >= bound:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidegate.telemetry import API_REQUESTS
 
 
-class Counting:
+class RequestCounter:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 

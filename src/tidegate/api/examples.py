@@ -1,4 +1,4 @@
-"""Examples of answers for the OpenAPI document: the reference documents' samples, in today's shape."""
+"""Examples of responses in the OpenAPI document: the reference documents' samples, in today's shape."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from tidegate.api.access import Reader
-from tidegate.api.pacing import TooSlow
-from tidegate.api.places import Bounds, Places
+from tidegate.api.export_slots import Bounds, Slots
 from tidegate.api.problems import Problem
+from tidegate.api.slow_readers import TooSlow
 from tidegate.telemetry import API_FILES, API_FILES_REFUSED
 
 log = logging.getLogger(__name__)
@@ -33,22 +33,22 @@ CLIENT_GONE = 499  # nobody reads it; the metrics do
 
 
 class Files:
-    """The places for files under way in this process."""
+    """The slots for files under way in this process."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self._places = Places(bounds)
+        self._slots = Slots(bounds)
 
-    def place(self, request: Request) -> Place:
+    def slot(self, request: Request) -> Slot:
         """One of them, for the request's reader. Raises Problem `exports_busy` where its share is taken."""
         reader: Reader = request.state.reader
-        taken = self._places.take(reader.name, reader.fleet)
+        taken = self._slots.take(reader.name, reader.fleet)
         if isinstance(taken, str):
             API_FILES_REFUSED.labels(taken).inc()
             raise Problem("exports_busy", FULL[taken], headers={"retry-after": str(BUSY_SECONDS)})
-        return Place(taken)
+        return Slot(taken)
 
 
-class Place:
+class Slot:
     """Given back at the end of the `with` block, or at the end of the answer that was made in it."""
 
     def __init__(self, give_back: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""The pages, put together: which routers there are, and what stands at an address that is none."""
+"""The routers of the pages, and the page of an unknown address."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tidegate.api.dashboard import alerts, clients, login, overview, pipeline, places, sites, webhooks
+from tidegate.api.dashboard import alerts, clients, geo_map, login, overview, pipeline, sites, webhooks
 from tidegate.api.dashboard.web import Page, Viewer, failure, render
 from tidegate.api.problems import Problem, framework_problem
 from tidegate.api.sessions import Sessions
@@ -19,7 +19,7 @@ ROUTERS = (
     sites.router,
     clients.router,
     alerts.router,
-    places.router,
+    geo_map.router,
     pipeline.router,
     webhooks.router,
     router,

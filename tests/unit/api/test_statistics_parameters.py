@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tidegate.api.problems import Problem
-from tidegate.api.statistics.questions import DAY_SECONDS, level, window
+from tidegate.api.statistics.parameters import DAY_SECONDS, level, window
 from tidegate.settings import Settings
 
 NOW = 1_763_640_000  # 2025-11-20 12:00:00 UTC

@@ -1,4 +1,4 @@
-"""The parts of insight answers, made of rows of the named queries of `store/insight.py`. Pure."""
+"""Assembles insight answers from rows of the named queries of `store/insight.py`. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tidegate.api.insight.asked import Row, Span, micros_text, seconds_text
+from tidegate.api.insight.request import Row, Span, micros_text, seconds_text
 from tidegate.api.insight.service_levels import (
     NO_COUNTS,
     Counts,
