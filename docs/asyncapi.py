@@ -35,7 +35,7 @@ from tidegate.contracts.topics import (
 )
 from tidegate.contracts.trace import TRACEPARENT
 from tidegate.kafka import control
-from tidegate.service import contract
+from tidegate.service import openapi
 from tidegate.settings import Settings
 
 Schema = dict[str, Any]
@@ -61,7 +61,7 @@ TRACE_SCHEMA: Schema = TEXT | {
 
 def components(described: Described) -> dict[str, Schema]:
     """Every schema by name; they refer to each other as components of one document."""
-    found: dict[str, Schema] = contract.without_titles(schemas.event_schemas(REFS))
+    found: dict[str, Schema] = openapi.without_titles(schemas.event_schemas(REFS))
     for stream in STREAMS:
         found[NAMES[stream]] = {
             "description": f"An event of {stream}, in one of its forms, as a sender writes it",
@@ -91,7 +91,7 @@ def _structs(described: Described) -> dict[str, Schema]:
         Cause,
     )
     _, generated = msgspec.json.schema_components(classes, ref_template=REFS.replace("model", "name"))
-    found: dict[str, Schema] = contract.without_titles(generated)
+    found: dict[str, Schema] = openapi.without_titles(generated)
     for class_ in classes:
         schema = found[class_.__name__]
         schema["description"] = " ".join((class_.__doc__ or "").split())

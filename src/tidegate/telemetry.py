@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import Metric
 
-from tidegate.log_lines import JsonFormatter, LineFormatter
+from tidegate.log_format import JsonFormatter, LineFormatter
 
 
 def configure_logging(role: str, level: str, format: str = "text") -> None:

@@ -53,7 +53,7 @@ def test_without_topics_it_is_not_ready_and_makes_none(own_broker: Broker, tmp_p
 
 
 def test_the_producer_is_idempotent(own_broker: Broker, tmp_path: Path) -> None:
-    """On the embedded broker too, behind its front."""
+    """On the embedded broker too, behind its proxy."""
     prepare_topics(own_broker.bootstrap)
     gateway = gateway_on(own_broker, tmp_path).start()
     assert "idempotent True" in gateway.child.tail()

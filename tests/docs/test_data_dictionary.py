@@ -5,7 +5,7 @@ from pathlib import Path
 from databases import migrated, settings_of
 
 from tidegate.local.clickhouse import ClickHouseServer
-from tidegate.store.dictionary import document
+from tidegate.store.data_dictionary import document
 
 
 def test_the_data_dictionary_is_what_the_migrations_make(
@@ -22,4 +22,4 @@ def test_the_data_dictionary_is_what_the_migrations_make(
         ).result_rows
     assert unexplained == []
     written = (repository / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
-    assert written == page, "write it again: python -m tidegate.store.dictionary > docs/data-dictionary.md"
+    assert written == page, "python -m tidegate.store.data_dictionary > docs/data-dictionary.md"

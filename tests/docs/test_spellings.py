@@ -19,7 +19,7 @@ from tidegate.contracts.forms import Event
 from tidegate.contracts.topics import Stream
 from tidegate.gateway import intake
 from tidegate.steps.decode import decode_frame
-from tidegate.steps.distinct import whole_numbers
+from tidegate.steps.distinct_values import whole_numbers
 from tidegate.steps.frame import FrameSteps, Record
 from tidegate.worker.transform import Transform
 

@@ -17,7 +17,7 @@ from tidegate.contracts.pauses import key_of
 from tidegate.contracts.topics import CONTROL, EPOCH_KEY
 from tidegate.kafka import control, topics
 from tidegate.kafka.connection import Connection, connection
-from tidegate.kafka.note import note
+from tidegate.kafka.write_record import write_record
 from tidegate.local.broker import Broker
 from tidegate.tokens import Role
 
@@ -83,7 +83,7 @@ def kafka_of(gateway: GatewayProcess) -> Connection:
 def signed_pause(gateway: GatewayProcess) -> None:
     """As the worker writes it."""
     log, _ = control.read(kafka_of(gateway))
-    note(kafka_of(gateway), CONTROL, PLACE, PAUSE, log.signed(PLACE, PAUSE))
+    write_record(kafka_of(gateway), CONTROL, PLACE, PAUSE, log.signed(PLACE, PAUSE))
     await_(lambda: post(gateway) == 503, gateway.child.tail)
 
 

@@ -22,7 +22,7 @@ import builders
 from tidegate.contracts.rejects import Code, Fault, Kind
 from tidegate.local.broker import Broker
 from tidegate.local.clickhouse import ClickHouseServer
-from tidegate.log_lines import escaped
+from tidegate.log_format import escaped
 from tidegate.lookups import BadLookup, load, table
 from tidegate.replay import report
 from tidegate.replay.choice import Refused

@@ -28,8 +28,8 @@ from tidegate.errors import UsageError
 from tidegate.kafka import control
 from tidegate.kafka.connection import Connection
 from tidegate.kafka.control import ControlLog
-from tidegate.kafka.follow import ControlFollower
-from tidegate.kafka.note import note
+from tidegate.kafka.control_follower import ControlFollower
+from tidegate.kafka.write_record import write_record
 
 GROUP = "tidegate-alert-orders"
 LONGEST_BY = 256  # characters of a name
@@ -151,7 +151,7 @@ class Orders(ControlFollower):
 
 def _write(kafka: Connection, key: bytes, value: bytes | None) -> None:
     found, _ = control.read(kafka)
-    note(kafka, CONTROL, key, value, found.signed(key, value))
+    write_record(kafka, CONTROL, key, value, found.signed(key, value))
 
 
 def _normal(text: str) -> str:

@@ -30,7 +30,7 @@ from tidegate.api.insight.assemble import alert_of
 from tidegate.api.insight.request import Asking, InsightRequest
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
-from tidegate.store import pages
+from tidegate.store import dashboard
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +217,7 @@ async def _events(
 async def _changes(request: Request, fleet: str, since: int) -> list[dict[str, Any]]:
     reading: Reading = request.app.state.reading
     try:
-        rows = await reading.rows(pages.alert_changes(fleet, since, CHANGES))
+        rows = await reading.rows(dashboard.alert_changes(fleet, since, CHANGES))
     except Problem:
         return []  # the next change of the overview asks again, from the same time on
     return [{**alert_of(row[:-1]), "at": row[-1]} for row in rows]

@@ -10,8 +10,8 @@ from pydantic.json_schema import models_json_schema
 
 from tidegate.api import examples, problems
 from tidegate.api.client_events import ClientFailure, ClientIntermediate, ClientSuccess
-from tidegate.service import contract
-from tidegate.service.contract import Schema
+from tidegate.service import openapi
+from tidegate.service.openapi import Schema
 
 METHODS = {"get", "post", "delete"}
 REFS = "#/components/schemas/{model}"
@@ -43,7 +43,7 @@ def document(app: FastAPI, vendor_base: str) -> Schema:
         routes=app.routes,
         summary="What a client written against the reference documents reads.",
         description=DESCRIPTION,
-        license_info=contract.LICENSE,
+        license_info=openapi.LICENSE,
         servers=[{"url": "/"}],
     )
     found["security"] = [{"bearer": []}]
@@ -54,17 +54,15 @@ def document(app: FastAPI, vendor_base: str) -> Schema:
         if path.startswith(("/V2/", "/V5/")):
             paths[path]["servers"] = [{"url": "/"}, {"url": vendor_base}]
     used = {tag for _, operation in operations(paths) for tag in operation["tags"]}
-    found["tags"] = [{"name": tag, "description": TAGS.get(tag, tag)} for tag in sorted(used)] + [
-        contract.TAG
-    ]
+    found["tags"] = [{"name": tag, "description": TAGS.get(tag, tag)} for tag in sorted(used)] + [openapi.TAG]
     refusal = problems.responses()[404] | {"description": "No such code"}
-    paths |= contract.pages("ClickHouse answers and has the tables", problems.MEANINGS, refusal)
+    paths |= openapi.pages("ClickHouse answers and has the tables", problems.MEANINGS, refusal)
     components = found["components"]
     components["responses"] = _refusals()
-    components["securitySchemes"] = contract.SECURITY_SCHEMES
+    components["securitySchemes"] = openapi.SECURITY_SCHEMES
     components["headers"] = HEADERS
     components["schemas"] |= {"Problem": problems.SCHEMA} | _events()
-    components["schemas"] = contract.without_titles(components["schemas"])
+    components["schemas"] = openapi.without_titles(components["schemas"])
     return found
 
 
@@ -84,7 +82,7 @@ def _events() -> Schema:
 
 
 HEADERS: Schema = {
-    **contract.HEADERS,
+    **openapi.HEADERS,
     "X-Total-Count": {
         "description": "How many match, whatever the page holds",
         "schema": {"type": "integer", "minimum": 0},
@@ -152,7 +150,7 @@ def _settle(parameter: Schema) -> None:
         parameter["example"] = examples.ID
     if parameter["name"] in PERIOD:
         parameter["example"] = PERIOD[parameter["name"]]
-    parameter["schema"] = contract.without_titles(schema)
+    parameter["schema"] = openapi.without_titles(schema)
 
 
 PERIOD = {"startdate": "2024-01-14", "enddate": "2024-01-15", "from": "2024-01-14", "to": "2024-01-15"}

@@ -9,7 +9,7 @@ import uvloop
 
 from tidegate.api.app import build
 from tidegate.api.status import not_ready
-from tidegate.service.edge import Edge
+from tidegate.service.middleware import Middleware
 from tidegate.service.server import Server, listener, url
 from tidegate.service.status_pages import StatusPages
 from tidegate.service.status_server import beside
@@ -41,7 +41,7 @@ def server(settings: Settings) -> Server:
 
     pages = StatusPages("api", not_ready=reasons, tokens=app.state.tokens, behind=app)
     made = Server(
-        Edge(pages),
+        Middleware(pages),
         settings,
         drain_seconds=DRAIN_SECONDS,
         lifespan=True,

@@ -23,8 +23,8 @@ import uuid
 from collections import deque
 from typing import Any, NamedTuple
 
-from tidegate.connectors.allowed import Allowed
-from tidegate.connectors.link import Link
+from tidegate.connectors.allowed_networks import Allowed
+from tidegate.connectors.gateway_client import GatewayClient
 from tidegate.connectors.record import without_nothing
 from tidegate.connectors.syslog import MOST_BYTES, Line, Malformed, parse, read_frame
 from tidegate.errors import RetryLater, UsageError
@@ -120,10 +120,10 @@ class _Waiting(NamedTuple):
 class Hostapd(asyncio.DatagramProtocol):
     """Listens for syslog, and delivers what it reads in order. Raises UsageError for a wrong address."""
 
-    def __init__(self, settings: Settings, link: Link, allowed: Allowed) -> None:
+    def __init__(self, settings: Settings, gateway: GatewayClient, allowed: Allowed) -> None:
         self._listen = settings.connect_syslog_listen
         self._address = address(self._listen, "connect_syslog_listen")
-        self._link = link
+        self._gateway = gateway
         self._allowed = allowed
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
@@ -249,7 +249,7 @@ class Hostapd(asyncio.DatagramProtocol):
         pause = 0.5
         while True:
             try:
-                refused = await self._link.deliver("client_events", events, key=key)
+                refused = await self._gateway.deliver("client_events", events, key=key)
                 break
             except RetryLater as error:
                 await asyncio.sleep(max(error.after_seconds, pause) * random.uniform(0.5, 1.0))

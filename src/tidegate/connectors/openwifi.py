@@ -24,8 +24,8 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from tidegate.connectors.allowed import Allowed
-from tidegate.connectors.link import Link
+from tidegate.connectors.allowed_networks import Allowed
+from tidegate.connectors.gateway_client import GatewayClient
 from tidegate.connectors.record import Fields, Record, identified, iso, without_nothing
 from tidegate.contracts.topics import Stream
 from tidegate.errors import RetryLater
@@ -145,10 +145,10 @@ def _plain(value: Any) -> Any:
 class OpenWifi:
     """Consumes in a group of its own, `connect_group`."""
 
-    def __init__(self, settings: Settings, link: Link, allowed: Allowed) -> None:
+    def __init__(self, settings: Settings, gateway: GatewayClient, allowed: Allowed) -> None:
         bootstrap = settings.connect_kafka_bootstrap or settings.kafka_bootstrap
         self._bootstrap = bootstrap
-        self._link = link
+        self._gateway = gateway
         self._told_at = float("-inf")
         self._consumer = Consumer(
             {
@@ -203,7 +203,7 @@ class OpenWifi:
         pause = 0.5
         while True:
             try:
-                refused = await self._link.deliver(stream, [record.event for record in records])
+                refused = await self._gateway.deliver(stream, [record.event for record in records])
                 break
             except RetryLater as error:
                 if self._stopping:

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tidegate.connectors import radius_packet
-from tidegate.connectors.allowed import Allowed
-from tidegate.connectors.link import Link
+from tidegate.connectors.allowed_networks import Allowed
+from tidegate.connectors.gateway_client import GatewayClient
 from tidegate.connectors.radius_packet import Forged, Malformed, Request, Value
 from tidegate.connectors.record import BadPayload, Payload, Record, content_id, iso, without_nothing
 from tidegate.contracts.formats import parse_mac
@@ -45,7 +45,12 @@ class Radius(asyncio.DatagramProtocol):
     """Listens for accounting. Raises UsageError without a secret, and for a wrong address."""
 
     def __init__(
-        self, settings: Settings, link: Link, allowed: Allowed, *, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        gateway: GatewayClient,
+        allowed: Allowed,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         if not settings.connect_secret:
             raise UsageError("connect_secret: the secret that is shared with the RADIUS clients")
@@ -53,7 +58,7 @@ class Radius(asyncio.DatagramProtocol):
         self._address = address(self._listen, "connect_radius_listen")
         self._secret = settings.connect_secret.encode()
         self._oldest = settings.idempotency_window_hours * 3600
-        self._link = link
+        self._gateway = gateway
         self._allowed = allowed
         self._clock = clock
         self._tasks: dict[tuple[Any, ...], asyncio.Task[None]] = {}
@@ -115,13 +120,13 @@ class Radius(asyncio.DatagramProtocol):
         try:
             payload = self._payload(radius_packet.named(request.attributes), str(addr[0]))
             [record] = payload.records
-            refused = await self._link.deliver(payload.stream, [record.event])
+            refused = await self._gateway.deliver(payload.stream, [record.event])
         except BadPayload as error:
             self._refused(addr, error.path, error.detail)
             return
         except RetryLater:
             CONNECT_EVENTS.labels(NAME, "unanswered").inc()
-            return  # said by the link; the NAS sends again
+            return  # said by the gateway client; the NAS sends again
         if refused:
             self._refused(addr, record.path(refused[0].path), refused[0].detail)
             return

@@ -8,13 +8,13 @@ import signal
 from collections.abc import Callable
 from typing import Protocol
 
-from tidegate.connectors.allowed import Allowed
+from tidegate.connectors.allowed_networks import Allowed
+from tidegate.connectors.gateway_client import GatewayClient
 from tidegate.connectors.hostapd import Hostapd
-from tidegate.connectors.link import Link
 from tidegate.connectors.openwifi import OpenWifi
 from tidegate.connectors.radius import Radius
 from tidegate.connectors.webhook import VENDORS, Webhook
-from tidegate.service.edge import Edge
+from tidegate.service.middleware import Middleware
 from tidegate.service.server import Server, listener, url
 from tidegate.service.status_pages import StatusPages
 from tidegate.service.status_server import StatusServer, beside
@@ -36,7 +36,7 @@ class Receiver(Protocol):
         """Take nothing more, and have what was taken delivered within that time."""
 
 
-OTHERS: dict[str, Callable[[Settings, Link, Allowed], Receiver]] = {
+OTHERS: dict[str, Callable[[Settings, GatewayClient, Allowed], Receiver]] = {
     "hostapd": Hostapd,
     "openwifi": OpenWifi,
     "radius": Radius,
@@ -52,40 +52,40 @@ def run(settings: Settings, name: str) -> int:
 
 
 async def _webhook(settings: Settings, name: str) -> None:
-    link = Link(settings)
+    gateway = GatewayClient(settings)
     pages = StatusPages(
         "connect",
-        not_ready=lambda: ["stopping"] if server.ending else _reasons(link),
+        not_ready=lambda: ["stopping"] if server.ending else _reasons(gateway),
         tokens=TokenFile(settings.tokens_path),
-        behind=Webhook(name, settings, link),
+        behind=Webhook(name, settings, gateway),
     )
-    server = Server(Edge(pages), settings, drain_seconds=DRAIN_SECONDS)
+    server = Server(Middleware(pages), settings, drain_seconds=DRAIN_SECONDS)
     listening = listener(settings.connect_listen, "connect_listen")
     log.info("%s: webhooks are taken at %s/%s", name, url(listening), name)
-    looking = asyncio.create_task(link.look())
-    async with beside("connect", settings, not_ready=lambda: _reasons(link)):
+    looking = asyncio.create_task(gateway.look())
+    async with beside("connect", settings, not_ready=lambda: _reasons(gateway)):
         await server.serve(sockets=[listening])
     looking.cancel()
-    link.close()
+    gateway.close()
 
 
 async def _receive(settings: Settings, name: str) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    link = Link(settings)
-    receiver = OTHERS[name](settings, link, Allowed(settings.connect_allow))
+    gateway = GatewayClient(settings)
+    receiver = OTHERS[name](settings, gateway, Allowed(settings.connect_allow))
     status = StatusServer(
-        "connect", settings, not_ready=lambda: ["stopping"] if stopping.is_set() else _reasons(link)
+        "connect", settings, not_ready=lambda: ["stopping"] if stopping.is_set() else _reasons(gateway)
     )
     with status:
         log.info("%s: listens on %s; status on %s", name, await receiver.start(), settings.connect_listen)
-        looking = asyncio.create_task(link.look())
+        looking = asyncio.create_task(gateway.look())
         await stopping.wait()
         await receiver.stop(DRAIN_SECONDS)
         looking.cancel()
-        link.close()
+        gateway.close()
 
 
-def _reasons(link: Link) -> list[str]:
-    return [link.problem] if link.problem else []
+def _reasons(gateway: GatewayClient) -> list[str]:
+    return [gateway.problem] if gateway.problem else []

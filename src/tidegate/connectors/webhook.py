@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tidegate.connectors import meraki, mist
-from tidegate.connectors.link import Link
+from tidegate.connectors.gateway_client import GatewayClient
 from tidegate.connectors.record import BadPayload, Fields, Payload, Record, join
 from tidegate.errors import RetryLater, UsageError
 from tidegate.service.asgi import Receive, Scope, Send
@@ -98,7 +98,7 @@ class Webhook:
     """``POST /<name>``. Raises UsageError without the secret that the vendor's cloud was given."""
 
     def __init__(
-        self, name: str, settings: Settings, link: Link, *, clock: Callable[[], float] = time.time
+        self, name: str, settings: Settings, gateway: GatewayClient, *, clock: Callable[[], float] = time.time
     ) -> None:
         if not settings.connect_secret:
             raise UsageError(f"connect_secret: the secret of the webhook, as {name} was given it")
@@ -107,7 +107,7 @@ class Webhook:
         self._secret = settings.connect_secret
         self._most = settings.connect_max_body_bytes
         self._oldest = settings.idempotency_window_hours * 3600
-        self._link = link
+        self._gateway = gateway
         self._clock = clock
         self._held = 0
 
@@ -207,7 +207,7 @@ class Webhook:
                 fresh.append((index, record))
         if fresh:
             events = [record.event for _, record in fresh]
-            for refused in await self._link.deliver(payload.stream, events):
+            for refused in await self._gateway.deliver(payload.stream, events):
                 index, record = fresh[refused.index]
                 errors[index] = {
                     "path": record.path(refused.path),

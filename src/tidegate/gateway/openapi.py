@@ -15,7 +15,7 @@ from tidegate.gateway import replies
 from tidegate.gateway.ingest import DEVICE_CHARACTERS, KEY_BYTES, PATHS
 from tidegate.gateway.intake import ENVELOPES
 from tidegate.gateway.problems import MEANINGS, Problem
-from tidegate.service import contract
+from tidegate.service import openapi
 from tidegate.settings import Settings
 
 Schema = dict[str, Any]
@@ -76,21 +76,21 @@ def document(settings: Settings) -> Schema:
             "version": tidegate.__version__,
             "description": "Takes events in and answers once they are safe in the log.\n\n"
             + _limits(settings),
-            "license": contract.LICENSE,
+            "license": openapi.LICENSE,
         },
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
         "tags": [
             {"name": "write", "description": "Events in"},
-            contract.TAG,
+            openapi.TAG,
         ],
         "paths": {
             **{path: {"post": _write(stream, settings)} for path, stream in PATHS.items()},
-            **contract.pages("Events can be taken", MEANINGS, _refusal(404, "No such code", "not_found")),
+            **openapi.pages("Events can be taken", MEANINGS, _refusal(404, "No such code", "not_found")),
         },
         "components": {
-            "securitySchemes": contract.SECURITY_SCHEMES,
-            "schemas": contract.without_titles(_schemas()),
+            "securitySchemes": openapi.SECURITY_SCHEMES,
+            "schemas": openapi.without_titles(_schemas()),
             "headers": _headers(),
             "responses": _refusals(),
         },
@@ -399,7 +399,7 @@ def _headers() -> Schema:
             "schema": {"type": "string", "const": "true"},
             "example": "true",
         },
-        **contract.HEADERS,
+        **openapi.HEADERS,
         "RateLimit": {
             "description": "For a token with a rate: what is left (r), seconds until all is back (t)",
             "schema": {"type": "string"},

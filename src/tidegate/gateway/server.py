@@ -19,7 +19,7 @@ from tidegate.gateway.limits import HeldBytes, RateLimits
 from tidegate.kafka.connection import connection
 from tidegate.kafka.topics import expected_partitions, require_record_size
 from tidegate.pauses.control import Pauses
-from tidegate.service.edge import Edge
+from tidegate.service.middleware import Middleware
 from tidegate.service.server import Server, listener, url
 from tidegate.service.status_pages import StatusPages
 from tidegate.service.status_server import beside
@@ -102,7 +102,9 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         before_scrape=publish,
         behind=pages(settings),
     )
-    server = Server(Gateway(ingest, Edge(status)), settings, drain_seconds=settings.gateway_drain_seconds)
+    server = Server(
+        Gateway(ingest, Middleware(status)), settings, drain_seconds=settings.gateway_drain_seconds
+    )
     broker.start()
     writer.start()
     # What is built once lives for ever: the collector need not look at it again.

@@ -25,7 +25,7 @@ from tidegate.kafka import control
 from tidegate.kafka.connection import Connection, connection
 from tidegate.kafka.control import EpochRecord
 from tidegate.kafka.groupless import ATTEMPT_SECONDS, client
-from tidegate.kafka.note import note
+from tidegate.kafka.write_record import write_record
 from tidegate.service import wait
 from tidegate.settings import Settings
 
@@ -274,7 +274,7 @@ def _write_epoch(kafka: Connection, mine: str) -> str:
     """
     found, _ = control.read(kafka)
     value = msgspec.json.encode(EpochRecord(mine, datetime.now(UTC).isoformat()))
-    note(kafka, CONTROL, EPOCH_KEY, value, found.signed(EPOCH_KEY, value, epoch=mine))
+    write_record(kafka, CONTROL, EPOCH_KEY, value, found.signed(EPOCH_KEY, value, epoch=mine))
     epoch = _epoch(kafka)
     if epoch is None:
         raise RetryLater(f"the epoch written to {CONTROL} cannot be read back")

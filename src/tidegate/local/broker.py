@@ -14,8 +14,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tidegate.errors import RetryLater, UsageError
+from tidegate.local.broker_proxy import BrokerProxy
 from tidegate.local.child import Child, claim_address, free_port, reachable
-from tidegate.local.front import Front
 
 
 class Broker(Protocol):
@@ -39,7 +39,7 @@ class Broker(Protocol):
 
 
 class EmbeddedBroker:
-    """tansu behind a `Front` on `listen`. `start` again after `stop` or a death begins with empty topics."""
+    """tansu behind a `BrokerProxy` on `listen`. Started again after its end, it has empty topics."""
 
     durable = False
 
@@ -47,13 +47,13 @@ class EmbeddedBroker:
         self.bootstrap = reachable(listen)
         self._listen = listen
         self._setting = setting
-        self._front: Front | None = None
+        self._proxy: BrokerProxy | None = None
         # Without it each producer that asks for an id, which it has none to give, is told as an error.
         quiet = {"RUST_LOG": "error,tansu_storage::dynostore=off", "NO_COLOR": "1"}
         self.child = Child("broker", [], log_path, environment={**quiet, **os.environ})
 
     def start(self) -> None:
-        self._close_front()
+        self._close_proxy()
         host, port = claim_address(self._listen, self._setting)
         behind = free_port()
         self.child.argv = [
@@ -68,18 +68,18 @@ class EmbeddedBroker:
             "--silent",
         ]
         self.child.start()
-        self._front = Front(host, port, behind)
-        self._front.start()
+        self._proxy = BrokerProxy(host, port, behind)
+        self._proxy.start()
         await_metadata(self.child, self.bootstrap, 30.0)
 
     def stop(self) -> None:
         self.child.stop(2.0)  # it would wait for its clients; there is nothing to save
-        self._close_front()
+        self._close_proxy()
 
-    def _close_front(self) -> None:
-        if self._front is not None:
-            self._front.stop()
-            self._front = None
+    def _close_proxy(self) -> None:
+        if self._proxy is not None:
+            self._proxy.stop()
+            self._proxy = None
 
 
 def broker_binary() -> str:

@@ -30,7 +30,7 @@ from tidegate.local.console import Console
 from tidegate.local.demo import ensure_demo_tokens
 from tidegate.local.drain import Ledger, raw_ends
 from tidegate.local.kafka import KafkaBroker
-from tidegate.local.private import OTHERS, keep_private
+from tidegate.local.owner_only import OTHERS, keep_private
 from tidegate.local.progress import Progress, get
 from tidegate.login_links import login_link
 from tidegate.settings import Settings, address, child_environment

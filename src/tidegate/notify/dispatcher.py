@@ -14,8 +14,8 @@ import msgspec
 
 from tidegate.contracts.alerts import Alert
 from tidegate.errors import UsageError
+from tidegate.notify.consumer import Record
 from tidegate.notify.outbox import Notice, Outbox
-from tidegate.notify.reading import Record
 from tidegate.store.deliveries import OPEN, Entry
 from tidegate.telemetry import (
     NOTIFY_ATTEMPTS,

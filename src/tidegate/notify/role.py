@@ -12,9 +12,9 @@ from types import FrameType
 
 from tidegate.errors import RetryLater, Stop
 from tidegate.kafka.topics import require_topics
+from tidegate.notify.consumer import AlertConsumer
 from tidegate.notify.dispatcher import Dispatcher
 from tidegate.notify.log import DeliveryLog
-from tidegate.notify.reading import Reader
 from tidegate.service import wait
 from tidegate.service.status_server import StatusServer
 from tidegate.settings import Settings
@@ -38,7 +38,7 @@ class Role:
         self._waiting = "starting"
         self._stopping = False
         self._log: DeliveryLog | None = None
-        self._reader: Reader | None = None
+        self._reader: AlertConsumer | None = None
         self._transport = Transport(
             allowed(settings.webhook_allow),
             seconds=settings.webhook_seconds,
@@ -72,7 +72,7 @@ class Role:
     async def _serve(self) -> None:
         settings = self._settings
         self._log = DeliveryLog(settings)
-        self._reader = Reader(settings)
+        self._reader = AlertConsumer(settings)
         dispatcher = Dispatcher(self._endpoints, self._log, self._transport, public_url=settings.public_url)
         log.info("reading as group %s; status on %s", settings.notify_group, settings.notify_listen)
         kafka = ThreadPoolExecutor(1, thread_name_prefix="kafka")
@@ -98,7 +98,11 @@ class Role:
             kafka.shutdown()
 
     async def _read(
-        self, dispatcher: Dispatcher, delivery_log: DeliveryLog, reader: Reader, kafka: ThreadPoolExecutor
+        self,
+        dispatcher: Dispatcher,
+        delivery_log: DeliveryLog,
+        reader: AlertConsumer,
+        kafka: ThreadPoolExecutor,
     ) -> None:
         loop = asyncio.get_running_loop()
         while not self._stopping:
@@ -115,7 +119,9 @@ class Role:
                 self._uncommitted.append((delivery_log.written, offsets))
             await self._commit(delivery_log, reader, kafka)
 
-    async def _commit(self, delivery_log: DeliveryLog, reader: Reader, kafka: ThreadPoolExecutor) -> None:
+    async def _commit(
+        self, delivery_log: DeliveryLog, reader: AlertConsumer, kafka: ThreadPoolExecutor
+    ) -> None:
         """Commit what lies behind the entries that are stored."""
         offsets: dict[int, int] = {}
         while self._uncommitted and self._uncommitted[0][0] <= delivery_log.stored:
@@ -129,7 +135,7 @@ class Role:
             dispatcher.step()
             await asyncio.sleep(TICK)
 
-    async def _look(self, dispatcher: Dispatcher, delivery_log: DeliveryLog, reader: Reader) -> None:
+    async def _look(self, dispatcher: Dispatcher, delivery_log: DeliveryLog, reader: AlertConsumer) -> None:
         """Take over what other processes left, and what somebody wants to be sent once more."""
         seen: frozenset[int] = frozenset()
         while True:

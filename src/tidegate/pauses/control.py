@@ -16,8 +16,8 @@ from tidegate.errors import RetryLater
 from tidegate.kafka import control
 from tidegate.kafka.connection import Connection
 from tidegate.kafka.control import ControlLog
-from tidegate.kafka.follow import ControlFollower
-from tidegate.kafka.note import note
+from tidegate.kafka.control_follower import ControlFollower
+from tidegate.kafka.write_record import write_record
 
 
 class Record(NamedTuple):
@@ -78,9 +78,9 @@ def resume(kafka: Connection, pause: Pause) -> None:
     """End a pause, and say so in the alerts. Raises RetryLater where the broker does not take it."""
     found, _ = control.read(kafka)
     key = key_of(pause.stream, pause.fleet)
-    note(kafka, CONTROL, key, None, found.signed(key, None))
+    write_record(kafka, CONTROL, key, None, found.signed(key, None))
     told = alert(pause, state="resolved", at=datetime.now(UTC).isoformat())
-    note(kafka, ALERTS, record_key(told), msgspec.json.encode(told))
+    write_record(kafka, ALERTS, record_key(told), msgspec.json.encode(told))
 
 
 def _of(found: ControlLog, records: Iterable[Signed]) -> Paused:

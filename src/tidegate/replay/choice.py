@@ -1,4 +1,4 @@
-"""The rejects that are to come back: those whose line is not stored, each once."""
+"""Chooses the rejects to send again: those whose line is not stored, each once."""
 
 from __future__ import annotations
 

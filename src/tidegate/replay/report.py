@@ -12,7 +12,7 @@ from rich.text import Text
 
 from tidegate.contracts.rejects import Fault
 from tidegate.contracts.topics import Stream
-from tidegate.log_lines import escaped
+from tidegate.log_format import escaped
 from tidegate.replay.choice import Refused
 
 SAMPLES = 3  # of each verdict

@@ -15,14 +15,14 @@ from tidegate.errors import RetryLater
 from tidegate.fleets import Fleets
 from tidegate.kafka.connection import connection
 from tidegate.kafka.topics import read_epoch
+from tidegate.replay.backlog import Backlog
 from tidegate.replay.choice import Portion, Refused, chosen, portions
 from tidegate.replay.criteria import Criteria
 from tidegate.replay.judge import Frame, Judge
+from tidegate.replay.lock import ReplayLock
 from tidegate.replay.raw_log import RawLog
 from tidegate.replay.report import Report
 from tidegate.replay.send import Sender
-from tidegate.replay.settled import Settled
-from tidegate.replay.turn import Turn
 from tidegate.settings import Settings
 from tidegate.store.client import infrastructure
 from tidegate.store.migrate import ttl_days
@@ -56,31 +56,31 @@ def replay(settings: Settings, client: Client, criteria: Criteria, tell: Tell) -
     """
     criteria.check(client, settings.clickhouse_database)
     judge = _judge(settings)
-    with Turn(settings) as turn:
+    with ReplayLock(settings) as lock:
         epoch = read_epoch(connection(settings))
-        settled = Settled(settings, client, epoch)
-        sender = Sender(settings, turn.hold, turn.send_seconds)
+        backlog = Backlog(settings, client, epoch)
+        sender = Sender(settings, lock.hold, lock.send_seconds)
 
         def waiting(missing: int) -> None:
-            turn.hold()
+            lock.hold()
             if missing:
                 tell(f"waiting until what is in the raw topics is stored: {missing:,} records to go")
 
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                settled.wait(waiting)  # what a run before this one has sent is in the tables then
-                partitions = settled.partitions()
+                backlog.wait(waiting)  # what a run before this one has sent is in the tables then
+                partitions = backlog.partitions()
                 report = Report(False, judge.version)
                 frames = _judged(settings, client, criteria, judge, report, tell)
                 for number, (place, frame) in enumerate(frames, 1):
-                    turn.hold()
+                    lock.hold()
                     if frame.passing:
                         partition = place.partition % partitions[place.stream]
                         sender.send(place.stream, partition, frame.value, len(frame.passing), judge.headers)
                     if number % FLIGHT_FRAMES == 0:
                         sender.flush()
                 sender.flush()
-                settled.wait(waiting)
+                backlog.wait(waiting)
                 report.sent = sender.lines
                 _count_outcomes(client, settings.clickhouse_database, epoch, sender, report)
                 return report
@@ -88,7 +88,7 @@ def replay(settings: Settings, client: Client, criteria: Criteria, tell: Tell) -
                 if attempt == ATTEMPTS:
                     raise
                 log.warning("%s; beginning again with what is not stored", error)
-                time.sleep(turn.send_seconds)  # what is still on its way has come then, or will not
+                time.sleep(lock.send_seconds)  # what is still on its way has come then, or will not
         raise AssertionError("the last attempt returns or raises")
 
 

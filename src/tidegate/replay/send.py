@@ -20,7 +20,7 @@ Range = tuple[int, int]  # first and last offset
 
 
 class Sender:
-    """`hold` is called before anything is sent, and raises where this replay has lost its turn."""
+    """`hold` is called before anything is sent, and raises where this replay has lost the lock."""
 
     def __init__(self, settings: Settings, hold: Callable[[], None], send_seconds: float) -> None:
         self.offsets: dict[tuple[Stream, int], Range] = {}  # of what was acknowledged

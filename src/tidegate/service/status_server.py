@@ -15,7 +15,7 @@ from types import TracebackType
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from tidegate.service.edge import Edge
+from tidegate.service.middleware import Middleware
 from tidegate.service.server import Server, listener
 from tidegate.service.status_pages import Reasons, StatusPages
 from tidegate.settings import Settings
@@ -44,13 +44,15 @@ class StatusServer:
         self._listening = [listener(getattr(settings, setting), setting)]
         tokens = TokenFile(settings.tokens_path)
         pages = StatusPages(role, not_ready=not_ready, not_alive=not_alive, tokens=tokens, registry=registry)
-        self._servers = [Server(Edge(pages), settings, drain_seconds=DRAIN_SECONDS, signals=False)]
+        self._servers = [Server(Middleware(pages), settings, drain_seconds=DRAIN_SECONDS, signals=False)]
         if settings.metrics_listen:
             self._listening.append(listener(settings.metrics_listen, "metrics_listen"))
             pages = StatusPages(
                 role, not_ready=not_ready, not_alive=not_alive, tokens=None, registry=registry
             )
-            self._servers.append(Server(Edge(pages), settings, drain_seconds=DRAIN_SECONDS, signals=False))
+            self._servers.append(
+                Server(Middleware(pages), settings, drain_seconds=DRAIN_SECONDS, signals=False)
+            )
         self._thread = Thread(target=self._run, name="status", daemon=True)
 
     @property
@@ -105,7 +107,7 @@ async def beside(
         return
     listening = listener(settings.metrics_listen, "metrics_listen")
     pages = StatusPages(role, not_ready=not_ready, tokens=None, before_scrape=before_scrape)
-    server = Server(Edge(pages), settings, drain_seconds=DRAIN_SECONDS, signals=False)
+    server = Server(Middleware(pages), settings, drain_seconds=DRAIN_SECONDS, signals=False)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         yield

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from tidegate.contracts.counts import MINUTE, ApCount, Count, Histogram, PartialCounts, Signal, SiteMinute
 from tidegate.contracts.topics import Stream
-from tidegate.steps.distinct import Column, distinct, numpy_buffer, valid, whole_numbers
+from tidegate.steps.distinct_values import Column, distinct, numpy_buffer, valid, whole_numbers
 from tidegate.steps.outcome import FAILURE, SUCCESS
 from tidegate.steps.sketch import EMPTY, K, hashes, union
 

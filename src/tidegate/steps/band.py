@@ -7,7 +7,7 @@ what remains up to 233 exists in 6 GHz alone. No field of an event tells channel
 
 from __future__ import annotations
 
-from tidegate.steps.distinct import Column, distinct, same, spread
+from tidegate.steps.distinct_values import Column, distinct, same, spread
 
 
 def band_of(channel: int | None) -> str:

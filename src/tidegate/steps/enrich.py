@@ -10,7 +10,7 @@ from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.topics import Stream
 from tidegate.lookups import Lookups
 from tidegate.steps import band, geo, intermediate, mac, networks, operator, site, time
-from tidegate.steps.distinct import Column, whole_numbers, wrap
+from tidegate.steps.distinct_values import Column, whole_numbers, wrap
 from tidegate.steps.outcome import outcome
 
 Columns = Mapping[str, Column]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tidegate.contracts.failures import Failure
 from tidegate.contracts.position import STREAM_LETTERS
 from tidegate.contracts.topics import Stream
-from tidegate.steps.distinct import Column
+from tidegate.steps.distinct_values import Column
 from tidegate.steps.outcome import FAILURE
 
 _ENCODE_LINES = msgspec.json.Encoder().encode_lines

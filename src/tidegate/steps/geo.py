@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tidegate.steps.distinct import Column, buffer, same
+from tidegate.steps.distinct_values import Column, buffer, same
 
 _ALPHABET = np.frombuffer(b"0123456789bcdefghjkmnpqrstuvwxyz", np.uint8)
 _MASKS = (  # spreads the low 32 bits to the even places of 64

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from tidegate.lookups.intermediate import PLACEHOLDER, IntermediateCatalogue
-from tidegate.steps.distinct import Column
+from tidegate.steps.distinct_values import Column
 
 TEXTS = ("category", "event_description", "sub_event_description")
 _CODES = ("category_code", "type_code", "sub_type_code")

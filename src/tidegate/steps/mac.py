@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.lookups.vendors import Vendors
-from tidegate.steps.distinct import Column, numpy_buffer, same, take
+from tidegate.steps.distinct_values import Column, numpy_buffer, same, take
 
 _NIBBLE = np.zeros(256, np.int64)
 for _value, _digit in enumerate("0123456789abcdef"):

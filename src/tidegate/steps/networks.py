@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from tidegate.lookups.networks import ApprovedNetworks
-from tidegate.steps.distinct import Column, distinct, same, spread
+from tidegate.steps.distinct_values import Column, distinct, same, spread
 
 INSECURE = frozenset({"opn", "wep"})
 _FLAG = pa.bool_()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidegate.lookups.operators import UNKNOWN, Operators
-from tidegate.steps.distinct import Column, distinct, same, spread
+from tidegate.steps.distinct_values import Column, distinct, same, spread
 
 
 def describe(mccmnc: Column, operators: Operators) -> tuple[Column, Column]:

@@ -19,7 +19,7 @@ from tidegate.contracts.topics import Stream
 from tidegate.lookups import Lookups
 from tidegate.lookups.failures import TEXT_LENGTH, FailureCatalogue, Seen
 from tidegate.lookups.stages import ACTIONS, stage_of_text
-from tidegate.steps.distinct import Column, distinct, number, same, spread, take
+from tidegate.steps.distinct_values import Column, distinct, number, same, spread, take
 
 SUCCESS, FAILURE, INTERMEDIATE, UNKNOWN = "success", "failure", "intermediate", "unknown"
 Columns = Mapping[str, Column]

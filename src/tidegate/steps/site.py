@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tidegate.lookups.sites import Sites
-from tidegate.steps.distinct import REAL, Column, distinct, same, spread
+from tidegate.steps.distinct_values import REAL, Column, distinct, same, spread
 from tidegate.steps.geo import geohash
 
 

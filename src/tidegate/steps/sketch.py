@@ -13,7 +13,7 @@ from struct import unpack
 import numpy as np
 import numpy.typing as npt
 
-from tidegate.steps.distinct import Column, numpy_buffer
+from tidegate.steps.distinct_values import Column, numpy_buffer
 
 K = 1024
 EMPTY = b""

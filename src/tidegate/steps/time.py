@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.contracts.formats import MILLIS_LIMIT, SECONDS_LIMIT
-from tidegate.steps.distinct import Column, buffer, valid, whole_numbers
+from tidegate.steps.distinct_values import Column, buffer, valid, whole_numbers
 
 TIME = pa.timestamp("us", tz="UTC")
 Micros = npt.NDArray[np.int64]

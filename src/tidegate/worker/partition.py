@@ -14,12 +14,12 @@ import pyarrow as pa
 
 from tidegate.contracts.counts import PartialCounts
 from tidegate.contracts.topics import Stream, TopicPartition
-from tidegate.steps import learn
+from tidegate.steps import unlisted_failures
 from tidegate.steps.aggregate import COLUMNS, aggregate, merge_all
 from tidegate.steps.frame import Record
 
 COUNTED_COLUMNS: dict[Stream, list[str]] = {
-    stream: [*columns, *(learn.COLUMNS if stream == "client_events" else ())]
+    stream: [*columns, *(unlisted_failures.COLUMNS if stream == "client_events" else ())]
     for stream, columns in COLUMNS.items()
 }
 COUNTED_COLUMNS["client_events"] = list(dict.fromkeys(COUNTED_COLUMNS["client_events"]))

@@ -17,7 +17,7 @@ from tidegate.lookups import Lookups
 from tidegate.lookups.failures import FailureCatalogue
 from tidegate.settings import Settings, days_of_fleets
 from tidegate.steps.frame import CUT_BYTES, FrameSteps, Outputs, Record, Transformed
-from tidegate.steps.learn import unlisted
+from tidegate.steps.unlisted_failures import unlisted
 from tidegate.telemetry import WORKER_SETTLED_TIMES, WORKER_UNLISTED
 from tidegate.worker.crash_journal import CrashJournal, RecordPosition
 from tidegate.worker.dedup import RecordDedup, dedup_of_each, without_repeated_pieces

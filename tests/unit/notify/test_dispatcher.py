@@ -13,9 +13,9 @@ from standardwebhooks import Webhook
 from webhook_receiver import Receiver, Reply, receiver
 
 from tidegate.contracts.alerts import Alert
+from tidegate.notify.consumer import Record
 from tidegate.notify.dispatcher import Dispatcher
 from tidegate.notify.outbox import DELAYS
-from tidegate.notify.reading import Record
 from tidegate.store.deliveries import Entry
 from tidegate.webhooks.addresses import allowed
 from tidegate.webhooks.endpoints import EndpointFile

@@ -11,7 +11,7 @@ from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.steps.aggregate import aggregate, merge_all
 from tidegate.steps.decode import decode_frame
 from tidegate.steps.enrich import enrich
-from tidegate.steps.learn import unlisted
+from tidegate.steps.unlisted_failures import unlisted
 from tidegate.worker.partition import UncommittedCounts
 
 TABLES = lookups.load()

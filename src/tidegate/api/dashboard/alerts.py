@@ -25,7 +25,7 @@ from tidegate.api.reading import Reading
 from tidegate.api.webhook_admin import WebhookAdmin
 from tidegate.errors import RetryLater
 from tidegate.kafka.connection import connection
-from tidegate.store import pages
+from tidegate.store import dashboard
 
 router = APIRouter(route_class=Page, include_in_schema=False)
 
@@ -72,7 +72,7 @@ async def alerts(
     reading: Reading = request.app.state.reading
     cache: AnswerCache = request.app.state.answer_cache
     since = (int(time.time()) // 60 - KEPT_DAYS * 1440) * 60_000_000
-    asked = pages.alerts_listed(person.fleet, since, limit=MOST)
+    asked = dashboard.alerts_listed(person.fleet, since, limit=MOST)
     answer = await cache.ask(("alerts", person.fleet), lambda: reading.rows(asked))
     found = [shown(alert_of(row)) for row in answer.value]
     counts = Counter(each["state"] for each in found)
@@ -107,7 +107,7 @@ async def alerts(
 async def _deliveries(request: Request, fleet: str, ids: Sequence[str]) -> dict[str, list[Sequence[Any]]]:
     reading: Reading = request.app.state.reading
     found: dict[str, list[Sequence[Any]]] = {}
-    for row in await reading.rows(pages.deliveries(fleet, ids)):
+    for row in await reading.rows(dashboard.deliveries(fleet, ids)):
         found.setdefault(row[0], []).append(row)
     return found
 
@@ -122,8 +122,8 @@ def _summary(rows: Sequence[Sequence[Any]]) -> str:
 async def alert(request: Request, person: Viewer, id: str, said: str = "") -> Response:
     reading: Reading = request.app.state.reading
     found, history, sent = await asyncio.gather(
-        reading.rows(pages.alert(person.fleet, id)),
-        reading.rows(pages.alert_history(person.fleet, id)),
+        reading.rows(dashboard.alert(person.fleet, id)),
+        reading.rows(dashboard.alert_history(person.fleet, id)),
         _deliveries(request, person.fleet, [id]),
     )
     if not found:
@@ -143,7 +143,7 @@ async def alert(request: Request, person: Viewer, id: str, said: str = "") -> Re
         said=SAID.get(said, ""),
         silences=SILENCES,
         site_address=f"/sites/{quote(one['site'], safe='')}?window=2h&end={end}" if one["site"] else "",
-        sql=pages.alert_history(person.fleet, id),
+        sql=dashboard.alert_history(person.fleet, id),
     )
 
 
@@ -162,7 +162,7 @@ async def _active(request: Request, sent: Form, id: str) -> Mapping[str, Any]:
     if not sent.person.may_act:
         raise Problem("forbidden", "viewers read; operators acknowledge and silence")
     reading: Reading = request.app.state.reading
-    rows = await reading.rows(pages.alert(sent.person.fleet, id))
+    rows = await reading.rows(dashboard.alert(sent.person.fleet, id))
     if not rows:
         raise Problem("not_found", "no such alert in the fleet")
     found = alert_of(rows[0])

@@ -20,7 +20,7 @@ from tidegate.api.dashboard.web import Page, Viewer, go, render
 from tidegate.api.dashboard.windows import window
 from tidegate.api.reading import Reading
 from tidegate.contracts.formats import parse_mac
-from tidegate.store import pages
+from tidegate.store import dashboard
 
 router = APIRouter(route_class=Page, include_in_schema=False)
 
@@ -62,7 +62,7 @@ STAGES = (
 
 
 def event(values: Sequence[Any]) -> Event:
-    row = dict(zip(pages.CLIENT_NAMES, values, strict=True))
+    row = dict(zip(dashboard.CLIENT_NAMES, values, strict=True))
     outcome = row["outcome"] if row["outcome"] in charts.SHAPES else "intermediate"
     return Event(row, outcome, charts.SHAPES[outcome], _what(row), _where(row), tuple(_steps(row)))
 
@@ -168,11 +168,11 @@ async def client(
     reading: Reading = request.app.state.reading
     cache: AnswerCache = request.app.state.answer_cache
     key = ("client", person.fleet, mac)
-    life = await cache.ask((*key, "life"), lambda: reading.rows(pages.client_life(person.fleet, mac)))
+    life = await cache.ask((*key, "life"), lambda: reading.rows(dashboard.client_life(person.fleet, mac)))
     total, first, last, vendor, randomised, site = life.value[0]
     if not total:
         return _unknown(request, person, mac)
-    asked = pages.client_timeline(person.fleet, mac, chosen.since_us, chosen.until_us, limit=EVENTS)
+    asked = dashboard.client_timeline(person.fleet, mac, chosen.since_us, chosen.until_us, limit=EVENTS)
     span = (chosen.name, chosen.end)
     answer = await cache.ask((*key, *span), lambda: reading.rows(asked))
     events = [event(row) for row in answer.value]
@@ -239,7 +239,7 @@ async def clients(request: Request, person: Viewer) -> Response:
     reading: Reading = request.app.state.reading
     cache: AnswerCache = request.app.state.answer_cache
     since = (int(time.time()) // 60 - 120) * 60_000_000
-    asked = pages.clients_failing(person.fleet, since, limit=50)
+    asked = dashboard.clients_failing(person.fleet, since, limit=50)
     answer = await cache.ask(("clients", person.fleet), lambda: reading.rows(asked), fresh=5.0)
     return render(request, person, "clients.html", rows=answer.value, answer=answer, sql=asked)
 
@@ -256,11 +256,11 @@ async def search(request: Request, person: Viewer, q: str = "") -> Response:
         pass
     reading: Reading = request.app.state.reading
     since = (int(time.time()) - 30 * 86_400) * 1_000_000
-    found = await reading.rows(pages.sites_like(person.fleet, sought, since, limit=50))
+    found = await reading.rows(dashboard.sites_like(person.fleet, sought, since, limit=50))
     sites = [str(row[0]) for row in found]
     exact = [site for site in sites if site.lower() == sought.lower()]
     if len(exact) == 1:
         return go("/sites/" + quote(exact[0], safe=""))
     begins = prefix(sought)
-    rows = await reading.rows(pages.clients_beginning(person.fleet, begins, limit=50)) if begins else []
+    rows = await reading.rows(dashboard.clients_beginning(person.fleet, begins, limit=50)) if begins else []
     return render(request, person, "search.html", q=sought, sites=sites, rows=rows)

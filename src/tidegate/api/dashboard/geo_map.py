@@ -14,7 +14,7 @@ from tidegate.api.dashboard import text, world
 from tidegate.api.dashboard.web import Page, Viewer, render
 from tidegate.api.dashboard.windows import window
 from tidegate.api.reading import Reading
-from tidegate.store import pages
+from tidegate.store import dashboard
 
 router = APIRouter(route_class=Page, include_in_schema=False)
 
@@ -33,7 +33,7 @@ async def map_page(
     reading: Reading = request.app.state.reading
     cache: AnswerCache = request.app.state.answer_cache
     since = (int(time.time()) // 60 * 60 - chosen.seconds) * 1_000_000
-    asked = (pages.places_of_logs if of == "logs" else pages.places_of_sites)(person.fleet, since)
+    asked = (dashboard.places_of_logs if of == "logs" else dashboard.places_of_sites)(person.fleet, since)
     answer = await cache.ask(("map", person.fleet, of, chosen.name), lambda: reading.rows(asked), fresh=10.0)
     buckets = [
         world.Bucket(

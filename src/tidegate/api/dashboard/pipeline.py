@@ -22,7 +22,7 @@ from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
 from tidegate.contracts.topics import STREAMS
 from tidegate.settings import Settings, address
-from tidegate.store import pages
+from tidegate.store import dashboard
 
 router = APIRouter(route_class=Page, include_in_schema=False)
 
@@ -194,10 +194,10 @@ async def pipeline(request: Request, person: Viewer) -> Response:
     minute = int(time.time()) // 60
     day = (minute - 24 * 60) * 60_000_000
     asked = {
-        "minutes": pages.stored_by_minute(person.fleet, (minute - MINUTES) * 60_000_000),
-        "rejects": pages.rejects_by_code(person.fleet, day),
-        "books": pages.books(),
-        "gaps": pages.gaps(),
+        "minutes": dashboard.stored_by_minute(person.fleet, (minute - MINUTES) * 60_000_000),
+        "rejects": dashboard.rejects_by_code(person.fleet, day),
+        "books": dashboard.books(),
+        "gaps": dashboard.gaps(),
     }
     answers: dict[str, Answer[list[Sequence[Any]]] | None] = {}
     problem: Problem | None = None

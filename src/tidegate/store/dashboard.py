@@ -1,4 +1,4 @@
-"""The questions of the dashboard that no call of the API asks. As `queries`: times are microseconds, UTC."""
+"""Named queries of the dashboard alone, which no call of the API makes. Times are microseconds, UTC."""
 
 from __future__ import annotations
 

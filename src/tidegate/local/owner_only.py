@@ -1,4 +1,4 @@
-"""The data folder is its owner's alone: folders 0700, files 0600."""
+"""Keeps the data folder its owner's alone: folders 0700, files 0600."""
 
 from __future__ import annotations
 

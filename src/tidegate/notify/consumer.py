@@ -1,4 +1,4 @@
-"""The consumer of `tidegate.alerts`: records, and which partitions are this process's."""
+"""Consumes `tidegate.alerts`: its records, and which partitions are this process's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Record(NamedTuple):
     alert: Alert | None  # None: it tells none
 
 
-class Reader:
+class AlertConsumer:
     """Used by one thread at a time. `assigned` and `revoked` change while it polls."""
 
     def __init__(self, settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """The data dictionary: every table and column as ClickHouse has it, as the page `docs/data-dictionary.md`.
 
-`python -m tidegate.store.dictionary > docs/data-dictionary.md` writes it from the database of the settings.
+Written from the database of the settings by
+`python -m tidegate.store.data_dictionary > docs/data-dictionary.md`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tidegate.store.client import connect
 HEAD = """# Data dictionary
 
 Every table of the database `tidegate`, as `tidegate migrate` makes it. This page is generated from the
-database (`python -m tidegate.store.dictionary`); a test holds it to the migrations.
+database (`python -m tidegate.store.data_dictionary`); a test holds it to the migrations.
 
 Times are UTC. An event's `id` is its position `epoch`, `partition`, `offset`, `index` written down. Rollups
 `*_1m`, `*_1h` and `*_1d` have the same columns; read a state with `-Merge` and the parameters of its type:

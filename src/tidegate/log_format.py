@@ -1,4 +1,4 @@
-"""Logs on which no client writes a line of its own: what breaks, colours or turns a line around is escaped.
+"""Log formats that escape what breaks, colours or turns a line around: no client writes a line of its own.
 
 A message is one line. The lines of a traceback, whose last one may quote what a client sent, are indented
 behind a bar, so that none of them reads as a message. As JSON a message with its traceback is one object on

@@ -1,4 +1,4 @@
-"""Following the control topic: a thread that hands on each signed record, from the first to the newest."""
+"""Follows the control topic: a thread that hands on each signed record, from the first to the newest."""
 
 from __future__ import annotations
 

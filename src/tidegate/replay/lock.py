@@ -35,9 +35,9 @@ REFUSED = frozenset(
 """A commit so answered came from a member that the group has given up, or that has to join it anew."""
 
 
-class Turn:
-    """`with Turn(settings):` waits for its turn. Raises Stop where another replay has it, RetryLater while
-    the broker is away."""
+class ReplayLock:
+    """`with ReplayLock(settings):` waits for it. Raises Stop where another replay has it, RetryLater
+    while the broker is away."""
 
     def __init__(self, settings: Settings) -> None:
         self._session = settings.kafka_session_timeout_ms / 1000
@@ -82,7 +82,7 @@ class Turn:
         return self._session / 2
 
     def hold(self) -> None:
-        """Make sure that the turn was ours all the time. Call it before anything is sent, and every few
+        """Make sure that we had the lock all the time. Call it before anything is sent, and every few
         seconds. Raises RetryLater where it is ours again: what was chosen before may have been sent by
         another; Stop where it is another's.
         """
@@ -92,7 +92,7 @@ class Turn:
         if not self._mine or not self._prove():
             while not self._prove():
                 pass
-            raise RetryLater("the replay's turn changed hands", after_seconds=0.0)
+            raise RetryLater("the replay's lock changed hands", after_seconds=0.0)
 
     def _prove(self) -> bool:
         """Whether the broker takes a commit of ours; False: the group is forming anew."""

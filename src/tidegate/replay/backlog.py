@@ -1,4 +1,4 @@
-"""Waiting until everything that is in the raw topics now is stored."""
+"""Waits until everything that is in the raw topics now is stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLL_SECONDS = 0.5
 STILL_ROUNDS = 10  # without a move, before it is looked whether there is a record at all
 
 
-class Settled:
+class Backlog:
     """The raw topics of one epoch beside the sink's ledger."""
 
     def __init__(self, settings: Settings, client: Client, epoch: str) -> None:

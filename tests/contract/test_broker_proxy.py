@@ -1,4 +1,4 @@
-"""The front passes everything on but the tags behind an answer to ApiVersions."""
+"""The proxy passes everything on but the tags behind an answer to ApiVersions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tidegate.local.broker_proxy import BrokerProxy
+from tidegate.local.broker_proxy_rewrite import init_producer_id, join_group, without_tags
 from tidegate.local.child import free_port
-from tidegate.local.front import Front
-from tidegate.local.rewrite import init_producer_id, join_group, without_tags
 
 # correlation 1, no error, one api (Produce 0 to 11), no throttle
 PLAIN = bytes.fromhex("00000001 0000 02 0000 0000 000b 00 00000000")
@@ -76,14 +76,14 @@ def test_a_group_gets_a_session_of_ten_seconds_at_most() -> None:
 
 @pytest.fixture
 def places() -> Iterator[tuple[socket.socket, int]]:
-    """A server that plays the broker, and the port of a front before it."""
+    """A server that plays the broker, and the port of a proxy before it."""
     behind, port = free_port(), free_port()
     with socket.create_server(("127.0.0.1", behind)) as broker:
         broker.settimeout(10)
-        front = Front("127.0.0.1", port, behind)
-        front.start()
+        proxy = BrokerProxy("127.0.0.1", port, behind)
+        proxy.start()
         yield broker, port
-        front.stop()
+        proxy.stop()
 
 
 def frame(data: bytes) -> bytes:
@@ -153,16 +153,16 @@ def test_a_broker_that_is_away_ends_the_connection(places: tuple[socket.socket, 
 def test_stopped_it_closes_what_is_open() -> None:
     behind, port = free_port(), free_port()
     with socket.create_server(("127.0.0.1", behind)) as broker:
-        front = Front("127.0.0.1", port, behind)
-        front.start()
+        proxy = BrokerProxy("127.0.0.1", port, behind)
+        proxy.start()
         with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
             client.sendall(request(3, 12))
             server, _ = broker.accept()
             with server:
                 receive(server, 12)
-                front.stop()
+                proxy.stop()
                 assert client.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=10)
-        front.start()  # the address is free again
-        front.stop()
+        proxy.start()  # the address is free again
+        proxy.stop()

@@ -1,4 +1,4 @@
-"""learn: failures whose code the catalogue does not list, counted, so that it can be taught.
+"""Failures whose code the catalogue does not list, counted, so that it can be taught.
 
 The counts feed a metric and `FailureCatalogue.with_learned`: a code that came once with a text has a stage
 when it comes without one. Who keeps the pairs, and for how long, is the caller's business.
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from tidegate.lookups.failures import FailureCatalogue, Seen
-from tidegate.steps.distinct import distinct, number, take
+from tidegate.steps.distinct_values import distinct, number, take
 from tidegate.steps.outcome import FAILURE
 
 COLUMNS = ("failure_code", "sub_failure_code", "failure", "sub_failure")

@@ -4,7 +4,7 @@ from enriched_events import enriched_frame, shipped
 
 import builders
 from tidegate.lookups.failures import LEARNED_PAIRS, Seen
-from tidegate.steps.learn import unlisted
+from tidegate.steps.unlisted_failures import unlisted
 
 
 def test_codes_that_the_catalogue_lacks_are_counted_with_their_texts() -> None:

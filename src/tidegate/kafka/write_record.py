@@ -1,4 +1,4 @@
-"""Single records that a tool or a role notes in a topic, each known to be there before anything goes on."""
+"""Writes a single record into a topic and waits for its ack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tidegate.kafka.connection import Connection
 from tidegate.kafka.groupless import client
 
 
-def note(
+def write_record(
     kafka: Connection,
     topic: str,
     key: bytes | None,

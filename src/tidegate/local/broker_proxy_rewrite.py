@@ -1,4 +1,4 @@
-"""rewrite: what the front changes in requests to the embedded broker and in its answers.
+"""What the proxy changes in requests to the embedded broker and in its answers.
 
 Bytes of Kafka's protocol without the length in front. A request begins with api key (2 bytes), version (2),
 correlation id (4) and client id (a string, its length in 2); in flexible versions tagged fields follow.

@@ -1,4 +1,4 @@
-"""What every answer of a role has in common, whichever part of it makes the answer. Bare ASGI."""
+"""Middleware of every role: headers of each answer, HEAD wherever GET is. Bare ASGI."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tidegate.service.asgi import App, Message, Receive, Scope, Send
 from tidegate.service.http_answer import SAFE_HEADERS
 
 
-class Edge:
+class Middleware:
     """Sets the headers that keep browsers and caches in check, and answers HEAD wherever GET is."""
 
     def __init__(self, app: App) -> None:

@@ -1,4 +1,4 @@
-"""front: a loopback address before the embedded broker, for what clients expect and tansu does not do.
+"""A proxy on loopback before the embedded broker, for what clients expect and tansu does not do.
 
 Requests and answers are told apart by the eight bytes that each begins with; all but these few are passed on
 by the kernel, unread (`rewrite` has what is done to them):
@@ -21,14 +21,14 @@ import struct
 import threading
 from collections.abc import Callable
 
-from tidegate.local import rewrite
+from tidegate.local import broker_proxy_rewrite
 
 PIPE_BYTES = 262_144  # what one system call moves
 SMALL_BYTES = 8_192  # up to this, a copy costs less than two system calls
 MAX_FRAME_BYTES = 104_857_600  # as Kafka's socket.request.max.bytes
 
 
-class Front:
+class BrokerProxy:
     """Listens on `host` and `port`, and connects each client to the broker at port `behind` of loopback."""
 
     def __init__(self, host: str, port: int, behind: int) -> None:
@@ -43,7 +43,7 @@ class Front:
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
         listener = socket.create_server(self._address, family=family, backlog=128)
         self._listener = listener
-        threading.Thread(target=self._accept, args=(listener,), name="broker-front", daemon=True).start()
+        threading.Thread(target=self._accept, args=(listener,), name="broker-proxy", daemon=True).start()
 
     def stop(self) -> None:
         """Close the address and every connection through it."""
@@ -63,7 +63,7 @@ class Front:
                 client, _ = listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(client,), name="broker-front", daemon=True).start()
+            threading.Thread(target=self._serve, args=(client,), name="broker-proxy", daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError, EOFError):
@@ -90,14 +90,16 @@ class _Link:
     def __init__(self, client: socket.socket, broker: socket.socket) -> None:
         self._client = client
         self._broker = broker
-        self._awaited: dict[int, rewrite.Answer] = {}  # by correlation id: what is done to the answer
+        self._awaited: dict[
+            int, broker_proxy_rewrite.Answer
+        ] = {}  # by correlation id: what is done to the answer
         self._writing = threading.Lock()  # to the client
 
     def requests(self, pipe: Pipe) -> None:
         """Pass requests on until the client ends."""
         while head := _head(self._client):
             length, key, version = struct.unpack(">ihh", head)
-            mend = rewrite.REQUESTS.get(key)
+            mend = broker_proxy_rewrite.REQUESTS.get(key)
             if mend is None:
                 self._broker.sendall(head)
                 pipe.move(self._client, self._broker, length - 4)

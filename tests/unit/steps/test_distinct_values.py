@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tidegate.steps.distinct import REAL, TEXT, same, spread
+from tidegate.steps.distinct_values import REAL, TEXT, same, spread
 
 
 @pytest.mark.parametrize("values", [(0.0, -0.0), (-0.0, 0.0), (1.0, 1.5)])

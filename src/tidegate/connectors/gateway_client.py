@@ -1,4 +1,4 @@
-"""A connector's way to the gateway: batches of events over a few kept connections.
+"""Posts a connector's events to the gateway: batches of events over a few kept connections.
 
 `deliver` returns when the gateway has acknowledged, so that a connector can tell its sender the same.
 """
@@ -55,7 +55,7 @@ class _Problem(msgspec.Struct):
     detail: str = ""
 
 
-class Link:
+class GatewayClient:
     """Raises UsageError where the settings name no gateway or no token."""
 
     def __init__(self, settings: Settings) -> None:
