@@ -1,4 +1,4 @@
-"""The newest rows of a list: the last days first, and what lies behind them only where those do not suffice.
+"""The newest rows of a list: of the last days first, of older ones where those do not suffice.
 
 A table has a part for each received day at least, and a list without a beginning would open them all for a
 page that the newest few fill.

@@ -1,4 +1,4 @@
-"""Lines that the sink has not come to: whose they are, by their position in the raw topics.
+"""Reads lines of the raw topics that the sink has not stored yet, to see whose they are.
 
 An id can be made up. So nothing is said of a position before its line was seen in its topic.
 """

@@ -1,1 +1,1 @@
-"""`tidegate backup` and `tidegate restore`: what ClickHouse holds as files, and the way back."""
+"""`tidegate backup` and `tidegate restore`: what ClickHouse holds as files, and restoring them."""

@@ -1,4 +1,4 @@
-"""Signed records of `tidegate.control`: who wrote them, in which life of the topics, and in which order.
+"""Signed records of `tidegate.control`: who wrote them, in which epoch, and in which order.
 
 A signature is HMAC-SHA-256 with a key of the roles over epoch, time, key and value of the record. Headers:
 ``epoch``, ``at`` (milliseconds since 1970; what follows another record of the same key is later than it),

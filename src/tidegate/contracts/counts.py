@@ -1,4 +1,4 @@
-"""Counts by minute and site, on their way from the worker that counts to the one that publishes.
+"""Partial counts by minute and site: what the worker that counts sends to the one that publishes.
 
 A worker counts its frames (`PartialCounts`) and sends the counts of those that it is about to commit to
 `tidegate.partials`, as blocks (`CountBlock`). Whoever owns a partition there merges them into minutes and

@@ -1,4 +1,4 @@
-"""aliases: a refused event read again, with what its sender means in the place of what it says."""
+"""Reads a refused event again, with the values that its sender means in place of those it sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The alerts held against what they rest on: their numbers, the topic, and the stored events folded again."""
+"""Compares alerts with what they rest on: sequence numbers, topic, the stored events folded again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The books beside the tables: what the ledger says of each partition, and what ClickHouse holds."""
+"""Compares the ledger with the tables, partition by partition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A webhook tried out: notices of an alert that there is not, opened and resolved."""
+"""Tests a webhook: sends notices of an alert that does not exist, opened and resolved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask at all: requests of this machine, sent by a program, with a user's name and password.
+"""Which requests are served: those of programs on this machine, with a user's name and password.
 
 A web page that the user has open elsewhere can make its browser send requests to loopback: an image, a
 form, a script, also under a name of its own that resolves to 127.0.0.1 (DNS rebinding). A browser tells by

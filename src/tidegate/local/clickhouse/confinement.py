@@ -1,4 +1,4 @@
-"""The server process confines itself by Landlock: whatever SQL finds a way, the kernel knows the folders.
+"""Confines the server process by Landlock: whatever SQL may find, it reaches its own folders alone.
 
 The wall behind the wall. What a statement may do is decided before it runs (`permission`, `engine_users`);
 this holds for what was overlooked there, or comes with a later engine. Landlock is in Linux since 5.13, rules

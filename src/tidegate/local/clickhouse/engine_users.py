@@ -1,4 +1,4 @@
-"""What the engine itself is told before it starts: who may do what, and which settings nobody sets.
+"""The engine's users: who may do what, and which settings nobody changes.
 
 The engine knows one user, `default`; each of this server's users is a role of it, and a connection takes
 its role with SET ROLE. Nobody has a grant on SOURCES (`file`, `url`, `s3`, `remote`, …), nor the table and

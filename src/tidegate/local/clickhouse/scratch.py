@@ -1,5 +1,7 @@
-"""A folder for pipes, rows on their way in and the engine's configuration, which goes with its process; one
-that was left behind goes with the next."""
+"""A scratch folder for pipes, rows that come in and the engine's configuration.
+
+It is removed with its process; one that was left behind, by the next.
+"""
 
 from __future__ import annotations
 
