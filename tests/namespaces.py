@@ -68,10 +68,10 @@ def two_places() -> Iterator[tuple[Place, Place]]:
     try:
         try:
             a.make()
+            b.make()
+            a.connect(b)
         except PermissionError as error:
             pytest.skip(f"network namespaces cannot be made here: {error}")
-        b.make()
-        a.connect(b)
         yield a, b
     finally:
         for place in (a, b):
