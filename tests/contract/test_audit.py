@@ -16,11 +16,12 @@ from clickhouse_connect.driver.client import Client
 from databases import migrated, settings_of
 
 from tidegate import audit_file
-from tidegate.audit.sources import _of_record
-from tidegate.contracts.alerts import Acknowledgement, acknowledgement_key
+from tidegate.audit.sources import of_records
+from tidegate.contracts.alerts import Acknowledgement, Silence, acknowledgement_key, silence_key
 from tidegate.contracts.control import Signed
 from tidegate.contracts.ledger import Gap
 from tidegate.contracts.pauses import Pause, key_of
+from tidegate.contracts.rules import NOTED_KEY, Rule, Rules, noted
 from tidegate.contracts.topics import StreamPartition
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
@@ -94,17 +95,29 @@ def told(settings: Settings, *options: str) -> Any:
 def test_what_the_control_topic_tells() -> None:
     pause = Pause("demo", "client_events", "2026-01-01T00:00:00Z", 100, 90)
     ack = Acknowledgement(fleet="demo", id="a1", by="ops", at="2026-01-01T00:00:00Z")
+    silence = Silence(fleet="demo", rule="slow", until="2026-01-01T01:00:00Z", by="ops")
+    quiet = silence_key("demo", "slow", "")
+    one, other = (
+        msgspec.json.encode(noted(Rules((Rule(name=name, signal="no_events"),)))) for name in ("a", "b")
+    )
     records = [
         Signed(key_of("client_events", "demo"), msgspec.json.encode(pause), EPOCH, 1_767_225_600_000),
         Signed(key_of("client_events", "demo"), None, EPOCH, 1_767_225_601_000),
         Signed(acknowledgement_key("demo", "a1"), msgspec.json.encode(ack), EPOCH, 1_767_225_602_000),
         Signed(b"another", b"{}", EPOCH, 1_767_225_603_000),
+        Signed(quiet, msgspec.json.encode(silence), EPOCH, 1_767_225_604_000),
+        Signed(quiet, None, EPOCH, 1_767_225_605_000),
+        Signed(quiet, None, EPOCH, 1_767_225_606_000),
+        *(Signed(NOTED_KEY, value, EPOCH, 1_767_225_607_000) for value in (one, one, other, one)),
     ]
-    found = [_of_record(record) for record in records]
-    assert [entry and (entry.kind, entry.by, entry.fleet, entry.subject) for entry in found] == [
+    found = list(of_records(records))
+    assert [(entry.kind, entry.by, entry.fleet, entry.subject) for entry in found] == [
         ("paused", "", "demo", "client_events"),
         ("resumed", "", "demo", "client_events"),
         ("acknowledged", "ops", "demo", "a1"),
-        None,
+        ("silenced", "ops", "demo", ""),
+        ("silence_ended", "", "demo", ""),
+        *[("rules_changed", "", "", "")] * 3,
     ]
-    assert found[0] is not None and found[0].at == "2026-01-01T00:00:00.000000+00:00"
+    assert found[0].at == "2026-01-01T00:00:00.000000+00:00"
+    assert [entry.details["rules"] for entry in found[-3:]] == [["a"], ["b"], ["a"]]

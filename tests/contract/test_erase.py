@@ -19,7 +19,7 @@ from tidegate import keyfile, pseudonyms
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.erase.client import Eraser, finish
 from tidegate.erase.mentions import pattern
-from tidegate.erase.rollups import Rollups
+from tidegate.erase.rollups import HOURS, Day, Rollups
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.sink.blocks import token_suffix
@@ -32,7 +32,10 @@ BEFORE = TODAY - timedelta(days=3)
 MAC, OTHER = "02:aa:bb:cc:dd:01", "02:aa:bb:cc:dd:02"
 
 HERS: dict[Stream, list[dict[str, Any]]] = {
-    "client_events": [success(macAddress=MAC), failure(macAddress=MAC.upper().replace(":", "-"))],
+    "client_events": [
+        success(macAddress=MAC),
+        failure(macAddress=MAC.upper().replace(":", "-"), ssid="Hers alone"),
+    ],
     "connection_logs": [network_log(network_name="Office", note=f"seen with {MAC.upper()}")],
     "device_logs": [device_log(notes="blocked 02aa.bbcc.dd01 by hand")],
 }
@@ -112,8 +115,16 @@ def contents(client: Client) -> dict[str, Any]:
         "SELECT fleet, received_day, sum(inbytes), sum(outbytes), sum(rssi_sum), sum(rssi_count)"
         " FROM connection_logs_1d GROUP BY ALL ORDER BY ALL"
     ).result_rows
+    for name in HOURS:
+        found[name] = groups(client, name, "fleet = 'demo'")
     found["site_minutes"] = groups(client, "site_minutes", f"toDate(minute) = '{BEFORE:%Y-%m-%d}'")
     return found
+
+
+def count_hours(client: Client, settings: Settings) -> None:
+    """As the views of the hours do it sooner or later, of the day that is over while it was one of two."""
+    for moment in (BEFORE, TODAY):
+        Rollups(client, settings, "demo").recount_hours(Day("client_events", moment.date()))
 
 
 def erase(client: Client, settings: Settings, fleet: str = "demo") -> Any:
@@ -134,11 +145,14 @@ def test_what_is_left_is_what_was_there_without_her(
     client: Client, settings: Settings, clickhouse: ClickHouseServer, tmp_path: Path
 ) -> None:
     fill(client, settings)
+    count_hours(client, settings)
+    assert contents(client)["contrast_hours"] and "Hers alone" in str(contents(client)["stage_hours"])
     assert Eraser(client, settings, "demo", MAC).find()["client_events"] == 4
     done = erase(client, settings)
     other = settings_of(clickhouse, data_dir=str(tmp_path))
     with migrated(other) as without:
         fill(without, other, hers=False)
+        count_hours(without, other)
         assert contents(client) == contents(without)
     assert done.rows == {
         "client_events": 4,

@@ -17,6 +17,7 @@ from worker_rig import PARTITIONS, Rig
 
 import builders
 from tidegate.alerts import control
+from tidegate.audit import sources
 from tidegate.contracts.alerts import Alert
 from tidegate.contracts.counts import MINUTE
 from tidegate.contracts.topics import ALERTS
@@ -117,3 +118,28 @@ def test_a_radius_incident_is_told_acknowledged_and_resolved(
             assert acked == "eve"
             expected = [(opened.id, 1, "open", 8), (opened.id, 2, "acked", 8), (opened.id, 3, "resolved", 8)]
             await_(lambda: stored(client) == expected, lambda: str(stored(client)))
+
+
+def test_new_rules_are_in_the_audit_log(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text(RULES)
+    with running_broker("embedded", tmp_path) as broker:
+        rig = Rig(broker.bootstrap, tmp_path / "worker", alerts_rules_file=rules)
+        kafka = connection(
+            Settings(kafka_bootstrap=broker.bootstrap, control_key_file=os.environ[control_key.VARIABLE])
+        )
+
+        def changes() -> list[list[str]]:
+            entries = sources.of_control(kafka)
+            return [entry.details["rules"] for entry in entries if entry.kind == "rules_changed"]
+
+        try:
+            rig.start()
+            await_(lambda: changes() == [["floor"]], rig.worker.tail)
+            rig.stop()
+            rules.write_text(RULES.replace("floor", "ceiling"))
+            rig.start()
+            await_(lambda: changes() == [["floor"], ["ceiling"]], rig.worker.tail)
+        finally:
+            rig.worker.kill()
+            rig.worker.wait(10)

@@ -22,7 +22,8 @@ from tidegate.contracts.alerts import (
     is_silence,
     silence_key,
 )
-from tidegate.contracts.control import Signed
+from tidegate.contracts.control import Record, Signed
+from tidegate.contracts.rules import NOTED_KEY, Noted
 from tidegate.contracts.topics import CONTROL
 from tidegate.errors import UsageError
 from tidegate.kafka import control
@@ -119,11 +120,15 @@ class Silences:
 
 
 class Orders(ControlFollower):
-    """What people ordered, as the control topic says; it is followed between enter and exit."""
+    """What people ordered, as the control topic says; it is followed between enter and exit.
+
+    `rules` is the digest of the rules that a worker noted last.
+    """
 
     def __init__(self, kafka: Connection) -> None:
         super().__init__(kafka, GROUP)
         self.silences = Silences()
+        self.rules = ""
         self._new: SimpleQueue[Acknowledgement | Silence] = SimpleQueue()
 
     def take(self) -> list[Acknowledgement | Silence]:
@@ -135,7 +140,21 @@ class Orders(ControlFollower):
             except Empty:
                 return found
 
+    def signed(self, rules: Noted) -> Record | None:
+        """The record that notes rules, None while the control topic is not followed yet."""
+        log = self.log
+        if log is None or not log.epoch:
+            return None
+        value = msgspec.json.encode(rules)
+        return Record(NOTED_KEY, value, log.signed(NOTED_KEY, value))
+
     def _take(self, log: ControlLog, record: Signed) -> None:
+        if record.key == NOTED_KEY:
+            try:
+                self.rules = msgspec.json.decode(record.value or b"", type=Noted).digest
+            except msgspec.DecodeError:
+                log.unreadable(record)
+            return
         silence = self.silences.take(record)
         if silence is not None:
             self._new.put(silence)

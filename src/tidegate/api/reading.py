@@ -15,6 +15,8 @@ from clickhouse_connect.driver.exceptions import Error
 from tidegate.api.problems import Problem
 from tidegate.errors import RetryLater, TidegateError
 from tidegate.settings import Settings
+from tidegate.store.audit import SETTINGS as AUDIT_SETTINGS
+from tidegate.store.audit import Entry
 from tidegate.store.client import connect_async, infrastructure
 from tidegate.store.queries import Query
 from tidegate.telemetry import API_QUERY_SECONDS
@@ -112,6 +114,17 @@ class Reading:
             raise _problem(query, error, limits, b"".join(held), overtime=overtime) from error
         for piece in held:
             yield piece
+
+    async def note(self, entry: Entry) -> None:
+        """Add an entry to the audit log. Raises Problem `store_away` or `internal`: it may be there."""
+        try:
+            with infrastructure():
+                client = await self._connected()
+                await client.insert(
+                    "audit", [entry], column_names=Entry._fields, settings=dict(AUDIT_SETTINGS)
+                )
+        except (Error, TidegateError) as error:
+            raise _problem(Query("audit", "", {}), error, self.limits) from error
 
     async def close(self) -> None:
         if self._client is not None:

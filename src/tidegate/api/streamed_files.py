@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from tidegate.api.access import Reader
 from tidegate.api.export_slots import Bounds, Slots
+from tidegate.api.exported import note_export
 from tidegate.api.problems import Problem
 from tidegate.api.slow_readers import TooSlow
 from tidegate.telemetry import API_FILES, API_FILES_REFUSED
@@ -72,12 +73,18 @@ class Slot:
         extension: str,
         head: bytes = b"",
     ) -> Response:
-        """The pieces behind `head`, as a file. What goes wrong before the first piece is raised."""
+        """The pieces behind `head`, as a file, once it is in the audit log. What goes wrong before the first
+        piece is raised."""
         first = await _unless_gone(request, pieces)
         if first is None:
             await pieces.aclose()
             API_FILES.labels(name, "left").inc()
             return Response(status_code=CLIENT_GONE)
+        try:
+            await note_export(request, extension)
+        except Problem:
+            await pieces.aclose()
+            raise
         self._handed_on = True
         return _File(
             head + first, pieces, self._give_back, name=name, media_type=media_type, extension=extension

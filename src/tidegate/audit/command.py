@@ -27,10 +27,10 @@ from tidegate.telemetry import configure_logging
 def command(since: datetime | None, kinds: tuple[str, ...], kafka: bool) -> None:
     """Print what operators did, as NDJSON, oldest first.
 
-    Tokens and keys from the audit file beside the token file of this machine; erasures, accepted gaps, epochs
-    and groups, and new versions of the lookups, from ClickHouse; pauses, acknowledgements and silences from
-    the control topic. Status 1 where a place does not answer, or a line of the audit file was changed or is
-    gone.
+    Tokens and keys from the audit file beside the token file of this machine; erasures, exports, accepted
+    gaps, epochs and groups, and new versions of the lookups, from ClickHouse; pauses, acknowledgements,
+    silences and new alert rules from the control topic. Status 1 where a place does not answer, or a line of
+    the audit file was changed or is gone.
     """
     configure_logging("audit", "critical")
     loaded = load()

@@ -1,12 +1,13 @@
 """The places that record what operators do, each as entries of one form.
 
-The audit file beside the tokens has tokens and keys; ClickHouse has erasures, accepted gaps, epochs and
-groups, and the versions of the lookups; the control topic has pauses, acknowledgements and silences.
+The audit file beside the tokens has tokens and keys; ClickHouse has erasures, exports, accepted gaps, epochs
+and groups, and the versions of the lookups; the control topic has pauses, acknowledgements, silences and
+which alert rules are in force.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from tidegate import audit_file
 from tidegate.contracts.alerts import Acknowledgement, Silence, is_acknowledgement, is_silence
 from tidegate.contracts.control import Signed
 from tidegate.contracts.pauses import Pause, read_key
-from tidegate.contracts.topics import EPOCH_KEY
+from tidegate.contracts.rules import NOTED_KEY, Noted
 from tidegate.kafka import control
 from tidegate.kafka.connection import Connection
 from tidegate.store import audit
@@ -95,18 +96,36 @@ def of_store(client: Client, database: str) -> Iterator[Entry]:
 
 
 def of_control(kafka: Connection) -> Iterator[Entry]:
-    """What the control topic has of the epoch in force. Raises RetryLater while the broker is away."""
-    for record in control.read(kafka)[1]:
+    """What the control topic has, of every epoch. Raises RetryLater while the broker is away."""
+    return of_records(control.history(kafka))
+
+
+def of_records(records: Iterable[Signed]) -> Iterator[Entry]:
+    """The same of its records, in their order."""
+    silences: dict[bytes, Entry] = {}
+    rules = ""
+    for record in records:
         entry = _of_record(record)
+        if is_silence(record.key):
+            if entry is None and (begun := silences.pop(record.key, None)):
+                # Who ended it, the record does not say.
+                yield msgspec.structs.replace(begun, at=_at(record), kind="silence_ended", by="", details={})
+            elif entry is not None:
+                silences[record.key] = entry
+        if entry is not None and entry.kind == "rules_changed":
+            if entry.details["digest"] == rules:  # noted again, by a worker that had not read it yet
+                continue
+            rules = entry.details["digest"]
         if entry is not None:
             yield entry
 
 
 def _of_record(record: Signed) -> Entry | None:
-    at = _iso(datetime.fromtimestamp(record.at / 1000, UTC))
+    at = _at(record)
     try:
-        if record.key == EPOCH_KEY:
-            return None
+        if record.key == NOTED_KEY and record.value:
+            rules = msgspec.json.decode(record.value, type=Noted)
+            return Entry(at=at, kind="rules_changed", details=msgspec.to_builtins(rules))
         if place := read_key(record.key):
             if not record.value:
                 return Entry(at=at, kind="resumed", fleet=place[1], subject=place[0])
@@ -130,6 +149,10 @@ def _of_record(record: Signed) -> Entry | None:
     except msgspec.DecodeError:
         return None
     return None
+
+
+def _at(record: Signed) -> str:
+    return _iso(datetime.fromtimestamp(record.at / 1000, UTC))
 
 
 def _iso(moment: datetime) -> str:

@@ -30,6 +30,14 @@ class Signed(NamedTuple):
     at: int
 
 
+class Record(NamedTuple):
+    """A record to be written, signed."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
+
 class Doubt(StrEnum):
     """Why a record of the control topic is passed over."""
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 import msgspec
+
+NOTED_KEY = b"alert/rules"
+"""Key of the record of `tidegate.control` that tells which rules a worker has in force."""
 
 Watched = Literal[
     "stage_failures",
@@ -77,3 +81,15 @@ class Rules(msgspec.Struct, frozen=True):
     """All rules, in the order of their file."""
 
     rules: tuple[Rule, ...] = ()
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """The value of that record."""
+
+    digest: str  # of all that the rules say
+    rules: list[str]  # names of those that are on
+
+
+def noted(rules: Rules) -> Noted:
+    digest = hashlib.blake2b(msgspec.json.encode(rules), digest_size=10).hexdigest()
+    return Noted(digest, [rule.name for rule in rules.rules if rule.enabled])

@@ -165,6 +165,8 @@ def finish(rollups: Rollups, client: Client, database: str, fleet: str) -> tuple
         whole = rollups.may_rebuild(day)
         if whole:
             rollups.rebuild(day)
+        elif rollups.is_whole(day):
+            rollups.recount_hours(day)
         (rebuilt if whole else left).append(day)
         with infrastructure():
             client.command(

@@ -70,4 +70,5 @@ def _tell(rebuilt: list[Day], left: list[Day]) -> None:
         click.echo(
             f"rollups of {day.stream} of {day.day}: counts without it; distinct clients and latencies still"
             " have it, since the day is not over (`tidegate erase rollups` tomorrow) or its events expire"
+            " (then the hours of sites have it too)"
         )

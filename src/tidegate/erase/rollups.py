@@ -2,7 +2,8 @@
 
 Sums can be taken off while the sink adds to them; states of distinct clients and of quantiles cannot. So a
 day that is still received gets rows with the erased events' sums, negative, and a day that is over is made
-anew from what is left. Both through `<stream>_1m`, whose views carry it on to the hours and days.
+anew from what is left. Both through `<stream>_1m`, whose views carry it on to the hours and days. The hours
+of sites, which no insert feeds, are counted anew of any day whose events are there.
 """
 
 from __future__ import annotations
@@ -29,6 +30,14 @@ _NEGATIVE = {"UInt64": "bitNot({0}) + 1", "Int64": "-{0}", "Float64": "-{0}"}
 """What has the sum as its type has it, and takes `{0}` off: unsigned sums are modulo 2^64."""
 
 
+HOURS = {
+    "stage_hours": "sumIf(reached, stage = 'connect')",
+    "radio_hours": "sum(attempts)",
+    "contrast_hours": "sumIf(attempts, stage = 'connect' AND dimension = 'ssid')",
+}
+"""Tables of hours, and what of them are the successes and failures."""
+
+
 class Day(NamedTuple):
     stream: Stream
     day: date
@@ -37,6 +46,7 @@ class Day(NamedTuple):
 class Rollups:
     def __init__(self, client: Client, settings: Settings, fleet: str) -> None:
         self._client = client
+        self._settings = settings
         self._database = settings.clickhouse_database
         self._fleet = fleet
         statements = [each for migration in migrations() for each in migration.statements(settings)]
@@ -67,14 +77,23 @@ class Rollups:
             f" WHERE stream = {{stream:String}} AND planned_at > now64(6) - INTERVAL {QUIET_MINUTES} MINUTE"
         )
         with infrastructure():
-            kept = ttls_in_force(self._client, self._database).get(day.stream, 0)
             [(may,)] = self._client.query(
                 "SELECT now('UTC') >= toDateTime({day:Date}, 'UTC') + INTERVAL 1 DAY"
-                f" + INTERVAL {OVER_MINUTES} MINUTE AND NOT ({lately})"
-                " AND ({kept:UInt32} = 0 OR {day:Date} >= toDate(now('UTC')) - {kept:UInt32} + 2)",
-                parameters={"day": day.day.isoformat(), "stream": day.stream, "kept": kept},
+                f" + INTERVAL {OVER_MINUTES} MINUTE AND NOT ({lately})",
+                parameters={"day": day.day.isoformat(), "stream": day.stream},
             ).result_rows
-        return bool(may)
+        return bool(may) and self.is_whole(day)
+
+    def is_whole(self, day: Day) -> bool:
+        """Whether none of its events has begun to go by TTL, or by the fleet's retention."""
+        with infrastructure():
+            in_force = ttls_in_force(self._client, self._database).get(day.stream, 0)
+            kept = self._settings.kept_days(self._fleet, in_force)
+            [(whole,)] = self._client.query(
+                "SELECT {kept:UInt32} = 0 OR {day:Date} >= toDate(now('UTC')) - {kept:UInt32} + 2",
+                parameters={"day": day.day.isoformat(), "kept": kept},
+            ).result_rows
+        return bool(whole)
 
     def take_off(self, day: Day, rows: str, token: str) -> None:
         """Take the sums of the events that the condition `rows` names off the rollups, once under `token`."""
@@ -118,11 +137,28 @@ class Rollups:
                         f" SELECT {columns} FROM ({self._counted(target, day.stream, rows)})",
                         settings={"insert_deduplicate": 0},
                     )
+            self.recount_hours(day)
             if self._agree(day, f"{mine} AND %s = {received}"):
                 return
         raise RetryLater(
             f"{day.stream} of {day.day}: events still come into it; `tidegate erase rollups` later"
         )
+
+    def recount_hours(self, day: Day) -> None:
+        """Count a day's hours of sites anew out of the events that are there. Their own views do so again, of
+        the last two days, when more events came."""
+        if day.stream != "client_events":
+            return
+        for target in HOURS:
+            mine = f"fleet = {literal(self._fleet)}"
+            received = f"toDate({literal(day.day.isoformat())})"
+            self._delete(target, f"{mine} AND toDate(hour) = {received}")
+            select = self._views[f"{target}_mv"].partition(" AS\n")[2]
+            counted = _of_rows(select, f"{mine} AND toDate(received_at) = {received}")
+            with infrastructure():
+                self._client.command(
+                    f"INSERT INTO {self._database}.{target} {counted}", settings={"insert_deduplicate": 0}
+                )
 
     def _agree(self, day: Day, where: str) -> bool:
         counts = {
@@ -136,7 +172,15 @@ class Rollups:
                     f"SELECT sum(events) FROM {self._database}.{target} WHERE {where % _day_of(target)}"
                 )
             )
-        return len(counts) == 1
+        if day.stream != "client_events":
+            return len(counts) == 1
+        attempts = {
+            self._one(f"SELECT {sql} FROM {self._database}.{table} FINAL WHERE {where % 'toDate(hour)'}")
+            for table, sql in HOURS.items()
+        }
+        ended = f"{where % 'toDate(received_at)'} AND outcome IN ('success', 'failure')"
+        attempts.add(self._one(f"SELECT count() FROM {self._database}.client_events WHERE {ended}"))
+        return len(counts) == len(attempts) == 1
 
     def _one(self, query: str) -> int:
         with infrastructure():
@@ -174,6 +218,24 @@ class Rollups:
         yield from (f"{stream}_{level}" for level in LEVELS)
         if stream == "client_events":
             yield "site_minutes"
+
+
+_LATELY = (
+    "received_at >= toStartOfHour(now('UTC') - INTERVAL 2 DAY, 'UTC')"
+    " AND (fleet, toStartOfHour(received_at, 'UTC')) IN"
+)
+
+
+def _of_rows(select: str, rows: str) -> str:
+    """The query of a view of hours, of the events that a condition names in place of the last ones."""
+    before, lately, behind = select.partition(_LATELY)
+    begin = behind.index("(") if lately else 0
+    depth = 0
+    for end in range(begin, len(behind)):
+        depth += {"(": 1, ")": -1}.get(behind[end], 0)
+        if not depth:
+            return f"{before}{rows}{behind[end + 1 :]}"
+    raise ValueError("no view of hours")
 
 
 def _day_of(table: str) -> str:

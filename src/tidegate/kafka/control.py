@@ -80,9 +80,7 @@ class ControlLog:
 
     def take(self, message: Message) -> Signed | None:
         """The next record of the log, None for one that is passed over."""
-        key, value = message.key(), message.value()
-        key = key.encode() if isinstance(key, str) else key
-        value = value.encode() if isinstance(value, str) else value
+        key, value = _key_and_value(message)
         found = verified(self._keys, key, value, _headers(message))
         if found is Doubt.UNKNOWN_KEY and self._reread():
             found = verified(self._keys, key, value, _headers(message))
@@ -153,6 +151,18 @@ def read(kafka: Connection) -> tuple[ControlLog, list[Signed]]:
     return found, records
 
 
+def history(kafka: Connection) -> list[Signed]:
+    """Every record that was signed with a key of the file, of earlier lives of the topics too, in the order
+    in which they were written; each once. Raises as `read`."""
+    keys = control_keys(kafka)
+    found: dict[tuple[bytes, str, int], Signed] = {}
+    for message in _messages(kafka):
+        record = verified(keys, *_key_and_value(message), _headers(message))
+        if isinstance(record, Signed):
+            found.setdefault((record.key, record.epoch, record.at), record)
+    return sorted(found.values(), key=lambda record: record.at)
+
+
 def _messages(kafka: Connection) -> Iterator[Message]:
     """The records up to the end as it is at the call; nothing where there is no topic."""
     consumer = groupless_consumer(kafka, "tidegate-control")
@@ -180,6 +190,14 @@ def _messages(kafka: Connection) -> Iterator[Message]:
         raise RetryLater(f"Kafka does not answer as it should: {error.args[0].str()}") from error
     finally:
         consumer.close()
+
+
+def _key_and_value(message: Message) -> tuple[bytes | None, bytes | None]:
+    key, value = message.key(), message.value()
+    return (
+        key.encode() if isinstance(key, str) else key,
+        value.encode() if isinstance(value, str) else value,
+    )
 
 
 def _headers(message: Message) -> Iterable[tuple[str, bytes | None]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import msgspec
 
 from tidegate.contracts.alerts import record_key
-from tidegate.contracts.control import Headers, Signed
+from tidegate.contracts.control import Record, Signed
 from tidegate.contracts.pauses import Pause, alert, key_of, read_key
 from tidegate.contracts.topics import ALERTS, CONTROL, Stream
 from tidegate.errors import RetryLater
@@ -18,15 +17,6 @@ from tidegate.kafka.connection import Connection
 from tidegate.kafka.control import ControlLog
 from tidegate.kafka.control_follower import ControlFollower
 from tidegate.kafka.write_record import write_record
-
-
-class Record(NamedTuple):
-    """A record of the control topic, signed."""
-
-    key: bytes
-    value: bytes | None
-    headers: Headers
-
 
 GROUP = "tidegate-pauses"
 

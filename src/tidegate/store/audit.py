@@ -1,4 +1,4 @@
-"""The table `audit`: what operators did that no other table says. Rows are only added."""
+"""The table `audit`: what operators and readers did that no other table says. Rows are only added."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ class Entry(NamedTuple):
     details: str  # JSON
 
 
+SETTINGS = {"async_insert": 0, "insert_deduplicate": 0}  # of an insert
+
+
 def new_id() -> str:
     return secrets.token_hex(8)
 
@@ -40,16 +43,17 @@ def note(
     subject: str = "",
     details: Mapping[str, Any],
 ) -> None:
-    """Add an entry. Raises RetryLater: whether it was added is unknown then."""
-    text = msgspec.json.encode(details).decode()
-    entry = Entry(datetime.now(UTC), kind, id, operator(), fleet, subject, text)
+    """Add an entry of this process's operator. Raises RetryLater: whether it was added is unknown then."""
+    entry = made(kind, id=id, by=operator(), fleet=fleet, subject=subject, details=details)
     with infrastructure():
-        client.insert(
-            f"{database}.audit",
-            [list(entry)],
-            column_names=list(Entry._fields),
-            settings={"async_insert": 0, "insert_deduplicate": 0},
-        )
+        client.insert(f"{database}.audit", [entry], column_names=Entry._fields, settings=SETTINGS)
+
+
+def made(
+    kind: str, *, id: str, by: str, fleet: str = "", subject: str = "", details: Mapping[str, Any]
+) -> Entry:
+    """An entry of now."""
+    return Entry(datetime.now(UTC), kind, id, by, fleet, subject, msgspec.json.encode(details).decode())
 
 
 def entries(client: Client, database: str) -> list[Entry]:

@@ -19,7 +19,7 @@ import msgspec
 from tidegate.alerts.control import Orders
 from tidegate.contracts.alerts import Acknowledgement, Alert
 from tidegate.contracts.counts import MINUTE, MinuteCounts, MinutesClosed
-from tidegate.contracts.rules import Rules
+from tidegate.contracts.rules import Rules, noted
 from tidegate.errors import UsageError
 from tidegate.lookups import Lookups, alert_rules
 from tidegate.lookups.failures import FailureCatalogue
@@ -81,6 +81,7 @@ class Alerting:
         self._catalogue = catalogue
         self._rules = load_rules(settings, tables)
         self._rules_problem = ""
+        self._noted: Rules | None = None
         self._detectors: dict[int, Detector] = {}
         self._waiting: dict[int, dict[int, dict[Place, MinuteCounts]]] = defaultdict(dict)
         self._folded: dict[int, int] = {}  # partition -> the last minute
@@ -143,6 +144,7 @@ class Alerting:
             if time.monotonic() - looked > RULES_SECONDS:
                 looked = time.monotonic()
                 self._reload()
+            self._note_rules()
             if self._folded:
                 WORKER_ALERTS_LATE.set(time.time() - min(self._folded.values()) / 1e6)
 
@@ -227,6 +229,17 @@ class Alerting:
         return context_of(
             self._rules, self._tables, catalogue=self._catalogue, silenced=self._orders.silences.until
         )
+
+    def _note_rules(self) -> None:
+        """Note in the control topic which rules are in force, at the start and when they change."""
+        if self._noted is self._rules:
+            return
+        rules = noted(self._rules)
+        record = self._orders.signed(rules)
+        if record is not None:
+            if rules.digest != self._orders.rules:
+                self._producer.send_control(record)
+            self._noted = self._rules
 
     def _reload(self) -> None:
         """Take the rules that the file has now; wrong ones are told, and those in force stay."""

@@ -19,6 +19,7 @@ import msgspec
 from confluent_kafka import KafkaError, Message
 
 from tidegate.contracts.alerts import Alert, record_key
+from tidegate.contracts.control import Record
 from tidegate.contracts.keys import Change
 from tidegate.contracts.pauses import Pause, alert
 from tidegate.contracts.topics import (
@@ -32,7 +33,6 @@ from tidegate.contracts.topics import (
     enriched,
 )
 from tidegate.kafka.connection import Connection
-from tidegate.pauses.control import Record
 from tidegate.steps.frame import Outputs
 from tidegate.worker.partition import SentRecord
 
@@ -110,12 +110,17 @@ class Producer:
 
     def send_pause(self, pause: Pause, record: Record) -> None:
         """Write a pause that begins, its record signed, and its alert."""
-        produce = self._producer.produce
-        produce(
+        self.send_control(record)
+        told = alert(pause, state="open", at=pause.since)
+        self._producer.produce(
+            ALERTS, msgspec.json.encode(told), record_key(told), partition=0, on_delivery=self._told
+        )
+
+    def send_control(self, record: Record) -> None:
+        """Write a signed record."""
+        self._producer.produce(
             CONTROL, record.value, record.key, headers=record.headers, partition=0, on_delivery=self._told
         )
-        told = alert(pause, state="open", at=pause.since)
-        produce(ALERTS, msgspec.json.encode(told), record_key(told), partition=0, on_delivery=self._told)
 
     def send_units(
         self, records: Sequence[tuple[int, bytes, bytes | None]], acked: Callable[[], None]

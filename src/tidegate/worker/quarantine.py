@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tidegate.contracts.control import Record
 from tidegate.contracts.pauses import Pause
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.errors import RetryLater
 from tidegate.kafka.connection import connection
-from tidegate.pauses.control import Pauses, Record
+from tidegate.pauses.control import Pauses
 from tidegate.settings import Settings
 from tidegate.steps.frame import Outputs
 from tidegate.telemetry import WORKER_PAUSED

@@ -8,6 +8,7 @@ from typing import Any
 
 import export_formats
 import httpx
+import msgspec
 import pyarrow as pa
 import pytest
 import table_rows
@@ -20,6 +21,7 @@ import builders
 from tidegate.api import access_points, client_events, device_logs, exports
 from tidegate.contracts.columns import SCHEMAS
 from tidegate.settings import Settings
+from tidegate.store import audit
 from tidegate.store import exports as store_exports
 from tidegate.store.queries import Query
 from tidegate.telemetry import API_FILES
@@ -286,6 +288,38 @@ def test_roles_are_those_of_the_list(api: Call, path: str, role: Role) -> None:
     if answer.status_code == 200 and path != APS:
         fleets = {row["fleet"] for row in export_formats.rows("csv", answer.content)}
         assert fleets == ({"demo", "other"} if role is Role.SUPERUSER else {"demo"})
+
+
+# The audit log
+
+
+def test_each_is_in_the_audit_log(api: Call, settings: Settings, store: Client) -> None:
+    def noted(path: str, role: str, **parameters: str) -> list[audit.Entry]:
+        store.command("TRUNCATE TABLE audit")
+        assert api(path, role=role, params=parameters).status_code == 200
+        return audit.entries(store, settings.clickhouse_database)
+
+    [entry] = noted(LOGS, "viewer", format="csv", fromtime="-1")
+    assert entry[1:2] + entry[3:6] == ("export", "viewer", "demo", "/V5/devices/clients/connectionlogs")
+    said = {"format": "csv", "asked": {"fromtime": "-1"}, "filters": ["clientmacaddress"]}
+    assert msgspec.json.decode(entry.details) == said
+    [entry] = noted(f"/new/webservice{APS}", "operator", format="parquet")
+    assert entry[1:2] + entry[3:6] == ("export", "operator", "demo", "/new/webservice/V5/devices/aps")
+    [entry] = noted("/api/v1/insight/overview", "superuser", format="ndjson", fleet="demo", to=str(CLOCK))
+    assert entry[1:2] + entry[3:6] == ("export", "superuser", "demo", "/api/v1/insight/overview")
+    assert msgspec.json.decode(entry.details)["asked"] == {"to": str(CLOCK)}
+    assert noted(DEVICE_LOGS, "viewer", format="json") == []
+
+
+def test_one_that_cannot_be_noted_is_not_made(api: Call, store: Client) -> None:
+    store.command("RENAME TABLE audit TO audit_away")
+    try:
+        answer = api(DEVICE_LOGS, params={"format": "csv"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "store_away")
+        assert api(DEVICE_LOGS).status_code == 200
+    finally:
+        store.command("RENAME TABLE audit_away TO audit")
+    assert api(DEVICE_LOGS, params={"format": "csv"}).status_code == 200
 
 
 # Limits and ends

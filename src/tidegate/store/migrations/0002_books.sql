@@ -167,9 +167,9 @@ COMMENT 'Rows that went at the end of their fleet''s retention, counted by frame
 CREATE TABLE IF NOT EXISTS ${database}.audit ${on_cluster}
 (
     at DateTime64(6, 'UTC') COMMENT 'When it was done',
-    kind LowCardinality(String) COMMENT 'erasure',
+    kind LowCardinality(String) COMMENT 'erasure or export',
     id String COMMENT 'Id of what was done',
-    `by` String COMMENT 'Who did it: user and host',
+    `by` String COMMENT 'Who did it: user and host, of an export the name of the token',
     fleet LowCardinality(String) COMMENT 'Fleet that it is about; empty for all',
     subject String COMMENT 'What it was done to; of a client a keyed pseudonym, never a MAC',
     details String COMMENT 'Figures and names, as JSON text'
@@ -177,4 +177,4 @@ CREATE TABLE IF NOT EXISTS ${database}.audit ${on_cluster}
 ENGINE = ${merge_tree}
 ORDER BY (at, id)
 SETTINGS ${dedup_settings}
-COMMENT 'Audit log: what operators did that no other table says; rows are only added';
+COMMENT 'Audit log: what operators and readers did that no other table says; rows are only added';
