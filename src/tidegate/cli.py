@@ -329,7 +329,8 @@ def key_rotate(name: str) -> None:
 @key.command("pseudonym")
 @click.argument("mac")
 @click.option("--fleet", required=True, help="The fleet of the client.")
-def key_pseudonym(mac: str, fleet: str) -> None:
+@click.option("--stored", is_flag=True, help="Those that the setting pseudonymise stores, as a MAC.")
+def key_pseudonym(mac: str, fleet: str, stored: bool) -> None:
     """Show the pseudonyms of a client, MAC, under every key of the file; the current one first."""
     from tidegate import keyfile, pseudonyms
     from tidegate.contracts.formats import parse_mac
@@ -339,5 +340,6 @@ def key_pseudonym(mac: str, fleet: str) -> None:
     except ValueError:
         raise UsageError(f"mac: {mac!r} is no MAC address") from None
     keys = keyfile.load(settings.load().pseudonym_key_path)
-    for id in (keys.current, *(id for id in reversed(list(keys.keys)) if id != keys.current)):
-        click.echo(pseudonyms.of_mac(keys, fleet, canonical, id=id))
+    of = pseudonyms.stored if stored else pseudonyms.of_mac
+    for id in pseudonyms.ids(keys):
+        click.echo(of(keys, fleet, canonical, id=id))

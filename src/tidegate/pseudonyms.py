@@ -3,13 +3,22 @@
 ``<key id>.<64 hex digits>``: HMAC-SHA-256 of fleet and MAC under that key of the `pseudonym_key_file`. The
 same client has the same pseudonym as long as the key is the same; `tidegate key pseudonym` tells those of a
 client under every key of the file.
+
+What is stored in a client's place where `pseudonymise` is on is shorter: of a MAC a MAC, locally administered
+and of one station, with 46 bits of the HMAC; of another device id ``<key id>.<32 hex digits>``. A device id
+that is a MAC has the pseudonym of the MAC (docs/decisions/0028-stored-pseudonyms.md).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
+from tidegate.contracts.formats import parse_mac
 from tidegate.keyfile import Keys
+
+LONGEST_MAC = 17  # characters: a station's id, which goes on behind its MAC, is another device's
+REMEMBERED = 65_536  # stored pseudonyms of a process
 
 
 def fleet_digest(fleet: str) -> str:
@@ -26,3 +35,51 @@ def of_digest(keys: Keys, digest: str, mac: str, *, id: str = "") -> str:
     """The same, from the digest of the fleet."""
     message = b"mac\n" + digest.encode("ascii") + b"\n" + mac.encode("ascii", "replace")
     return f"{id or keys.current}.{keys.mac(message, id=id).hex()}"
+
+
+def ids(keys: Keys) -> Iterator[str]:
+    """The ids of the keys, the current one first."""
+    yield keys.current
+    yield from (id for id in reversed(list(keys.keys)) if id != keys.current)
+
+
+def stored(keys: Keys, fleet: str, device: str, *, id: str = "") -> str:
+    """What is stored in place of a MAC in any spelling, or of another device id. Raises KeyError."""
+    is_mac = len(device) <= LONGEST_MAC
+    if is_mac:
+        try:
+            device = parse_mac(device)
+        except ValueError:
+            is_mac = False
+    kind = b"stored mac\n" if is_mac else b"stored device\n"
+    message = kind + fleet_digest(fleet).encode("ascii") + b"\n" + device.encode("utf-8", "surrogatepass")
+    mac = keys.mac(message, id=id)
+    if not is_mac:
+        return f"{id or keys.current}.{mac[:16].hex()}"
+    return bytes([mac[0] & 0b1111_1100 | 0b10, *mac[1:6]]).hex(":")
+
+
+def all_stored(keys: Keys, fleet: str, device: str) -> list[str]:
+    """The same under every key, the current one first."""
+    return [stored(keys, fleet, device, id=id) for id in ids(keys)]
+
+
+class Stored:
+    """Stored pseudonyms under the current key, remembered."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._known: dict[tuple[str, str], str] = {}
+
+    @property
+    def version(self) -> str:
+        """What tells these pseudonyms from those of another key."""
+        return self._keys.mac(b"version").hex()[:8]
+
+    def of(self, fleet: str, device: str) -> str:
+        found = self._known.get((fleet, device))
+        if found is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            found = self._known[fleet, device] = stored(self._keys, fleet, device)
+        return found

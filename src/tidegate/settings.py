@@ -66,6 +66,11 @@ class Settings:
     )
     log_level: str = setting("info", "debug, info, warning or error")
     log_format: str = setting("text", "Form of the logs: text, or json, an object a line")
+    pseudonymise: bool = setting(
+        False,
+        "Whether keyed pseudonyms are stored in place of MACs of clients and device ids, by the key file of"
+        " pseudonym_key_file; the same for every worker, api and operator. See docs/privacy.md",
+    )
     tokens_file: str = setting("", "Token file (hashes); empty: <data_dir>/tokens.json")
     decoder: str = setting(
         "auto", "Decoder of worker and gateway: auto (native where it is installed), native or python"
@@ -276,7 +281,7 @@ class Settings:
     )
     pseudonym_key_file: str = setting(
         "",
-        "Key file of pseudonyms (`tohashmac`), the same for every api;"
+        "Key file of pseudonyms (`tohashmac`, `pseudonymise`), the same for every api and worker;"
         " empty: <data_dir>/pseudonym-key.json, drawn at first use",
     )
     api_query_seconds: float = setting(30.0, "Longest run of one query in ClickHouse, seconds")

@@ -21,8 +21,10 @@ from tidegate.erase.client import Eraser, finish
 from tidegate.erase.mentions import pattern
 from tidegate.erase.rollups import HOURS, Day, Rollups
 from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.pseudonyms import Stored
 from tidegate.settings import Settings
 from tidegate.sink.blocks import token_suffix
+from tidegate.steps.pseudonymise import pseudonymise
 from tidegate.store import audit
 from tidegate.store.ledger import Ledger
 from tidegate.verify.command import verify
@@ -238,6 +240,32 @@ def test_a_day_that_is_over_by_then_is_made_anew_later(
     rebuilt, left = finish(Rollups(client, settings, "demo"), client, settings.clickhouse_database, "demo")
     assert ({day.day for day in rebuilt}, {day.day for day in left}) == ({BEFORE.date()}, {TODAY.date()})
     assert client.query(clients.format(BEFORE.date())).result_rows == [(1,)]
+    assert verify(client, settings, kafka=False).findings == []
+
+
+def test_what_is_stored_under_a_pseudonym_goes_too(client: Client, settings: Settings) -> None:
+    """Of her, under whichever key; as a device id too."""
+    path = settings.pseudonym_key_path
+    first = Stored(keyfile.load_or_create(path))
+    second = Stored(keyfile.rotate(path))
+    ledger = Ledger(client, settings.clickhouse_database)
+    for offset, names in enumerate((first, second)):
+        for stream, mine, other in (
+            ("client_events", success(macAddress=MAC), success(macAddress=OTHER)),
+            ("device_logs", device_log(parent={"id": MAC.upper()}), device_log(notes=f"by {MAC}")),
+        ):
+            plan = batch_plan(stream, offset, accepted=2, received=BEFORE)  # type: ignore[arg-type]
+            ledger.write([plan])
+            found = table(stream, [mine, other], offset=offset, received_at=micros(BEFORE))  # type: ignore[arg-type]
+            [batch] = found.to_batches()
+            rows_ = found.from_batches([pseudonymise(stream, batch, names)])  # type: ignore[arg-type]
+            insert(client, stream, rows_, token=f"{plan.token}{offset}")
+    assert MAC not in everything_said(client).lower()
+    assert erase(client, settings).rows["client_events"] == 2
+    assert client.query("SELECT mac FROM client_events ORDER BY offset").result_rows == [
+        (names.of("demo", OTHER),) for names in (first, second)
+    ]
+    assert client.query("SELECT count() FROM device_logs").result_rows == [(0,)]
     assert verify(client, settings, kafka=False).findings == []
 
 

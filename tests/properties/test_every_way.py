@@ -29,9 +29,12 @@ from tidegate.contracts.position import Position
 from tidegate.contracts.rejects import Fault, Reject
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.gateway import intake
+from tidegate.keyfile import Keys
+from tidegate.pseudonyms import Stored, stored
 from tidegate.replay.choice import Refused
 from tidegate.replay.line import line_of
 from tidegate.steps.frame import FrameSteps, Outputs, Record
+from tidegate.steps.pseudonymise import OWN, TEXTS, faceless, in_text
 from tidegate.worker.transform import Transform
 
 EPOCH = "01K9ZQ4T3M8W5X0R2B7C6D1E9F"
@@ -50,7 +53,9 @@ class Fragile(FrameSteps):
         return super()._enrich(columns, *rest)
 
 
-def transform_of(stream: Stream, kind: type[FrameSteps] = FrameSteps) -> Transform:
+def transform_of(
+    stream: Stream, kind: type[FrameSteps] = FrameSteps, pseudonyms: Stored | None = None
+) -> Transform:
     steps = kind(
         stream,
         shipped(),
@@ -59,6 +64,7 @@ def transform_of(stream: Stream, kind: type[FrameSteps] = FrameSteps) -> Transfo
         geohash_precision=6,
         clock_skew_seconds=86_400,
         max_record_bytes=RECORD_BYTES,
+        pseudonyms=pseudonyms,
     )
     return Transform(steps)
 
@@ -83,20 +89,35 @@ class Cut:
         return Record(2, offset, offset - 1, value, headers, RECEIVED_AT + offset)
 
 
-def apart(stream: Stream, records: Sequence[Record]) -> list[Outputs]:
-    transform = transform_of(stream)
+def apart(stream: Stream, records: Sequence[Record], pseudonyms: Stored | None = None) -> list[Outputs]:
+    transform = transform_of(stream, pseudonyms=pseudonyms)
     return [transform.apart(record, FLEETS, guilty=(), at_line=lambda _: None) for record in records]
 
 
-def each(stream: Stream, records: Sequence[Record], kind: type[FrameSteps] = FrameSteps) -> list[Outputs]:
-    transform = transform_of(stream, kind)
+def each(
+    stream: Stream,
+    records: Sequence[Record],
+    pseudonyms: Stored | None = None,
+    kind: type[FrameSteps] = FrameSteps,
+) -> list[Outputs]:
+    transform = transform_of(stream, kind, pseudonyms)
     return [transform(record, FLEETS) for record in records]
 
 
-WAYS: dict[str, Callable[[Stream, Sequence[Record]], list[Outputs]]] = {
+def together(stream: Stream, records: Sequence[Record], pseudonyms: Stored | None = None) -> list[Outputs]:
+    return transform_of(stream, pseudonyms=pseudonyms).many(records, FLEETS)
+
+
+def line_by_line(
+    stream: Stream, records: Sequence[Record], pseudonyms: Stored | None = None
+) -> list[Outputs]:
+    return each(stream, records, pseudonyms, Fragile)
+
+
+WAYS: dict[str, Callable[..., list[Outputs]]] = {
     "each record by itself": each,
-    "records together": lambda stream, records: transform_of(stream).many(records, FLEETS),
-    "line by line": lambda stream, records: each(stream, records, Fragile),
+    "records together": together,
+    "line by line": line_by_line,
     "apart": apart,
 }
 
@@ -214,6 +235,49 @@ def test_the_same_lines_give_the_same_rows(case: tuple[Stream, tuple[Cut, ...]])
             found, records, wanted, transform(stream, records), strict=True
         ):
             compare(stream, way, cut, record, outcomes, outputs)
+
+
+KEYS = Keys("k1", {"k1": b"a" * 32})
+FACES = Cut(
+    (
+        network("A", more="by 02-AA-BB-CC-DD-01 and 02aa.bbcc.dd01"),
+        network("02AABBCCDD01", bssid="02:aa:bb:cc:dd:02"),
+        network("caf\u00e9", bssid="zz"),
+    )
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cuts())
+@example(("connection_logs", (SWAPPED, FACES)))
+@example(("connection_logs", (DEVICES,)))
+def test_pseudonyms_change_whose_it_is_and_nothing_else(case: tuple[Stream, tuple[Cut, ...]]) -> None:
+    """Whichever way the lines take, and however they are cut."""
+    stream, found = case
+    records = [cut.record(offset) for offset, cut in enumerate(found)]
+    for way, transform in WAYS.items():
+        for plain, outputs in zip(
+            transform(stream, records), transform(stream, records, Stored(KEYS)), strict=True
+        ):
+            wanted = [faceless_row(stream, row) for row in read_arrow(plain.enriched).to_pylist()]
+            rows = read_arrow(outputs.enriched).to_pylist()
+            assert list(map(repr, rows)) == list(map(repr, wanted)), way
+            assert [*map(faceless_reject, read_rejects(plain.headers))] == read_rejects(outputs.headers), way
+            assert len(outputs.failures) == len(plain.failures)
+
+
+def faceless_row(stream: Stream, row: dict[str, Any]) -> dict[str, Any]:
+    fleet, own = row["fleet"], row[OWN[stream]]
+    texts = {name: row[name] and in_text(row[name], fleet, Stored(KEYS)) for name in TEXTS[stream]}
+    return row | texts | {OWN[stream]: own and stored(KEYS, fleet, own)}
+
+
+def faceless_reject(reject: Reject) -> Reject:
+    fault = Fault(reject.code, reject.path, reject.found, reject.allowed, reject.detail)
+    kept = faceless(fault, reject.fleet, Stored(KEYS))
+    return msgspec.structs.replace(
+        reject, found=kept.found, detail=kept.detail, original="", original_encoding="raw", device=""
+    )
 
 
 def compare(

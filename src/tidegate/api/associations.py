@@ -7,7 +7,6 @@ that the first step did not give is not found, and neither is one of a fleet tha
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import logging
@@ -25,6 +24,7 @@ from starlette.requests import Request
 from tidegate.api import links, pseudonymised
 from tidegate.api.access import AnyReader, Reader
 from tidegate.api.exports import CSV_SAFE
+from tidegate.api.found_by import pseudonym_keys
 from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.parameters import Flag, Integer, bad_format, choice, epoch, moment, since, until
 from tidegate.api.problems import Problem
@@ -32,8 +32,7 @@ from tidegate.api.reading import Limits, Reading
 from tidegate.api.signing import Signer
 from tidegate.api.streamed_files import Files
 from tidegate.contracts.formats import MICROS_LIMIT, TIME_PATTERN
-from tidegate.errors import UsageError
-from tidegate.keyfile import KeyFile, Keys
+from tidegate.keyfile import Keys
 from tidegate.lookups.sites import Sites
 from tidegate.settings import Settings
 from tidegate.store import queries
@@ -146,7 +145,7 @@ async def association_data(
             found=enddate,
             allowed="startdate or later",
         )
-    hash_key = (await _pseudonym_keys(request)).current if tohashmac else ""
+    hash_key = (await pseudonym_keys(request)).current if tohashmac else ""
     file = File(reader.fleet or "", *period, time.time_ns() // 1000, hash_key, location, csv_safe)
     base = links.path(request).partition("/V2/")[0]
     return PlainTextResponse(f"{base}{FILES}/{file.name(format, request.app.state.signer)}")
@@ -216,7 +215,7 @@ async def _query(
     lookup_files: LookupFiles = request.app.state.lookups
     lookups = await lookup_files.read()
     fleet = file.fleet or None
-    keys = await _pseudonym_keys(request) if file.hash_key else None
+    keys = await pseudonym_keys(request) if file.hash_key else None
     if keys is not None:
         if file.hash_key not in keys.keys:
             raise Problem("not_found", "the file's key is gone; ask for another file")
@@ -232,16 +231,6 @@ async def _query(
         safe_text=is_csv and file.csv_safe,
     )
     return keys, associations(wanted, _zones(lookups.sites, fleet))
-
-
-async def _pseudonym_keys(request: Request) -> Keys:
-    """Raises Problem `internal` where the key file is wrong: never a MAC in its place."""
-    file: KeyFile = request.app.state.pseudonym_keys
-    try:
-        return await asyncio.to_thread(file.keys)
-    except UsageError as error:
-        log.error("%s", error)
-        raise Problem("internal", "the key file of pseudonyms is wrong; the log says more") from error
 
 
 def _zones(sites: Sites, fleet: str | None) -> dict[tuple[str, int], str]:

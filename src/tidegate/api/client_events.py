@@ -19,6 +19,7 @@ from starlette.requests import Request
 
 from tidegate.api import exports, links
 from tidegate.api.access import AnyReader
+from tidegate.api.found_by import names
 from tidegate.api.newest import ROWS as NEWEST_ROWS
 from tidegate.api.newest import newest
 from tidegate.api.parameters import (
@@ -175,7 +176,7 @@ async def connection_logs(
     reading: Reading = request.app.state.reading
     wanted = ClientEvents(
         fleet=reader.fleet,
-        mac=clientmacaddress,
+        macs=await names(request, reader.fleet, clientmacaddress),
         event_types=_TYPES_OF[logtype],
         since=since(fromtime),
         until=until(totime),
@@ -226,7 +227,7 @@ async def client_events(
     reading: Reading = request.app.state.reading
     wanted = ClientEvents(
         fleet=reader.fleet,
-        mac=macaddress,
+        macs=await names(request, reader.fleet, macaddress),
         event_types=None if clienteventtype is None else (clienteventtype,),
         since=since(fromtime),
         until=until(totime),

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from tidegate.api import exports, links
 from tidegate.api.access import AnyReader
 from tidegate.api.event_ids import position_of
+from tidegate.api.found_by import names
 from tidegate.api.newest import newest
 from tidegate.api.parameters import Flag, Moment, Rows
 from tidegate.api.problems import Problem
@@ -111,6 +112,7 @@ class EntryDetail(Entry):
 
 
 async def wanted(
+    request: Request,
     reader: AnyReader,
     datetime__gte: Annotated[Moment | None, Query(description="From this date or time on")] = None,
     datetime__lte: Annotated[
@@ -127,7 +129,7 @@ async def wanted(
         fleet=reader.fleet,
         since=datetime__gte,
         until=datetime__lte,
-        device_id=parent__id,
+        device_ids=None if parent__id is None else await names(request, reader.fleet, parent__id),
         action=action,
         is_pending=is_pending,
         is_applied=is_applied,

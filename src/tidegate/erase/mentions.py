@@ -20,10 +20,11 @@ def pattern(mac: str, pseudonyms: Iterable[str] = ()) -> str:
 
 
 def names(settings: Settings, fleet: str, mac: str) -> list[str]:
-    """The client's pseudonyms under every key, the current one first. Draws a key where there is none."""
+    """The client's pseudonyms under every key, the current one first, and behind them those that are stored.
+    Draws a key where there is none."""
     keys = keyfile.load_or_create(settings.pseudonym_key_path)
-    ids = [keys.current, *(id for id in keys.keys if id != keys.current)]
-    return [pseudonyms.of_mac(keys, fleet, mac, id=id) for id in ids]
+    told = [pseudonyms.of_mac(keys, fleet, mac, id=id) for id in pseudonyms.ids(keys)]
+    return [*told, *pseudonyms.all_stored(keys, fleet, mac)]
 
 
 def condition(client: Client, database: str, table: str) -> str:

@@ -17,6 +17,7 @@ from tidegate.replay.choice import Refused
 from tidegate.replay.line import line_of, original_of
 from tidegate.settings import Settings
 from tidegate.steps.frame import FrameSteps, Record
+from tidegate.steps.version import stored_pseudonyms, transform_version
 from tidegate.worker.transform import Transform
 
 NO_EPOCH = "0" * 26  # of frames that are judged and never sent
@@ -36,7 +37,8 @@ class Judge:
     """`version` is what the workers must have for its verdicts to be theirs."""
 
     def __init__(self, settings: Settings, lookups: Lookups, fleets: Container[str]) -> None:
-        self.version = f"{settings.transform_version}.{lookups.digest[:8]}"
+        pseudonyms = stored_pseudonyms(settings)
+        self.version = transform_version(settings, lookups, pseudonyms)
         self._fleets = fleets
         self._transforms = {
             stream: Transform(
@@ -48,6 +50,7 @@ class Judge:
                     geohash_precision=settings.worker_geohash_precision,
                     clock_skew_seconds=settings.worker_clock_skew_seconds,
                     max_record_bytes=settings.kafka_max_record_bytes,
+                    pseudonyms=pseudonyms,
                 )
             )
             for stream in STREAMS

@@ -1,7 +1,9 @@
-"""Lines by their position in the raw topics: of rejects that came while a fleet's stream was paused."""
+"""Lines by their position in the raw topics: of rejects that came while a fleet's stream was paused, or under
+pseudonyms."""
 
 from __future__ import annotations
 
+from tidegate.contracts.frames import header_text
 from tidegate.contracts.rejects import original_text
 from tidegate.contracts.topics import Stream, raw
 from tidegate.kafka.connection import Connection
@@ -21,7 +23,7 @@ class RawLog:
         self._kafka = kafka
         self._records = Records(kafka, record_bytes=record_bytes)
         self._epoch = ""
-        self._frames: dict[tuple[Stream, int, int], list[bytes]] = {}
+        self._frames: dict[tuple[Stream, int, int], tuple[list[bytes], str]] = {}
 
     def restored(self, stream: Stream, refused: Refused) -> Refused | None:
         """The reject with its line; None where the topic has it no more. Raises RetryLater."""
@@ -36,15 +38,19 @@ class RawLog:
             while len(self._frames) >= FRAMES:
                 del self._frames[next(iter(self._frames))]
             self._frames[place] = self._read(*place)
-        lines = self._frames[place]
+        lines, device = self._frames[place]
         if refused.number >= len(lines):
             return None
         original, encoding = original_text(lines[refused.number])
-        return refused._replace(original=original, original_encoding=encoding)
+        return refused._replace(
+            original=original, original_encoding=encoding, device=refused.device or device
+        )
 
-    def _read(self, stream: Stream, partition: int, offset: int) -> list[bytes]:
-        """The lines that count of one record; none where it is gone, or refused unread."""
+    def _read(self, stream: Stream, partition: int, offset: int) -> tuple[list[bytes], str]:
+        """The lines that count of one record, and its header `device`; no lines where it is gone, or refused
+        unread."""
         record = self._records.first(raw(stream), partition, offset, seconds=SECONDS)
         if record is None or record.offset != offset or record.refused:
-            return []
-        return [line for line in record.value.split(b"\n") if line.strip()] or [record.value]
+            return [], ""
+        lines = [line for line in record.value.split(b"\n") if line.strip()] or [record.value]
+        return lines, header_text(dict(record.headers).get("device") or b"")

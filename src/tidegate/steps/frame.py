@@ -33,9 +33,11 @@ from tidegate.contracts.native import Decoder
 from tidegate.contracts.position import Position
 from tidegate.contracts.rejects import Code, Fault, Reject, original_text
 from tidegate.contracts.topics import Stream
+from tidegate.pseudonyms import Stored
 from tidegate.steps.decode import Decoded, RefusedLine, decode_frame, not_a_time
 from tidegate.steps.enrich import enrich
 from tidegate.steps.failures import failure_records
+from tidegate.steps.pseudonymise import faceless, pseudonymise
 from tidegate.steps.received import Times, bounded, bounded_one, kept_days, kept_days_of
 
 if TYPE_CHECKING:
@@ -131,9 +133,11 @@ class FrameSteps:
         keep_days: int = 0,
         keep_rejects_days: int = 0,
         fleet_days: Mapping[str, int] = EMPTY_DAYS,
+        pseudonyms: Stored | None = None,
         decoder: Decoder | None = None,
     ) -> None:
-        """`decoder` is the native one of the stream; None for Python alone."""
+        """`decoder` is the native one of the stream; None for Python alone. `pseudonyms`: what goes out has
+        them in place of MACs of clients and device ids; None for none."""
         self.stream: Stream = stream
         self.lookups = lookups
         self._decoder = decoder
@@ -144,6 +148,7 @@ class FrameSteps:
         self.max_record_bytes = max_record_bytes
         self._keep_days, self._keep_rejects_days = keep_days, keep_rejects_days
         self._fleet_days = fleet_days
+        self._pseudonyms = pseudonyms
         self.paused: Container[tuple[Stream, str]] = ()  # whose refused lines stay in the raw topic alone
         self.bounded = 0  # received times that were replaced so far
 
@@ -248,13 +253,14 @@ class FrameSteps:
         keep_days = kept_days(columns["fleet"], self._fleet_days, self._keep_days)
         received, count = bounded(columns["received_at"], written, keep_days=keep_days)
         self.bounded += count
-        return enrich(
+        batch = enrich(
             self.stream,
             {**columns, "received_at": received},
             self.lookups,
             geohash_precision=self._geohash_precision,
             clock_skew_seconds=self._clock_skew_seconds,
         )
+        return batch if self._pseudonyms is None else pseudonymise(self.stream, batch, self._pseudonyms)
 
     # --- what goes out
 
@@ -296,13 +302,16 @@ class FrameSteps:
             return []
 
     def _reject(self, record: Record, line: RefusedLine, cut: int | None) -> Reject:
-        fault, kept, detail = line.fault, line.line, line.fault.detail
+        fault, kept, device = line.fault, line.line, line.device
+        if self._pseudonyms is not None:
+            fault, device = faceless(fault, line.fleet, self._pseudonyms), ""
+        detail = fault.detail
         keep_days = kept_days_of(line.fleet, self._fleet_days, self._keep_rejects_days)
         if cut is not None and len(kept) > cut:
             detail = f"{detail}; only the first {cut} of {len(kept)} bytes are kept".lstrip("; ")
             kept = kept[:cut]
         original, encoding = original_text(kept)
-        if (self.stream, line.fleet) in self.paused:
+        if self._pseudonyms is not None or (self.stream, line.fleet) in self.paused:
             original, encoding = "", "raw"
         position = Position(self._epoch, self.stream, record.partition, record.offset, line.index)
         return Reject(
@@ -323,7 +332,7 @@ class FrameSteps:
             original=original,
             original_encoding=encoding,
             id=position.id(),
-            device=line.device,
+            device=device,
             origin=line.origin,
             replayed_under=_text_header(record, REPLAYED_UNDER) if line.origin else "",
         )

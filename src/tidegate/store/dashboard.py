@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tidegate.store.insight import ALERT_FIELDS
-from tidegate.store.queries import Query
+from tidegate.store.queries import Names, Query, Where
 
 CLIENT_COLUMNS = (
     "id",
@@ -48,27 +48,35 @@ CLIENT_COLUMNS = (
 CLIENT_NAMES = tuple(column.rpartition(" AS ")[2] for column in CLIENT_COLUMNS)
 
 
-def client_timeline(fleet: str, mac: str, since: int, until: int, *, limit: int) -> Query:
+def client_timeline(fleet: str, macs: Names, since: int, until: int, *, limit: int) -> Query:
     """A client's events of [since, until), the newest `limit`, newest first: `CLIENT_COLUMNS`."""
+    where = _client(fleet, macs)
     sql = (
-        f"SELECT {', '.join(CLIENT_COLUMNS)} FROM client_events"
-        " WHERE fleet = {fleet:String} AND mac = {mac:String}"
+        f"SELECT {', '.join(CLIENT_COLUMNS)} FROM client_events {where}"
         " AND event_time >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')"
         " AND event_time < fromUnixTimestamp64Micro({until:Int64}, 'UTC')"
         " ORDER BY event_time DESC, `offset` DESC, `index` DESC LIMIT {limit:UInt64}"
     )
-    parameters = {"fleet": fleet, "mac": mac, "since": since, "until": until, "limit": limit}
+    parameters = {**where.parameters, "since": since, "until": until, "limit": limit}
     return Query("client_timeline", sql, parameters)
 
 
-def client_life(fleet: str, mac: str) -> Query:
+def client_life(fleet: str, macs: Names) -> Query:
     """One row: events, first and last event (0 for none), vendor, randomised, sites by their last event."""
+    where = _client(fleet, macs)
     sql = (
         "SELECT count(), toUnixTimestamp64Micro(min(event_time)), toUnixTimestamp64Micro(max(event_time)),"
         " any(vendor), any(randomised), argMax(site, event_time)"
-        " FROM client_events WHERE fleet = {fleet:String} AND mac = {mac:String}"
+        f" FROM client_events {where}"
     )
-    return Query("client_life", sql, {"fleet": fleet, "mac": mac})
+    return Query("client_life", sql, where.parameters)
+
+
+def _client(fleet: str, macs: Names) -> Where:
+    where = Where()
+    where.add("fleet = {fleet:String}", fleet=fleet)
+    where.named("mac", macs)
+    return where
 
 
 def clients_beginning(fleet: str, prefix: str, *, limit: int) -> Query:

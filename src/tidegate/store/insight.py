@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tidegate.store.queries import Query, Where
+from tidegate.store.queries import Names, Query, Where
 
 ATTEMPT_STAGES = ("association", "authentication", "aaa", "dhcp", "dns", "network")
 """The stages of a connection attempt in their order: an attempt that fails in one has passed those before."""
@@ -432,11 +432,11 @@ CLIENT_COLUMNS: Sequence[str] = (
 CLIENT_FIELDS = tuple(column.rpartition(" AS ")[2] for column in CLIENT_COLUMNS)
 
 
-def client(fleet: str, mac: str, since: int, until: int, limit: int) -> Query:
+def client(fleet: str, macs: Names, since: int, until: int, limit: int) -> Query:
     """A client's events by the time of its device (s), the newest first."""
     where = Where()
     where.add("fleet = {fleet:String}", fleet=fleet)
-    where.add("mac = {mac:String}", mac=mac)
+    where.named("mac", macs)
     where.add("event_time >= toDateTime64({since:UInt32}, 6, 'UTC')", since=since)
     where.add("event_time < toDateTime64({until:UInt32}, 6, 'UTC')", until=until)
     sql = (
@@ -446,14 +446,16 @@ def client(fleet: str, mac: str, since: int, until: int, limit: int) -> Query:
     return Query("insight_client", sql, {**where.parameters, "limit": limit})
 
 
-def client_known(fleet: str, mac: str) -> Query:
+def client_known(fleet: str, macs: Names) -> Query:
     """One row if the client is known: vendor, randomised, its oldest and newest event (µs)."""
+    where = Where()
+    where.add("fleet = {fleet:String}", fleet=fleet)
+    where.named("mac", macs)
     sql = (
         "SELECT any(vendor), any(randomised), toUnixTimestamp64Micro(min(event_time)),"
-        " toUnixTimestamp64Micro(max(event_time)) FROM client_events"
-        " WHERE fleet = {fleet:String} AND mac = {mac:String} HAVING count() > 0"
+        f" toUnixTimestamp64Micro(max(event_time)) FROM client_events {where} HAVING count() > 0"
     )
-    return Query("insight_client_known", sql, {"fleet": fleet, "mac": mac})
+    return Query("insight_client_known", sql, where.parameters)
 
 
 # Alerts

@@ -23,6 +23,10 @@ class Query(NamedTuple):
     parameters: Mapping[str, Any]
 
 
+Names = Sequence[str]
+"""Of one client or device: as it was asked for, and its stored pseudonyms where there may be some."""
+
+
 class Where:
     """Conditions joined by AND, each with the parameters it uses."""
 
@@ -36,6 +40,13 @@ class Where:
             return
         self._conditions.append(condition)
         self.parameters.update(parameters)
+
+    def named(self, column: str, names: Names | None) -> None:
+        """Add that the column has one of the names."""
+        if names is not None and len(names) == 1:
+            self.add(f"{column} = {{{column}:String}}", **{column: names[0]})
+        elif names is not None:
+            self.add(f"{column} IN {{{column}s:Array(String)}}", **{f"{column}s": list(names)})
 
     def __str__(self) -> str:
         return "WHERE " + " AND ".join(self._conditions) if self._conditions else ""
@@ -104,7 +115,7 @@ class ClientEvents:
     """What to look for in one client's events; None is no condition. The bounds of time are inclusive."""
 
     fleet: str | None
-    mac: str  # canonical
+    macs: Names  # canonical
     event_types: Sequence[str] | None = None
     since: int | None = None
     until: int | None = None
@@ -118,7 +129,7 @@ class ClientEvents:
     def where(self) -> Where:
         where = Where()
         where.add("fleet = {fleet:String}", fleet=self.fleet)
-        where.add("mac = {mac:String}", mac=self.mac)
+        where.named("mac", self.macs)
         _between(where, self.since, self.until)
         where.add("event_type IN {event_types:Array(String)}", event_types=_list(self.event_types))
         where.add("location_id = {location_id:Int64}", location_id=self.location_id)
@@ -196,7 +207,7 @@ class DeviceLogs:
     fleet: str | None
     since: int | None = None
     until: int | None = None
-    device_id: str | None = None
+    device_ids: Names | None = None
     action: str | None = None
     is_pending: bool | None = None
     is_applied: bool | None = None
@@ -206,7 +217,7 @@ class DeviceLogs:
         where = Where()
         where.add("fleet = {fleet:String}", fleet=self.fleet)
         _between(where, self.since, self.until)
-        where.add("device_id = {device_id:String}", device_id=self.device_id)
+        where.named("device_id", self.device_ids)
         where.add("log_action = {action:String}", action=self.action)
         where.add("is_pending = {is_pending:Bool}", is_pending=self.is_pending)
         where.add("is_applied = {is_applied:Bool}", is_applied=self.is_applied)

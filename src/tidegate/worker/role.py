@@ -21,9 +21,11 @@ from tidegate.kafka.connection import connection
 from tidegate.kafka.probe import Probe
 from tidegate.kafka.probe_thread import ProbeThread
 from tidegate.kafka.retention import RetentionWatch
+from tidegate.pseudonyms import Stored
 from tidegate.service import wait
 from tidegate.service.status_server import StatusServer
 from tidegate.settings import Settings
+from tidegate.steps.version import stored_pseudonyms
 from tidegate.telemetry import WORKER_OLDEST_UNREAD, WORKER_RETENTION_SHARE
 from tidegate.tracing import start
 from tidegate.worker.alerting import Alerting
@@ -56,17 +58,24 @@ def run(settings: Settings) -> int:
     epoch = wait.require(partial(topics.read_epoch, connection(settings)), log)
     tables = wait.require(partial(lookups.load, settings.lookups_dir), log)
     fleets = wait.require(partial(Fleets, settings.tokens_path), log)
+    pseudonyms = wait.require(partial(stored_pseudonyms, settings), log)
     probe = Probe(connection(settings))
     try:
-        return asyncio.run(_main(settings, epoch, tables, fleets, probe, partitions))
+        return asyncio.run(_main(settings, epoch, tables, fleets, probe, partitions, pseudonyms))
     finally:
         probe.close()
 
 
 async def _main(
-    settings: Settings, epoch: str, tables: lookups.Lookups, fleets: Fleets, probe: Probe, partitions: int
+    settings: Settings,
+    epoch: str,
+    tables: lookups.Lookups,
+    fleets: Fleets,
+    probe: Probe,
+    partitions: int,
+    pseudonyms: Stored | None,
 ) -> int:
-    worker = Worker(settings, epoch, tables, fleets, probe, partitions)
+    worker = Worker(settings, epoch, tables, fleets, probe, partitions, pseudonyms)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop, f"signal {signal.Signals(number).name}", 0)
@@ -85,6 +94,7 @@ class Worker:
         fleets: Fleets,
         probe: Probe,
         partitions: int,
+        pseudonyms: Stored | None,
     ) -> None:
         session = settings.kafka_session_timeout_ms / 1000
         self._lifecycle = Lifecycle()
@@ -122,6 +132,7 @@ class Worker:
             paused=self._quarantine.pauses,
             keys=keys,
             journal=CrashJournal(Path(settings.data_dir) / "worker" / f"journal-{name}", epoch),
+            pseudonyms=pseudonyms,
         )
         self._orders = Orders(connection(settings))
         units = self._app.table("units")

@@ -15,9 +15,11 @@ from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.contracts.trace import TRACEPARENT
 from tidegate.lookups import Lookups
 from tidegate.lookups.failures import FailureCatalogue
+from tidegate.pseudonyms import Stored
 from tidegate.settings import Settings, days_of_fleets
 from tidegate.steps.frame import CUT_BYTES, FrameSteps, Outputs, Record, Transformed
 from tidegate.steps.unlisted_failures import unlisted
+from tidegate.steps.version import transform_version
 from tidegate.telemetry import WORKER_SETTLED_TIMES, WORKER_UNLISTED
 from tidegate.worker.crash_journal import CrashJournal, RecordPosition
 from tidegate.worker.dedup import RecordDedup, dedup_of_each, without_repeated_pieces
@@ -124,6 +126,7 @@ class Transforms:
         paused: Container[tuple[Stream, str]],
         keys: DedupTable,
         journal: CrashJournal,
+        pseudonyms: Stored | None = None,
     ) -> None:
         self._fleets = fleets
         self._keys = keys
@@ -135,13 +138,14 @@ class Transforms:
                 stream,
                 tables,
                 epoch=epoch,
-                transform_version=f"{settings.transform_version}.{tables.digest[:8]}",
+                transform_version=transform_version(settings, tables, pseudonyms),
                 geohash_precision=settings.worker_geohash_precision,
                 clock_skew_seconds=settings.worker_clock_skew_seconds,
                 max_record_bytes=settings.kafka_max_record_bytes,
                 keep_days=getattr(settings, f"ttl_{stream}_days"),
                 keep_rejects_days=settings.ttl_rejects_days,
                 fleet_days=days_of_fleets(settings.fleet_retention_days),
+                pseudonyms=pseudonyms,
                 decoder=decoders.get(stream),
             )
             for stream in STREAMS

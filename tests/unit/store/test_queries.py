@@ -12,7 +12,7 @@ HOSTILE = "'; DROP TABLE x; --"
 POSITION = Position("01K9ZQ4T3M8W5X0R2B7C6D1E9F", "device_logs", 1, 2, 3)
 EVENTS = ClientEvents(
     fleet=HOSTILE,
-    mac=HOSTILE,
+    macs=[HOSTILE],
     event_types=[HOSTILE],
     since=1,
     until=2,
@@ -27,7 +27,7 @@ LOGS = DeviceLogs(
     fleet=HOSTILE,
     since=1,
     until=2,
-    device_id=HOSTILE,
+    device_ids=[HOSTILE],
     action=HOSTILE,
     is_pending=True,
     is_applied=False,
@@ -60,7 +60,7 @@ def test_values_are_parameters(query: Query) -> None:
 
 
 def test_a_fleet_is_always_asked_for_unless_all_are_meant() -> None:
-    where = str(ClientEvents(fleet="a", mac="m").where())
+    where = str(ClientEvents(fleet="a", macs=("m",)).where())
     assert where == "WHERE fleet = {fleet:String} AND mac = {mac:String}"
-    assert str(ClientEvents(fleet=None, mac="m").where()) == "WHERE mac = {mac:String}"
+    assert str(ClientEvents(fleet=None, macs=("m",)).where()) == "WHERE mac = {mac:String}"
     assert str(DeviceLogs(fleet=None).where()) == ""

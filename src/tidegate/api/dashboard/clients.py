@@ -18,6 +18,7 @@ from tidegate.api.client_events import KEYS
 from tidegate.api.dashboard import charts, text
 from tidegate.api.dashboard.web import Page, Viewer, go, render
 from tidegate.api.dashboard.windows import window
+from tidegate.api.found_by import names
 from tidegate.api.reading import Reading
 from tidegate.contracts.formats import parse_mac
 from tidegate.store import dashboard
@@ -168,11 +169,12 @@ async def client(
     reading: Reading = request.app.state.reading
     cache: AnswerCache = request.app.state.answer_cache
     key = ("client", person.fleet, mac)
-    life = await cache.ask((*key, "life"), lambda: reading.rows(dashboard.client_life(person.fleet, mac)))
+    macs = await names(request, person.fleet, mac)
+    life = await cache.ask((*key, "life"), lambda: reading.rows(dashboard.client_life(person.fleet, macs)))
     total, first, last, vendor, randomised, site = life.value[0]
     if not total:
         return _unknown(request, person, mac)
-    asked = dashboard.client_timeline(person.fleet, mac, chosen.since_us, chosen.until_us, limit=EVENTS)
+    asked = dashboard.client_timeline(person.fleet, macs, chosen.since_us, chosen.until_us, limit=EVENTS)
     span = (chosen.name, chosen.end)
     answer = await cache.ask((*key, *span), lambda: reading.rows(asked))
     events = [event(row) for row in answer.value]

@@ -20,6 +20,7 @@ from starlette.requests import Request
 
 from tidegate.api import exports
 from tidegate.api.access import AnyReader
+from tidegate.api.found_by import names
 from tidegate.api.insight import answers
 from tidegate.api.insight.assemble import (
     NO_FURTHER,
@@ -406,9 +407,10 @@ async def one_client(
 ) -> Response:
     """Everything that a client did in the window, by the time of its device, for a timeline with a lane for
     each access point and for a grid."""
+    macs = await names(request, asking.fleet, mac)
     known, rows = await asyncio.gather(
-        asking.rows(questions.client_known(asking.fleet, mac)),
-        asking.rows(questions.client(asking.fleet, mac, within.since, within.until, CLIENT_EVENTS + 1)),
+        asking.rows(questions.client_known(asking.fleet, macs)),
+        asking.rows(questions.client(asking.fleet, macs, within.since, within.until, CLIENT_EVENTS + 1)),
     )
     if not known:
         raise Problem("not_found", "no events of such a client", path="mac", found=mac)
