@@ -142,11 +142,10 @@ class Orders(ControlFollower):
 
     def signed(self, rules: Noted) -> Record | None:
         """The record that notes rules, None while the control topic is not followed yet."""
-        log = self.log
-        if log is None or not log.epoch:
+        if self.log is None or not self.log.epoch:
             return None
         value = msgspec.json.encode(rules)
-        return Record(NOTED_KEY, value, log.signed(NOTED_KEY, value))
+        return Record(NOTED_KEY, value, self.log.signed(NOTED_KEY, value))
 
     def _take(self, log: ControlLog, record: Signed) -> None:
         if record.key == NOTED_KEY:

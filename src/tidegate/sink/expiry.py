@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from tidegate.errors import RetryLater, Stop
+from tidegate.service.background import Background
 from tidegate.settings import Settings
 from tidegate.store.expiry import expire
 
@@ -23,31 +21,18 @@ LOOK_SECONDS = 1.0  # at whether this sink leads
 STOP_SECONDS = 10.0
 
 
-class Expiry:
+class Expiry(Background):
     """A thread, between enter and exit. `leads` says whether it is this sink's turn; two do no harm."""
 
     def __init__(self, settings: Settings, client: Client, leads: Callable[[], bool]) -> None:
+        super().__init__("expiry", stop_seconds=STOP_SECONDS)
         self._settings = settings
         self._client = client
         self._leads = leads
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="expiry", daemon=True)
-
-    def __enter__(self) -> Self:
-        if self._settings.fleet_retention_days:
-            self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         due = 0.0
-        while not self._stopping.wait(LOOK_SECONDS):
+        while self._settings.fleet_retention_days and not self._stopping.wait(LOOK_SECONDS):
             if time.monotonic() < due or not self._leads():
                 continue
             due = time.monotonic() + EVERY_SECONDS
