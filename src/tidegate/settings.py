@@ -167,10 +167,13 @@ class Settings:
     ttl_rollups_1m_days: int = setting(30, "Days to keep minute rollups; 0: for ever")
     ttl_rollups_1h_days: int = setting(400, "Days to keep hour rollups; 0: for ever")
     ttl_rollups_1d_days: int = setting(0, "Days to keep day rollups; 0: for ever")
+    ttl_site_outcomes_days: int = setting(
+        0, "Days to keep site_outcomes, which has nothing of a client; 0: for ever"
+    )
     fleet_retention_days: str = setting(
         "",
-        "Fleets of which everything is kept shorter than the ttl_ settings say, each with its days:"
-        " north=30,lab=7",
+        "Fleets of which all but site_outcomes is kept shorter than the ttl_ settings say, each with its"
+        " days: north=30,lab=7",
     )
 
     # HTTPS of gateway and API

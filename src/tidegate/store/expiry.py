@@ -37,7 +37,7 @@ def expire(client: Client, settings: Settings) -> dict[str, int]:
         today: date
         [(today,)] = client.query("SELECT toDate(now('UTC'))").result_rows
         for table, (day, days) in ttl_days(settings).items():
-            if table == "expiries":  # what is on record stays as long as the books need it
+            if table in ("expiries", "site_outcomes"):  # on record for the books; nothing of a client
                 continue
             where = _expired(settings, day, days, today)
             if where and table in SUMS:  # events that came since they were noted keep theirs

@@ -305,6 +305,7 @@ def ttl_days(settings: Settings) -> dict[str, tuple[str, int]]:
     booked = [days[table][1] for table in (*STREAMS, "rejects")]
     days["expiries"] = ("received_day", max(booked) if all(booked) else 0)
     days["site_minutes"] = ("toDate(minute)", settings.ttl_rollups_1m_days)
+    days["site_outcomes"] = ("day", settings.ttl_site_outcomes_days)
     for table in ("stage_hours", "radio_hours", "contrast_hours"):
         days[table] = ("toDate(hour)", rollups["1h"])
     return days
