@@ -18,7 +18,7 @@ from tidegate.contracts.formats import parse_mac
 from tidegate.keyfile import Keys
 
 LONGEST_MAC = 17  # characters: a station's id, which goes on behind its MAC, is another device's
-REMEMBERED = 65_536  # stored pseudonyms of a process
+REMEMBERED, REMEMBERED_FLEETS = 65_536, 64  # stored pseudonyms of a fleet, and fleets
 
 
 def fleet_digest(fleet: str) -> str:
@@ -64,22 +64,40 @@ def all_stored(keys: Keys, fleet: str, device: str) -> list[str]:
     return [stored(keys, fleet, device, id=id) for id in ids(keys)]
 
 
+class OfFleet(dict[str | None, str | None]):
+    """Stored pseudonyms of a fleet's devices, remembered; no device has none."""
+
+    def __init__(self, keys: Keys, fleet: str) -> None:
+        super().__init__()
+        self._keys = keys
+        self._fleet = fleet
+
+    def __missing__(self, device: str | None) -> str | None:
+        if len(self) >= REMEMBERED:
+            self.clear()
+        found = self[device] = device and stored(self._keys, self._fleet, device)
+        return found
+
+
 class Stored:
-    """Stored pseudonyms under the current key, remembered."""
+    """Stored pseudonyms under the current key, by fleet."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._known: dict[tuple[str, str], str] = {}
+        self._fleets: dict[str, OfFleet] = {}
 
     @property
     def version(self) -> str:
         """What tells these pseudonyms from those of another key."""
         return self._keys.mac(b"version").hex()[:8]
 
-    def of(self, fleet: str, device: str) -> str:
-        found = self._known.get((fleet, device))
+    def of_fleet(self, fleet: str) -> OfFleet:
+        found = self._fleets.get(fleet)
         if found is None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            found = self._known[fleet, device] = stored(self._keys, fleet, device)
+            if len(self._fleets) >= REMEMBERED_FLEETS:
+                self._fleets.clear()
+            found = self._fleets[fleet] = OfFleet(self._keys, fleet)
         return found
+
+    def of(self, fleet: str, device: str) -> str:
+        return self.of_fleet(fleet)[device] or ""

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from tidegate.contracts.rejects import Fault, Kind
 from tidegate.contracts.topics import Stream
 from tidegate.pseudonyms import Stored
-from tidegate.steps.distinct import TEXT, Column
+from tidegate.steps.distinct import TEXT, Column, distinct
 
 OWN: Mapping[Stream, str] = {
     "client_events": "mac",
@@ -48,7 +48,8 @@ def pseudonymise(stream: Stream, batch: pa.RecordBatch, pseudonyms: Stored) -> p
     columns = {OWN[stream]: _devices(fleets, batch.column(OWN[stream]), pseudonyms)}
     for name in TEXTS[stream]:
         column = batch.column(name)
-        if pc.any(pc.match_substring_regex(column, _MAC)).as_py():
+        text = column.buffers()[-1]
+        if text and text.size and pc.any(pc.match_substring_regex(column, _MAC)).as_py():
             columns[name] = _texts(fleets, column, pseudonyms)
     made = [columns.get(name, batch.column(name)) for name in batch.schema.names]
     return pa.RecordBatch.from_arrays(made, schema=batch.schema)
@@ -71,8 +72,12 @@ def faceless(fault: Fault, fleet: str, pseudonyms: Stored) -> Fault:
 
 
 def _devices(fleets: Column, devices: Column, pseudonyms: Stored) -> Column:
-    rows: Any = zip(fleets.to_pylist(), devices.to_pylist(), strict=True)
-    return pa.array([device and pseudonyms.of(fleet, device) for fleet, device in rows], TEXT)
+    codes, names = distinct(fleets)
+    if len(names) == 1:
+        return pa.array(map(pseudonyms.of_fleet(names[0]).__getitem__, devices.to_pylist()), TEXT)
+    known = [pseudonyms.of_fleet(name) for name in names]
+    rows = zip(codes.tolist(), devices.to_pylist(), strict=True)
+    return pa.array([known[code][device] for code, device in rows], TEXT)
 
 
 def _texts(fleets: Column, texts: Column, pseudonyms: Stored) -> Column:
