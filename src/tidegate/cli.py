@@ -317,7 +317,8 @@ def key_list() -> None:
 @key.command("rotate")
 @click.argument("name", type=click.Choice([*KEY_FILES]))
 def key_rotate(name: str) -> None:
-    """Draw a new key and use it from now on. The old ones stay in the file, to check and to find by."""
+    """Draw a new key, or the first, and use it from now on. The old ones stay in the file, to check and to
+    find by."""
     from tidegate import audit_file, keyfile
 
     loaded = settings.load()

@@ -88,7 +88,10 @@ def load_or_create(path: Path) -> Keys:
 
 
 def rotate(path: Path) -> Keys:
-    """Draw a new key and make it the current one; the old ones stay. Raises UsageError."""
+    """Draw a new key and make it the current one; the old ones stay, and where there is no file this is the
+    first. Raises UsageError."""
+    if not path.exists():
+        return load_or_create(path)
     old = load(path)
     numbers = [int(id[1:]) for id in old.keys if re.fullmatch(r"k[0-9]{1,9}", id)]
     id = f"k{max(numbers, default=0) + 1}"

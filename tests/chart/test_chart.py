@@ -364,6 +364,20 @@ def test_traces_go_to_the_collector_from_the_roles_that_make_them() -> None:
     assert not any(port["port"] == 4318 for rule in plain for port in rule["ports"])
 
 
+def test_pseudonyms_have_one_key_for_workers_and_api() -> None:
+    found = {}
+    for name, pod in pods(rendered("secured")):
+        environment = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
+        secrets = {one["secret"]["secretName"] for one in pod["spec"]["volumes"] if "secret" in one}
+        if "TIDEGATE_PSEUDONYMISE" in environment:
+            found[name] = environment["TIDEGATE_PSEUDONYM_KEY_FILE"], secrets & {"pseudonym-key", "api-keys"}
+    assert found == {
+        "tg-api": ("/etc/tidegate/api-keys/pseudonym-key.json", {"api-keys"}),
+        "tg-worker": ("/etc/tidegate/pseudonym-key/pseudonym-key.json", {"pseudonym-key"}),
+    }
+    assert "PSEUDONYMISE" not in str(rendered("plain"))
+
+
 def test_notify_without_webhooks_is_refused() -> None:
     values = str(CHART / "ci/plain.yaml")
     done = helm(

@@ -29,7 +29,10 @@ def test_nothing_that_leaves_the_worker_says_whose_it_is(tmp_path: Path) -> None
     with running_broker("embedded", tmp_path) as broker:
         rig = Rig(broker.bootstrap, tmp_path / "worker", pseudonymise=True)
         path = tmp_path / "worker" / "pseudonym-key.json"
-        rig.start()
+        rig.worker.start()
+        await_(lambda: "`tidegate key rotate pseudonym` draws the first key" in rig.worker.tail())
+        keyfile.rotate(path)
+        await_(rig.ready, rig.worker.tail)
         try:
             lines = [envelope(failure(macAddress=CLEAR[1], peer=CLEAR[2])), envelope({"macAddress": MAC})]
             rig.send("client_events", b"\n".join(lines))

@@ -64,3 +64,9 @@ def test_a_running_process_sees_a_rotation_and_outlives_a_slip(
     assert file.keys() == second and first.keys["k1"] == second.keys["k1"]
     file.path.write_text("{")
     assert file.keys() == second
+
+
+def test_the_first_rotation_draws_the_first_key(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "pseudonym-key.json"
+    assert keyfile.rotate(path).current == "k1"
+    assert (keyfile.rotate(path).current, set(keyfile.load(path).keys)) == ("k2", {"k1", "k2"})

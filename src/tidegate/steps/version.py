@@ -15,12 +15,16 @@ def transform_version(settings: Settings, lookups: Lookups, pseudonyms: Stored |
 
 
 def stored_pseudonyms(settings: Settings) -> Stored | None:
-    """What is stored in place of clients, None for themselves. A file that the setting names must be there;
-    the data folder's is drawn. Raises RetryLater where it is missing or wrong."""
+    """What is stored in place of clients, None for themselves.
+
+    Raises RetryLater where the key file is missing or wrong. Nothing draws it here: workers that each drew
+    their own, or one at each start, would store a client under as many names.
+    """
     if not settings.pseudonymise:
         return None
-    read = keyfile.load if settings.pseudonym_key_file else keyfile.load_or_create
     try:
-        return Stored(read(settings.pseudonym_key_path))
+        return Stored(keyfile.load(settings.pseudonym_key_path))
     except UsageError as error:
-        raise RetryLater(f"pseudonym_key_file: {error}") from error
+        raise RetryLater(
+            f"pseudonym_key_file: {error}. `tidegate key rotate pseudonym` draws the first key"
+        ) from error

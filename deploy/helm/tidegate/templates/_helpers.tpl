@@ -76,6 +76,10 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- $_ := set $env "TIDEGATE_LINK_KEY_FILE" "/etc/tidegate/api-keys/link-key.json" -}}
 {{- $_ := set $env "TIDEGATE_PSEUDONYM_KEY_FILE" "/etc/tidegate/api-keys/pseudonym-key.json" -}}
 {{- end -}}
+{{- if and $v.pseudonymise (has $role (list "api" "worker")) -}}
+{{- $_ := set $env "TIDEGATE_PSEUDONYMISE" "true" -}}
+{{- if eq $role "worker" }}{{ $_ := set $env "TIDEGATE_PSEUDONYM_KEY_FILE" "/etc/tidegate/pseudonym-key/pseudonym-key.json" }}{{ end -}}
+{{- end -}}
 {{- $own := get $v $role | default dict -}}
 {{- $all := mergeOverwrite $env (deepCopy $v.env) (deepCopy ($own.env | default dict)) -}}
 {{- range $name := keys $all | sortAlpha }}
@@ -109,6 +113,7 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- if $v.clickhouse.caSecret }}{{ $_ := set $all "clickhouse-ca" $v.clickhouse.caSecret }}{{ end -}}
 {{- if and $v.secrets.tls (has $role (list "gateway" "api")) }}{{ $_ := set $all "tls" $v.secrets.tls }}{{ end -}}
 {{- if and (has $role (list "api" "notify")) $v.webhooks.secret (not $v.webhooks.claim) }}{{ $_ := set $all "webhooks" $v.webhooks.secret }}{{ end -}}
+{{- if and $v.pseudonymise (eq $role "worker") }}{{ $_ := set $all "pseudonym-key" (required "secrets.pseudonymKey is required with pseudonymise" $v.secrets.pseudonymKey) }}{{ end -}}
 {{- if eq $role "api" }}{{ $_ := set $all "api-keys" (required "secrets.apiKeys is required with api" $v.secrets.apiKeys) }}{{ end -}}
 {{- toJson $all -}}
 {{- end -}}

@@ -1,3 +1,4 @@
+-- works from 0009
 -- What stays when all else of clients is gone: outcomes by day and site, with no client, device, network or access
 -- point in it. Refreshed every hour out of site_minutes, so that no insert pays for it: a refresh counts again the
 -- received days of the last week on which the minutes have another number of events. Read with FINAL.
