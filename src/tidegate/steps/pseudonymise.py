@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from tidegate.contracts.rejects import Fault, Kind
 from tidegate.contracts.topics import Stream
 from tidegate.pseudonyms import Stored
-from tidegate.steps.distinct import TEXT, Column, distinct
+from tidegate.steps.distinct_values import TEXT, Column, distinct
 
 OWN: Mapping[Stream, str] = {
     "client_events": "mac",
