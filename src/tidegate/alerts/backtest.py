@@ -6,6 +6,7 @@ elsewhere in a fleet; their changes are put in order and grouped to incidents he
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from tidegate.steps.detect import Context, Detector, Grouping, Place, Totals, co
 from tidegate.store.client import connect
 
 MOST = 16  # processes
+COLLECT = (200_000, 20, 100)  # gc.set_threshold: by default a third of counting is its looking for cycles
 
 Minute = Mapping[Place, PartialCounts]
 Found = list[tuple[int, Place, Alert]]  # minute, unit, change
@@ -116,6 +118,8 @@ def _share(
     share: tuple[int, int],
 ) -> None:
     """One of the processes."""
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
     try:
         client = connect(settings)
         try:

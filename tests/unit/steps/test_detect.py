@@ -338,6 +338,22 @@ def test_a_rush_throws_some_clients_off_twice_and_an_access_point_the_same_ones(
     assert (opened.signal, opened.state) == ("disassociations", "open")
 
 
+def test_everybody_thrown_off_at_a_quiet_site_is_told_though_the_same_ones_often_leave() -> None:
+    fleet = Fleet()
+
+    def left(events: int, *thrown: int) -> PartialCounts:
+        return minute(succeeded=6, signals=(Signal("disassociations", "", events, clients(*thrown)),))
+
+    for at in range(6 * 20):  # two of six clients come and go, one of them at once
+        fleet.give(left(2 + (at % 8 == 0), 1, 2))
+        fleet.give(minute(succeeded=6), minutes=2)
+    assert fleet.changes == []
+    fleet.give(left(10, *range(1, 7)))
+    fleet.give(left(5, 2, 3, 4))
+    [opened] = fleet.changes
+    assert (opened.signal, opened.state) == ("disassociations", "open")
+
+
 HOURS = st.lists(
     st.tuples(st.integers(0, 20), st.integers(0, 14), st.integers(1, 3)), min_size=20, max_size=60
 )

@@ -1,7 +1,7 @@
 """The evidence in a minute: a CUSUM for each stage, each stage of an SSID or access point, each signal.
 
-A client counts in at most `CAP` minutes of the window and once a minute, whatever it tries: one client that
-retries is no incident. What is not failures is tested alike: slow successes, disassociations, wrong clocks.
+A client counts in `CAP` minutes of the window, once in each, whatever it tries: one client that retries is no
+incident. What is not failures is tested alike: slow successes, disassociations, wrong clocks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from tidegate.steps.usual import Usual
 
 RECENT = 5  # minutes by which it is judged whether it is quiet again
 TELLING = 3.0  # nats; below nothing is asked of a track
-CAP = 3  # minutes of the window in which one client counts
+CAP = 1  # minutes of the window in which one client counts
+THROWN = 3  # minutes of the window in which a client that is thrown off counts
+TWICE = 0.02  # share of the clients thrown off in a minute that are so twice in it by chance, at least
 CEILING = 2.0  # times the opening score: how far evidence runs up
 MOST_PARTS = 512  # SSIDs and access points of a unit that are followed
 SKETCHED = 256 * 8  # bytes of a minute's sketch that the window keeps
@@ -192,27 +194,30 @@ class Evidence:
                 self._gather(key, rate_.of(counting, seen))
 
     def _disassociations(self, signal: Signal) -> None:
-        """Clients that are thrown off again within the window or the minute, of all that are.
+        """Clients that are thrown off again, in the minute or the window, of all that are.
 
         To be thrown off once, as by a planned restart, is no incident; and where many come and go, some do so
-        twice by chance.
+        twice by chance: within a minute far fewer than within the window.
         """
         unit, key, stage, clients = self._unit, DISASSOCIATIONS, "~disassociations", signal.clients
         before = unit.before(stage)
         times = [before[client] for client in values_of(clients)]
-        again = sum(0 < one < CAP for one in times)
-        number = sum(one < CAP for one in times)
+        again = sum(0 < one < THROWN for one in times)
+        number = sum(one < THROWN for one in times)
         twice = min(signal.events - len(times), len(times) - 1)  # one client alone is not many
         self.now[stage] = clients[:SKETCHED]
-        usual = unit.usual.setdefault(stage, Usual())
+        usual, usual_twice = (unit.usual.setdefault(name, Usual()) for name in (stage, "~twice"))
         if key not in unit.active:
-            usual.add(again + twice, number + twice)
+            usual.add(again, number)
+            usual_twice.add(twice, len(times))
         rules = self._baseline.rules(unit.site, "disassociations")
         if rules and (again or twice or key in unit.tracks):
             by_chance = len(before) / max(unit.distinct("", WINDOW), 1)
             share = self._baseline.share(unit, stage, self._rates)
-            weighed = rate(min(max(share, by_chance), 0.9), rules[0]).of(again + twice, number + twice)
-            self._gather(key, (weighed[0], 0.0))
+            nats, _ = rate(min(max(share, by_chance), 0.9), rules[0]).of(again, number)
+            share = self._baseline.share(unit, "~twice", self._rates)
+            within, _ = rate(max(share, by_chance / WINDOW, TWICE), rules[0]).of(twice, len(times))
+            self._gather(key, (nats + within, 0.0))
 
     def _latencies(self, counted: Counted) -> None:
         """Successes that spend longer than usual in a stage."""
