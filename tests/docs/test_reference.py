@@ -88,7 +88,7 @@ def test_every_command_and_option_is_documented(docs: Path) -> None:
 
 
 def test_every_make_target_is_documented(repository: Path, docs: Path) -> None:
-    targets = re.findall(r"^([a-z]+):.*## ", (repository / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):.*## ", (repository / "Makefile").read_text(), re.MULTILINE)
     names = [f"make {target}" for target in targets if target != "help"]
     assert missing(names, page(docs, "development.md")) == []
 
@@ -100,11 +100,39 @@ def pages(repository: Path) -> list[Path]:
 def test_links_between_pages_lead_somewhere(repository: Path) -> None:
     broken = []
     for path in pages(repository):
-        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
-            if "://" not in target and not (path.parent / target).exists():
-                broken.append(f"{path.relative_to(repository)}: {target}")
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", prose(path)):
+            page = path.parent / target if target else path
+            if "://" not in target and not (
+                page.exists() and (not anchor or page.suffix != ".md" or anchor in anchors(page))
+            ):
+                broken.append(f"{path.relative_to(repository)}: {target}#{anchor}")
     assert broken == []
+
+
+def prose(path: Path) -> str:
+    return re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def anchors(page: Path) -> list[str]:
+    """Those that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_every_source_file_that_the_pages_name_is_there(repository: Path) -> None:
+    folders = ("src", "tests", "docs", "benchmarks", "deploy", "clients")
+    files = [
+        f"/{path.relative_to(repository)}" for name in folders for path in (repository / name).rglob("*.*")
+    ]
+    named = r"`([\w./-]+\.(?:py|rs|sql|sh|html|js))`"
+    absent = [
+        f"{path.relative_to(repository)}: {name}"
+        for path in pages(repository)
+        if path.name != "CHANGELOG.md"  # tells of files that are gone
+        for name in re.findall(named, prose(path))
+        if not any(file.endswith(f"/{name}") for file in files)
+    ]
+    assert absent == []
 
 
 def test_decisions_are_numbered_once_and_say_what_was_given_up(docs: Path) -> None:
