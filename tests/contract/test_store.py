@@ -323,3 +323,15 @@ def test_every_table_refuses_inserts_before_the_disk_is_full(clickhouse: ClickHo
             parameters={"database": settings.clickhouse_database},
         ).result_rows
     assert without == []
+
+
+def test_small_parts_are_one_file(client: Client) -> None:
+    """Whatever an insert of each stream writes: the events, their rollups, what else hangs on them."""
+    for stream in STREAMS:
+        table_rows.store(client, stream, *EVENTS[stream])
+    found = client.query(
+        "SELECT DISTINCT table, part_storage_type FROM system.parts"
+        " WHERE database = currentDatabase() AND table != 'schema_migrations'"
+    ).result_rows
+    assert {stream for stream in STREAMS} | {"site_minutes", "access_points"} <= {table for table, _ in found}
+    assert {storage for _, storage in found} == {"Packed"}

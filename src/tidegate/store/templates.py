@@ -33,6 +33,7 @@ _ROLLUPS = {f"{stream}_rollups": rollups.template(stream) for stream in STREAMS}
 DEDUPLICATION_WINDOW = 10_000  # inserts of one table that a resend may lie behind
 FREE_BYTES = 256 << 20  # on the disk, below which inserts are refused: ClickHouse must not fill it to the end
 DEDUPLICATION_SECONDS = 7 * 86_400  # the same for Replicated tables, which also forget by age
+PACKED_BYTES = 32 << 20  # uncompressed, below which a part is one file, not fifteen (docs/decisions/0026)
 
 BIG_TABLE_SETTINGS = (
     "ttl_only_drop_parts = 1",  # TTL drops whole parts
@@ -106,7 +107,8 @@ def places(settings: Settings) -> dict[str, str]:
         tree, aggregating, replacing = "MergeTree", "AggregatingMergeTree", "ReplacingMergeTree"
     # Refused while the disk is not full yet, and tried again: ClickHouse 26.9 answered a write as done that
     # found no room at all, and left a part whose marks were missing.
-    dedup = f"{dedup}, min_free_disk_bytes_to_perform_insert = {FREE_BYTES}"
+    dedup += f", min_free_disk_bytes_to_perform_insert = {FREE_BYTES}"
+    dedup += f", min_bytes_for_full_part_storage = {PACKED_BYTES}"
     return {
         "database": database,
         "on_cluster": f"ON CLUSTER '{cluster}'" if cluster else "",
