@@ -1,4 +1,4 @@
-"""The run: wait, choose, judge, send, wait; begun anew where the broker left something open."""
+"""The run: wait, choose, judge, send, wait; begun again where the broker left something open."""
 
 from __future__ import annotations
 
