@@ -59,8 +59,9 @@ class Server(uvicorn.Server):
         lifespan: bool = False,
         signals: bool = True,
         before_drain: Callable[[], None] = lambda: None,
+        https: bool = True,
     ) -> None:
-        """`before_drain` ends answers that would go on for ever."""
+        """`before_drain` ends answers that would go on for ever; `https`: where there is a certificate."""
         self.ending = False
         self._notice_seconds = settings.http_notice_seconds
         self._signals = signals
@@ -80,7 +81,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=drain_seconds,  # type: ignore[arg-type]
             )
         )
-        self._certificate = Certificate.of(settings)
+        self._certificate = Certificate.of(settings) if https else None
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         if not self.config.loaded:

@@ -44,15 +44,13 @@ class StatusServer:
         self._listening = [listener(getattr(settings, setting), setting)]
         tokens = TokenFile(settings.tokens_path)
         pages = StatusPages(role, not_ready=not_ready, not_alive=not_alive, tokens=tokens, registry=registry)
-        self._servers = [Server(Middleware(pages), settings, drain_seconds=DRAIN_SECONDS, signals=False)]
+        self._servers = [_server(pages, settings)]
         if settings.metrics_listen:
             self._listening.append(listener(settings.metrics_listen, "metrics_listen"))
             pages = StatusPages(
                 role, not_ready=not_ready, not_alive=not_alive, tokens=None, registry=registry
             )
-            self._servers.append(
-                Server(Middleware(pages), settings, drain_seconds=DRAIN_SECONDS, signals=False)
-            )
+            self._servers.append(_server(pages, settings))
         self._thread = Thread(target=self._run, name="status", daemon=True)
 
     @property
@@ -92,6 +90,11 @@ class StatusServer:
         )
 
 
+def _server(pages: StatusPages, settings: Settings) -> Server:
+    """By HTTP whatever the role serves: probes and Prometheus ask all roles alike."""
+    return Server(Middleware(pages), settings, drain_seconds=DRAIN_SECONDS, signals=False, https=False)
+
+
 @asynccontextmanager
 async def beside(
     role: str,
@@ -107,7 +110,7 @@ async def beside(
         return
     listening = listener(settings.metrics_listen, "metrics_listen")
     pages = StatusPages(role, not_ready=not_ready, tokens=None, before_scrape=before_scrape)
-    server = Server(Middleware(pages), settings, drain_seconds=DRAIN_SECONDS, signals=False)
+    server = _server(pages, settings)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         yield

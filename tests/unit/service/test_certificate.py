@@ -6,15 +6,20 @@ import asyncio
 import os
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import roles
 import trustme
+from waiting import await_
 
 from tidegate.errors import UsageError
+from tidegate.local.child import free_port
 from tidegate.service.certificate import Certificate
 from tidegate.service.server import Server, listener
+from tidegate.service.status_server import StatusServer, beside
 from tidegate.settings import Settings
 
 
@@ -84,3 +89,25 @@ def test_half_of_the_settings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="go together"):
         Certificate.of(Settings(tls_cert_file="/c.pem"))
     assert Certificate.of(Settings()) is None
+
+
+async def test_metrics_and_the_status_of_other_roles_are_by_http_all_the_same(tmp_path: Path) -> None:
+    """Prometheus scrapes all roles by one scheme; those of gateway and API were HTTPS."""
+    ports = [free_port() for _ in range(3)]
+    settings = replace(
+        issue(trustme.CA(), tmp_path, "any"),
+        worker_listen=f"127.0.0.1:{ports[0]}",
+        metrics_listen=f"127.0.0.1:{ports[1]}",
+        data_dir=str(tmp_path),
+    )
+    with StatusServer("worker", settings, not_ready=list):
+        for port in ports[:2]:
+            assert await asyncio.to_thread(status_by_http, port) == 200
+    async with beside("gateway", replace(settings, metrics_listen=f"127.0.0.1:{ports[2]}")):
+        assert await asyncio.to_thread(status_by_http, ports[2]) == 200
+
+
+def status_by_http(port: int) -> int:
+    """Of /healthz, as soon as it answers."""
+    await_(lambda: roles.get(f"127.0.0.1:{port}", "/healthz")[0])
+    return roles.get(f"127.0.0.1:{port}", "/healthz")[0]
