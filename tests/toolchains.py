@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,18 @@ def need(*programs: str) -> None:
         said = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True).stdout.strip()
         if is_old(said):
             refuse(f"needs Go {GO[0]}.{GO[1]} or newer; this is {said or 'unknown'}")
+
+
+def helm() -> str:
+    """Helm as `make helm` builds it, or that of the PATH."""
+    makefile = (Path(__file__).resolve().parents[1] / "Makefile").read_text()
+    [version] = re.findall(r"^HELM := (\S+)", makefile, re.MULTILINE)
+    built = Path.home() / ".cache/tidegate" / f"helm-{version}"
+    program = shutil.which("helm", path=f"{built}:{os.environ['PATH']}")
+    if program is None:
+        refuse("needs helm: `make helm` builds it")
+        raise AssertionError
+    return program
 
 
 def is_old(version: str) -> bool:

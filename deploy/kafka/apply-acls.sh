@@ -6,9 +6,20 @@
 set -euo pipefail
 bootstrap=$1
 config=${2:+--command-config "$2"}
-while IFS=, read -r role operation resource pattern name; do
-    [ "$role" = role ] && continue
+names=()
+apply() { # rows that differ in the name alone, at once: each call starts a JVM
+    [ ${#names[@]} -eq 0 ] && return
     # shellcheck disable=SC2086
     kafka-acls.sh --bootstrap-server "$bootstrap" $config --add --allow-principal "User:$role" \
-        --operation "$operation" "--$resource" "$name" --resource-pattern-type "$pattern"
+        --operation "$operation" --resource-pattern-type "$pattern" "${names[@]}"
+    names=()
+}
+while IFS=, read -r next_role next_operation next_resource next_pattern name; do
+    [ "$next_role" = role ] && continue
+    if [ "$next_role,$next_operation,$next_resource,$next_pattern" != "${role-},${operation-},${resource-},${pattern-}" ]; then
+        apply
+        role=$next_role operation=$next_operation resource=$next_resource pattern=$next_pattern
+    fi
+    names+=("--$resource" "$name")
 done <"$(dirname "$0")/acls.csv"
+apply

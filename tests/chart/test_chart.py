@@ -5,9 +5,7 @@ No cluster runs it here. What KEDA and Prometheus define has no schema here; tha
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -34,13 +32,7 @@ Document = dict[str, Any]
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    [version] = re.findall(r"^HELM := (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    built = Path.home() / ".cache/tidegate" / f"helm-{version}"
-    program = shutil.which("helm", path=f"{built}:{os.environ['PATH']}")
-    if program is None:
-        toolchains.refuse("needs helm: `make helm` builds it")
-        raise AssertionError
-    return subprocess.run([program, *arguments], capture_output=True, text=True)
+    return subprocess.run([toolchains.helm(), *arguments], capture_output=True, text=True)
 
 
 @cache
