@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -242,6 +242,7 @@ FACES = Cut(
     (
         network("A", more="by 02-AA-BB-CC-DD-01 and 02aa.bbcc.dd01"),
         network("02AABBCCDD01", bssid="02:aa:bb:cc:dd:02"),
+        replace(network("A", more="by 02-AA-BB-CC-DD-01"), fleet="other"),
         network("caf\u00e9", bssid="zz"),
     )
 )
