@@ -19,8 +19,8 @@ from tidegate.steps.detect import Detector, context_of
 from tidegate.store.client import infrastructure
 
 HOUR = 60 * MINUTE
-AT_ONCE = 200_000  # events that are read and counted together, about
-MOST_HOURS = 24
+DAY = 24 * HOUR
+AT_ONCE = 1_000_000  # events that are read and counted together, about: each read looks through a whole day
 STREAMS: tuple[Stream, ...] = ("client_events", "connection_logs")
 ARROW = {
     "output_format_arrow_low_cardinality_as_dictionary": 0,
@@ -39,7 +39,7 @@ def minutes(
     """
     begin, hours = since, 1
     while begin < until:
-        end = min(begin + hours * HOUR, until)
+        end = min(begin + hours * HOUR, (begin // DAY + 1) * DAY, until)
         counted: dict[int, dict[Place, PartialCounts]] = {}
         events = 0
         for stream in STREAMS:
@@ -48,7 +48,8 @@ def minutes(
                 events += sum(count.events for count in partial.counts)
         for minute in range(begin, end, MINUTE):
             yield minute, counted.get(minute, {})
-        begin, hours = end, min(MOST_HOURS, max(1, AT_ONCE * hours // max(events, 1)))
+        hours = max(1, AT_ONCE * ((end - begin) // HOUR) // max(events, 1))
+        begin = end
 
 
 def changes(
