@@ -314,15 +314,6 @@ def key_list() -> None:
         click.echo(f"{name:12} {path}: {ids}")
 
 
-@key.command("draw")
-@click.argument("name", type=click.Choice([*KEY_FILES]))
-def key_draw(name: str) -> None:
-    """Draw a key file that is not there, as its first use would, and show the id of its key in use."""
-    from tidegate import keyfile
-
-    click.echo(keyfile.load_or_create(getattr(settings.load(), KEY_FILES[name])).current)
-
-
 @key.command("rotate")
 @click.argument("name", type=click.Choice([*KEY_FILES]))
 def key_rotate(name: str) -> None:

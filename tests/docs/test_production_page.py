@@ -55,6 +55,6 @@ def test_the_secrets_that_are_made_are_those_of_the_value_set(repository: Path) 
     roles = re.findall(r"for role in (.+); do", production_page.block("4."))[0].split()
     made = (made - {"kafka-$role"}) | {f"kafka-{role}" for role in roles}
     values = (repository / "deploy/helm/tidegate/ci/secured.yaml").read_text()
-    named = set(re.findall(r"(?:Secret|users|controlKey|tokens|apiKeys|tls): ([a-z-]+)", values))
+    named = set(re.findall(r"(?:Secret|tokens|\w+Keys?|tls): ([a-z-]+)", values))
     named |= set(re.findall(r"^    \w+: (kafka-\w+)", values, re.MULTILINE))
     assert made == named
