@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import roles
 from clickhouse_connect.driver.client import Client
 from databases import migrated, settings_of
 from store_contents import everything, groups
@@ -114,6 +115,29 @@ def test_all_of_it_comes_back(
         insert(restored, "device_logs", rows, token=token.replace("9-9", "10-10"))
         assert len(everything(restored)["device_logs"]) == len(before["device_logs"]) + 1
     assert {place.raw_last for place in found.cut} == {9}
+
+
+def test_it_comes_back_into_a_data_folder(client: Client, settings: Settings, tmp_path: Path) -> None:
+    """`restore --data`: the embedded ClickHouse of `up` is started for it, and stopped again."""
+    taken(client, settings, tmp_path / "backup")
+    before, data = everything(client), tmp_path / "data"
+    names = ["clickhouse_database", *(name for name in asdict(settings) if name.startswith("ttl_"))]
+    values = {name: getattr(settings, name) for name in names}
+    done = roles.run("restore", str(tmp_path / "backup"), "--data", str(data), values=values)
+    assert done.returncode == 0, done.stderr
+    assert "restored: 12 events" in done.stdout
+    server = ClickHouseServer(
+        f"127.0.0.1:{free_port()}",
+        data / "clickhouse",
+        tmp_path / "clickhouse.log",
+        database=settings.clickhouse_database,
+    )
+    server.start()
+    try:
+        with connect(replace(settings, clickhouse_url=server.url)) as restored:
+            assert everything(restored) == before
+    finally:
+        server.stop()
 
 
 def test_what_comes_behind_the_cut_is_not_in_it(

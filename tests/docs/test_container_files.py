@@ -137,7 +137,10 @@ def test_what_watches_is_there_on_request_and_finds_its_files(
     )
     scraped = yaml.safe_load((repository / "deploy/prometheus/prometheus.yml").read_text())
     [job] = scraped["scrape_configs"]
-    assert set(job["dns_sd_configs"][0]["names"]) == set(ROLES)
+    connectors = {
+        name for name, one in compose["services"].items() if one.get("command", [""])[0] == "connect"
+    }
+    assert connectors and set(job["dns_sd_configs"][0]["names"]) == {*ROLES, *connectors}
     port = job["dns_sd_configs"][0]["port"]
     assert f"TIDEGATE_METRICS_LISTEN=0.0.0.0:{port} " in (repository / "docker-compose.yml").read_text()
 
