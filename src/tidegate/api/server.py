@@ -26,7 +26,7 @@ def run(settings: Settings) -> int:
     configure_logging("api", settings.log_level, settings.log_format)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     listening = listener(settings.api_listen, "api_listen")
-    log.info("api listens on %s", url(listening))
+    log.info("api listens on %s", url(listening, settings))
     uvloop.run(_serve(settings, listening))
     log.info("api stopped")
     return 0

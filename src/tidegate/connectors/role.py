@@ -61,7 +61,7 @@ async def _webhook(settings: Settings, name: str) -> None:
     )
     server = Server(Middleware(pages), settings, drain_seconds=DRAIN_SECONDS)
     listening = listener(settings.connect_listen, "connect_listen")
-    log.info("%s: webhooks are taken at %s/%s", name, url(listening), name)
+    log.info("%s: webhooks are taken at %s/%s", name, url(listening, settings), name)
     looking = asyncio.create_task(gateway.look())
     async with beside("connect", settings, not_ready=lambda: _reasons(gateway)):
         await server.serve(sockets=[listening])

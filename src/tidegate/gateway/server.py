@@ -111,7 +111,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    logger.info("gateway listens on %s", url(listening))
+    logger.info("gateway listens on %s", url(listening, settings))
     with pauses:
         async with beside("gateway", settings, not_ready=not_ready, before_scrape=publish):
             await server.serve(sockets=[listening])

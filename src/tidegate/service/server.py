@@ -33,10 +33,11 @@ def listener(listen: str, setting: str) -> socket.socket:
         raise UsageError(f"{setting}: cannot listen on {listen}: {os.strerror(error.errno or 0)}") from error
 
 
-def url(listening: socket.socket) -> str:
+def url(listening: socket.socket, settings: Settings) -> str:
     """Where a listening socket is reached."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if settings.tls_cert_file else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class Server(uvicorn.Server):
