@@ -31,18 +31,14 @@ from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.store.deliveries import Entry, listing
 from tidegate.webhooks.signing import webhook_id
 
-PARTITIONS = 2
-
 
 class Rig:
     def __init__(self, broker: Broker, clickhouse: ClickHouseServer, at: Receiver, folder: Path) -> None:
         self.at, self.folder = at, folder
         self.fleet = f"f{secrets.token_hex(4)}"
         self.listen = f"127.0.0.1:{free_port()}"
-        self.settings = settings_of(
-            clickhouse, kafka_bootstrap=broker.bootstrap, kafka_partitions=PARTITIONS, data_dir=str(folder)
-        )
-        names = ("clickhouse_url", "clickhouse_database", "kafka_bootstrap", "kafka_partitions", "data_dir")
+        self.settings = settings_of(clickhouse, kafka_bootstrap=broker.bootstrap, data_dir=str(folder))
+        names = ("clickhouse_url", "clickhouse_database", "kafka_bootstrap", "data_dir")
         self.values: dict[str, Any] = {
             **{name: getattr(self.settings, name) for name in names},
             "kafka_session_timeout_ms": 3000,
