@@ -7,8 +7,8 @@ Two of each role run, with the chart's own settings. Whoever sends and reads goe
 from __future__ import annotations
 
 import signal
-import threading
 import time
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,6 +33,7 @@ from webhook_receiver import Reply
 
 from tidegate.contracts.alerts import record_key
 from tidegate.contracts.topics import ALERTS
+from tidegate.service.background import Background
 from tidegate.settings import PREFIX
 from tidegate.tokens import Role as TokenRole
 from tidegate.tokens import TokenFile
@@ -55,27 +56,19 @@ class Chart:
         return {name.removeprefix(PREFIX).lower(): value for name, value in self._values[role]["env"].items()}
 
 
-class Repeated:
+class Repeated(Background):
     """`again` in a thread of its own until the end of the block."""
 
     def __init__(self, every: float) -> None:
+        super().__init__("repeated", stop_seconds=60.0)
         self._every = every
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def again(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def again(self) -> None: ...
 
     def _run(self) -> None:
-        while not self._over.wait(self._every):
+        while not self._stopping.wait(self._every):
             self.again()
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
 
 
 class Balancer(Repeated):
