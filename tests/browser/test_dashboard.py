@@ -108,6 +108,17 @@ def test_every_page_reads_without_javascript(chromium: Browser, place: Place) ->
             expect(page.locator("main")).to_contain_text(text)
 
 
+def test_a_site_without_an_excess_says_what_failed_and_what_is_usual(watched: Watched, place: Place) -> None:
+    page = watched.page()
+    page.goto(f"{place.url}/sites/{quote(HOSTILE, safe='')}")
+    said = page.locator("main").inner_text()
+    assert "No more failures than usual." in said
+    assert re.search(r"\d of [\d,]+ attempts failed; [\d.]+ % is usual\.", said), said
+    page.goto(place.url + TORONTO)
+    said = page.locator("main").inner_text()
+    assert re.search(r"[\d,]+ failures beyond the usual [\d.]+ % of [\d,]+ attempts\.", said), said
+
+
 def test_by_keyboard_alone(watched: Watched, place: Place) -> None:
     page = watched.page()
     press = page.keyboard.press
