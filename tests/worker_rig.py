@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import control_key
 import metrics
@@ -35,7 +35,10 @@ class Enriched(NamedTuple):
 
 
 class Rig:
-    """A Kafka with Tidegate's topics and a worker on it, whose settings are its environment."""
+    """A Kafka with Tidegate's topics and a worker on it, whose settings are its environment.
+
+    The worker is started and stopped by the test; the exit ends one that a failed test left behind.
+    """
 
     def __init__(self, bootstrap: str, folder: Path, *, bug: str = "", **settings: object) -> None:
         """`bug` is Python that runs in the worker's process before the worker does."""
@@ -60,6 +63,13 @@ class Rig:
         self.worker = roles.role("worker", folder, values, prelude=bug)
         self.sent: dict[tuple[Stream, int], int] = {}  # the end of each raw partition
         self._producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 16_000_000})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.worker.kill()
+        self.worker.wait(10)
 
     # --- the process
 

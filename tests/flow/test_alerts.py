@@ -23,6 +23,7 @@ from tidegate.contracts.counts import MINUTE
 from tidegate.contracts.topics import ALERTS
 from tidegate.kafka.connection import connection
 from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.service.background import Background
 from tidegate.settings import Settings
 from tidegate.sink.alerts import AlertStore
 
@@ -55,6 +56,23 @@ def incident(minute: int, clients: int) -> bytes:
     )
 
 
+class Failing(Background):
+    """The logins of eight clients fail in the two minutes before now, and in every minute until the exit."""
+
+    def __init__(self, rig: Rig) -> None:
+        super().__init__("failing", stop_seconds=10.0)
+        self._rig = rig
+        self._next = time.time_ns() // 1000 // MINUTE * MINUTE - 2 * MINUTE
+
+    def _run(self) -> None:
+        while True:
+            while self._next * 1000 <= time.time_ns():
+                self._rig.send("client_events", incident(self._next, 8), self._next // MINUTE % PARTITIONS)
+                self._next += MINUTE
+            if self._stopping.wait(0.5):
+                return
+
+
 def told(rig: Rig) -> list[Alert]:
     return [msgspec.json.decode(message.value() or b"", type=Alert) for message in rig.read(ALERTS)]
 
@@ -71,8 +89,10 @@ def test_a_radius_incident_is_told_acknowledged_and_resolved(
 ) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text(RULES)
-    with running_broker("embedded", tmp_path) as broker:
-        rig = Rig(broker.bootstrap, tmp_path / "worker", alerts_rules_file=rules)
+    with (
+        running_broker("embedded", tmp_path) as broker,
+        Rig(broker.bootstrap, tmp_path / "worker", alerts_rules_file=rules) as rig,
+    ):
         kafka = connection(
             Settings(kafka_bootstrap=broker.bootstrap, control_key_file=os.environ[control_key.VARIABLE])
         )
@@ -83,28 +103,26 @@ def test_a_radius_incident_is_told_acknowledged_and_resolved(
             kafka_session_timeout_ms=3000,
         )
         settings = dataclasses.replace(settings, sink_group=settings.clickhouse_database)
-        minute = time.time_ns() // 1000 // MINUTE * MINUTE
-        for ago in (2, 1):
-            rig.send("client_events", incident(minute - ago * MINUTE, 8), partition=ago)
         rig.start()
         with migrated(settings) as client, AlertStore(settings, client, rig.epoch):
-            await_(lambda: bool(told(rig)), rig.worker.tail)
+            with Failing(rig):
+                await_(lambda: bool(told(rig)), rig.worker.tail)
+                rig.kill()
+                [opened, *_] = told(rig)
+                assert (opened.sequence, opened.state, opened.scope.site, opened.scope.stage) == (
+                    1,
+                    "open",
+                    "4711",
+                    "aaa",
+                )
+                assert (opened.cause.code, opened.cause.sub_code, opened.impact.clients) == (902, 1, 8)
+                assert "RADIUS" in opened.cause.reason and "RADIUS" in opened.summary
+                rig.start()
+                control.acknowledge(kafka, "demo", opened.id, "eve")
+                await_(lambda: any(one.state == "acked" for one in told(rig)), rig.worker.tail)
             rig.kill()
-            [opened, *_] = told(rig)
-            assert (opened.sequence, opened.state, opened.scope.site, opened.scope.stage) == (
-                1,
-                "open",
-                "4711",
-                "aaa",
-            )
-            assert (opened.cause.code, opened.cause.sub_code, opened.impact.clients) == (902, 1, 8)
-            assert "RADIUS" in opened.cause.reason and "RADIUS" in opened.summary
             rig.start()
-            control.acknowledge(kafka, "demo", opened.id, "eve")
-            await_(lambda: any(one.state == "acked" for one in told(rig)), rig.worker.tail)
-            rig.kill()
-            rig.start()
-            await_(lambda: any(one.state == "resolved" for one in told(rig)), rig.worker.tail, 150)
+            await_(lambda: any(one.state == "resolved" for one in told(rig)), rig.worker.tail, 300)
             changes = told(rig)
             rig.stop()
             assert {(one.id, one.sequence, one.state) for one in changes} == {
@@ -123,8 +141,10 @@ def test_a_radius_incident_is_told_acknowledged_and_resolved(
 def test_new_rules_are_in_the_audit_log(tmp_path: Path) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text(RULES)
-    with running_broker("embedded", tmp_path) as broker:
-        rig = Rig(broker.bootstrap, tmp_path / "worker", alerts_rules_file=rules)
+    with (
+        running_broker("embedded", tmp_path) as broker,
+        Rig(broker.bootstrap, tmp_path / "worker", alerts_rules_file=rules) as rig,
+    ):
         kafka = connection(
             Settings(kafka_bootstrap=broker.bootstrap, control_key_file=os.environ[control_key.VARIABLE])
         )
@@ -133,13 +153,9 @@ def test_new_rules_are_in_the_audit_log(tmp_path: Path) -> None:
             entries = sources.of_control(kafka)
             return [entry.details["rules"] for entry in entries if entry.kind == "rules_changed"]
 
-        try:
-            rig.start()
-            await_(lambda: changes() == [["floor"]], rig.worker.tail)
-            rig.stop()
-            rules.write_text(RULES.replace("floor", "ceiling"))
-            rig.start()
-            await_(lambda: changes() == [["floor"], ["ceiling"]], rig.worker.tail)
-        finally:
-            rig.worker.kill()
-            rig.worker.wait(10)
+        rig.start()
+        await_(lambda: changes() == [["floor"]], rig.worker.tail)
+        rig.stop()
+        rules.write_text(RULES.replace("floor", "ceiling"))
+        rig.start()
+        await_(lambda: changes() == [["floor"], ["ceiling"]], rig.worker.tail)

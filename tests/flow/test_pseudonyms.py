@@ -26,8 +26,10 @@ CLEAR = [MAC, MAC.upper().replace(":", "-"), "001a.2b3c.4d77", DEVICE]
 
 
 def test_nothing_that_leaves_the_worker_says_whose_it_is(tmp_path: Path) -> None:
-    with running_broker("embedded", tmp_path) as broker:
-        rig = Rig(broker.bootstrap, tmp_path / "worker", pseudonymise=True)
+    with (
+        running_broker("embedded", tmp_path) as broker,
+        Rig(broker.bootstrap, tmp_path / "worker", pseudonymise=True) as rig,
+    ):
         path = tmp_path / "worker" / "pseudonym-key.json"
         rig.worker.start()
         await_(lambda: "`tidegate key rotate pseudonym` draws the first key" in rig.worker.tail())

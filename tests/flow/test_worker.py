@@ -40,10 +40,10 @@ def own_broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="module")
 def rig(own_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A worker that runs through the module; tests that kill it start it again."""
-    rig = Rig(own_broker.bootstrap, tmp_path_factory.mktemp("worker"))
-    rig.start()
-    yield rig
-    rig.stop()
+    with Rig(own_broker.bootstrap, tmp_path_factory.mktemp("worker")) as rig:
+        rig.start()
+        yield rig
+        rig.stop()
 
 
 def now() -> int:
@@ -274,8 +274,7 @@ def test_records_that_retention_took_are_a_gap_and_not_a_silence(rig: Rig, own_b
 
 @pytest.mark.kafka
 def test_a_broker_that_goes_and_comes_costs_time_only(tmp_path: Path) -> None:
-    with running_broker("kafka", tmp_path) as broker:
-        rig = Rig(broker.bootstrap, tmp_path / "worker")
+    with running_broker("kafka", tmp_path) as broker, Rig(broker.bootstrap, tmp_path / "worker") as rig:
         rig.start()
         pid = rig.worker.pid
         rig.send_many("client_events", [frame(success()) for _ in range(100)])
@@ -310,8 +309,10 @@ RecordConsumer.process = process
 
 @pytest.mark.parametrize("kind", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def test_records_that_faust_drops_are_read_again(kind: str, tmp_path: Path) -> None:
-    with running_broker(kind, tmp_path) as broker:
-        rig = Rig(broker.bootstrap, tmp_path / "worker", bug=DROPS, **QUICK)
+    with (
+        running_broker(kind, tmp_path) as broker,
+        Rig(broker.bootstrap, tmp_path / "worker", bug=DROPS, **QUICK) as rig,
+    ):
         rig.send_many("client_events", [frame(success()) for _ in range(200)])
         rig.start()
         frames = rig.await_end("client_events")
@@ -338,8 +339,10 @@ def test_a_dropped_record_that_none_follows_is_read_again(kind: str, tmp_path: P
     """On Kafka behind a transaction's marker, so that the next offset is not the record's."""
     last = 9 if kind == "embedded" else 11
     bug = DROPS_ONE.format(offset=last)
-    with running_broker(kind, tmp_path) as broker:
-        rig = Rig(broker.bootstrap, tmp_path / "worker", bug=bug, worker_watchdog_seconds=12, **QUICK)
+    with (
+        running_broker(kind, tmp_path) as broker,
+        Rig(broker.bootstrap, tmp_path / "worker", bug=bug, worker_watchdog_seconds=12, **QUICK) as rig,
+    ):
         rig.send_many("client_events", [frame(success()) for _ in range(9)])
         if kind == "kafka":
             Transactional(broker.bootstrap, "one", raw("client_events")).committed([frame(success())])
@@ -368,8 +371,10 @@ transform.decode_frame = decode_frame
 
 
 def test_a_line_that_kills_the_process_is_set_aside_in_the_end(tmp_path: Path) -> None:
-    with running_broker("embedded", tmp_path) as broker:
-        rig = Rig(broker.bootstrap, tmp_path / "worker", bug=KILLER, **QUICK)
+    with (
+        running_broker("embedded", tmp_path) as broker,
+        Rig(broker.bootstrap, tmp_path / "worker", bug=KILLER, **QUICK) as rig,
+    ):
         rig.send("client_events", frame(success(), success(ssid="KILLER"), success()))
         lives = 0
         for _ in range(6):
@@ -395,8 +400,10 @@ RecordConsumer.process = process
 
 
 def test_a_worker_that_stands_still_before_records_ends_itself(tmp_path: Path) -> None:
-    with running_broker("embedded", tmp_path) as broker:
-        rig = Rig(broker.bootstrap, tmp_path / "worker", bug=STUCK, worker_watchdog_seconds=3, **QUICK)
+    with (
+        running_broker("embedded", tmp_path) as broker,
+        Rig(broker.bootstrap, tmp_path / "worker", bug=STUCK, worker_watchdog_seconds=3, **QUICK) as rig,
+    ):
         rig.start()
         time.sleep(5)
         assert rig.worker.running  # nothing to do is no reason
@@ -407,8 +414,7 @@ def test_a_worker_that_stands_still_before_records_ends_itself(tmp_path: Path) -
 
 
 def test_a_worker_begins_anew_with_a_new_epoch(tmp_path: Path) -> None:
-    with running_broker("embedded", tmp_path) as broker:
-        rig = Rig(broker.bootstrap, tmp_path / "worker")
+    with running_broker("embedded", tmp_path) as broker, Rig(broker.bootstrap, tmp_path / "worker") as rig:
         rig.start()
         epoch = ""
         while not epoch:
@@ -424,8 +430,7 @@ def test_a_worker_begins_anew_with_a_new_epoch(tmp_path: Path) -> None:
 
 def test_a_worker_waits_for_what_it_needs(tmp_path: Path) -> None:
     """Started before broker, topics and tokens file, it says what it waits for and goes on by itself."""
-    with running_broker("embedded", tmp_path) as broker:
-        rig = Rig(broker.bootstrap, tmp_path / "worker")
+    with running_broker("embedded", tmp_path) as broker, Rig(broker.bootstrap, tmp_path / "worker") as rig:
         tokens = tmp_path / "worker" / "tokens.json"
         content = tokens.read_bytes()
         tokens.unlink()

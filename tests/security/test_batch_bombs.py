@@ -44,11 +44,11 @@ def bombed_broker(
 
 @pytest.fixture(scope="module")
 def rig(bombed_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    rig = Rig(bombed_broker.bootstrap, tmp_path_factory.mktemp("worker"))
-    rig.start()
-    rig.await_frame("client_events", 0, rig.send("client_events", frame(success())))
-    yield rig
-    rig.stop()
+    with Rig(bombed_broker.bootstrap, tmp_path_factory.mktemp("worker")) as rig:
+        rig.start()
+        rig.await_frame("client_events", 0, rig.send("client_events", frame(success())))
+        yield rig
+        rig.stop()
 
 
 def peak(rig: Rig) -> int:

@@ -85,8 +85,10 @@ def line(fleet: str, event_id: str) -> bytes:
 @pytest.mark.timeout(600)
 def test_a_flood_of_one_fleets_keys_leaves_anothers_at_the_worker(tmp_path: Path) -> None:
     """As at the gateway: a retry of quiet's that came behind the flood landed twice."""
-    with running_broker("embedded", tmp_path) as broker:
-        rig = Rig(broker.bootstrap, tmp_path / "worker", worker_keys_bytes=400_000)
+    with (
+        running_broker("embedded", tmp_path) as broker,
+        Rig(broker.bootstrap, tmp_path / "worker", worker_keys_bytes=400_000) as rig,
+    ):
         tokens = {"tokens": [], "fleets": ["quiet", "loud"]}
         (tmp_path / "worker" / "tokens.json").write_text(json.dumps(tokens))
         rig.start()
