@@ -80,11 +80,11 @@ def test_a_batch_counts_its_events_and_may_exceed_the_burst_once(gateway: Gatewa
     token = gateway.tokens.create("batches", fleet="demo", role="ingest", rate_events_per_second=10)
     eventually(lambda: status(gateway, token) == 201)
     time.sleep(1.1)
-    batch = [builders.success()] * 25
+    batch = [builders.success()] * 610
     assert gateway.post(CLIENT_EVENTS, batch, token=token).status_code == 201
     answer = gateway.post(CLIENT_EVENTS, batch, token=token)
     assert answer.status_code == 429
-    assert int(answer.headers["retry-after"]) in (2, 3)
+    assert 30 < int(answer.headers["retry-after"]) <= 61  # the debt of a minute, less what went by
 
 
 def test_bytes_are_limited_too(gateway: GatewayProcess) -> None:
