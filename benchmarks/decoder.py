@@ -87,7 +87,7 @@ def _works(stream: Stream, frames: list[bytes]) -> Iterator[tuple[str, Work]]:
             assert isinstance(split, intake.Batch)
             values = intake.all_good(stream, split.lines, LONGEST)
             if values is None:  # more than one form
-                verdicts = intake.judge_all(stream, split.lines, LONGEST)
+                verdicts = intake.examine_all(stream, split.lines, LONGEST)
                 values = [verdict.value for verdict in verdicts if isinstance(verdict, Event)]
             partitioner.group(stream, values, None, seed, PARTITIONS)
 

@@ -19,9 +19,9 @@ from statistics import quantiles
 from benchmarks.workload import envelope
 from tidegate import lookups
 from tidegate.contracts import native
+from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.alerts import Alert
 from tidegate.contracts.counts import MINUTE, PartialCounts
-from tidegate.contracts.rules import Rule
 from tidegate.lookups import alert_rules
 from tidegate.simulate.incidents import DRIFT, NAMES, NEGATIVES, Truth
 from tidegate.simulate.rhythm import zone

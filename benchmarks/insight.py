@@ -30,7 +30,7 @@ from benchmarks.load import Generator, Load
 from benchmarks.read import VARIABLE, opened
 from benchmarks.stack import FLEET, Stack
 from benchmarks.usage import CpuClock, machine
-from tidegate.alerts import backtest, history
+from tidegate.alerts import backtest, recount
 from tidegate.contracts.counts import MINUTE
 from tidegate.lookups import alert_rules
 from tidegate.tokens import TokenFile
@@ -247,7 +247,7 @@ def backtest_of(stack: Stack) -> Backtest:
         "SELECT uniq(fleet, site), toUnixTimestamp(min(minute)), toUnixTimestamp(max(minute))"
         " FROM site_minutes"
     ).result_rows
-    since, until = (history.HOUR * (1_000_000 * int(at) // history.HOUR) for at in (first, last))
+    since, until = (recount.HOUR * (1_000_000 * int(at) // recount.HOUR) for at in (first, last))
     clock = CpuClock(stack.pids())
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     begin = time.perf_counter()

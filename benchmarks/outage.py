@@ -4,7 +4,7 @@
 
 Load at a steady rate all the time. ClickHouse's process is killed with -9, stays away, and is started
 again. Told are the posts answered and not, what was stored at each moment, the rate of catching up beside
-the rate of arrival, and the memory of each process before, during and after. At the end the books must
+the rate of arrival, and the memory of each process before, during and after. At the end the ledger must
 balance: `tidegate verify`.
 """
 
@@ -57,7 +57,7 @@ class Outage:
             f"  backlog of {self.backlog:,} events; the sink kept up again {self.caught_up_after:.1f} s after"
             f" ClickHouse was back: {self.catch_up:,.0f} events/s stored, {self.catch_up / self.rate:.1f}"
             " times the rate of arrival",
-            f"  books: {'balanced' if self.balanced else 'NOT BALANCED'}",
+            f"  ledger: {'balanced' if self.balanced else 'NOT BALANCED'}",
             "  RSS in MiB (before, highest while away, highest while catching up, at the end):",
         ]
         for name, sizes in self.rss.items():
@@ -176,7 +176,7 @@ def balanced(stack: Stack) -> bool:
 @click.option("--after", default=60.0, show_default=True, help="Seconds of load behind it, at least.")
 @click.option("--kafka", is_flag=True, help="On Apache Kafka instead of the embedded broker.")
 def main(rate: float, before: float, away: float, after: float, kafka: bool) -> None:
-    """Measure one outage of ClickHouse. Status 1 where a post was refused, or the books do not balance."""
+    """Measure one outage of ClickHouse. Status 1 where a post was refused, or the ledger does not balance."""
     click.echo(machine())
     found = measure(rate=rate, before=before, away=away, after=after, kafka=kafka, tell=click.echo)
     click.echo(found.describe())

@@ -38,7 +38,7 @@ from tidegate.lookups import load as load_lookups
 from tidegate.store.associations import STREAMING, Associations, associations
 from tidegate.store.client import plain
 from tidegate.tokens import TokenFile
-from tidegate.verify import books
+from tidegate.verify import balance
 
 ROWS = 100_000_000
 RATE = 20_000.0
@@ -193,15 +193,15 @@ def _measure_on(
 def verification(stack: Stack) -> Verification:
     """Time each query of `tidegate verify`, over all days."""
     client, database = stack.client, stack.settings.clickhouse_database
-    period = books.SINCE, books.UNTIL
+    period = balance.SINCE, balance.UNTIL
     parts: dict[str, float] = {}
     begin = time.monotonic()
     with _growth(stack.pids()["clickhouse"]) as growth:
-        _, findings, _ = books.read(client, database, *period)
+        _, findings, _ = balance.read(client, database, *period)
     whole = time.monotonic() - begin
-    days = f"(since = '{books.SINCE}', until = '{books.UNTIL}')"
+    days = f"(since = '{balance.SINCE}', until = '{balance.UNTIL}')"
     for name, view in (
-        ("books", f"verify_partitions{days}"),
+        ("partitions", f"verify_partitions{days}"),
         ("gaps", "verify_gaps"),
         ("rollups", f"verify_rollups{days}"),
     ):

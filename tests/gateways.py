@@ -22,7 +22,7 @@ from tidegate.contracts.position import Position, parse_id
 from tidegate.contracts.topics import Stream, TopicPartition, raw
 from tidegate.kafka import topics
 from tidegate.kafka.connection import Connection
-from tidegate.kafka.ends import log_ends
+from tidegate.kafka.log_ends import log_ends
 from tidegate.local.child import free_port
 from tidegate.tokens import Role, TokenFile
 

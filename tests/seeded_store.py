@@ -410,7 +410,7 @@ def lookups() -> Lookups:
 
 
 def seed(client: Client) -> None:
-    """Everything into the database of `client`, with its books, and the tables of hours refreshed."""
+    """Everything into the database of `client`, with its ledger, and the tables of hours refreshed."""
     known = lookups()
     lines: dict[Stream, list[bytes]] = {
         "client_events": [

@@ -46,7 +46,7 @@ def _finalized(client: Client, table: str) -> str:
 
 
 def everything(client: Client) -> dict[str, list[tuple[Any, ...]]]:
-    """By table: events, rejects, rollups and the books, without what each run has of its own."""
+    """By table: events, rejects, rollups and the ledger, without what each run has of its own."""
     found = {table: rows(client, table) for table in ROWS}
     found |= {table: groups(client, table) for table in SUMMED}
     found["alerts"] = rows(client, "alerts FINAL")

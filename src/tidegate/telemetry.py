@@ -125,7 +125,7 @@ WORKER_WAIT_SECONDS = Counter(
 WORKER_IN_FLIGHT = Gauge("tidegate_worker_in_flight_frames", "Frames sent and not acknowledged")
 # Close to `worker_window_bytes`: frames are large and the broker is slow; no more is read until it falls.
 WORKER_IN_FLIGHT_BYTES = Gauge("tidegate_worker_in_flight_bytes", "Bytes sent and not acknowledged")
-# Failed attempts told to alerting consumers; a jump is an incident in a fleet, not of Tidegate.
+# Failed attempts told to alerting consumers; a rise is an incident in a fleet, not of Tidegate.
 WORKER_FAILURES = Counter(
     "tidegate_worker_failures_total", "Records written to tidegate.failures", ["stream"]
 )
@@ -224,7 +224,7 @@ CONTROL_IGNORED = Counter(
 
 # The rate of this is what arrives in ClickHouse; flat while lag grows: /readyz and the log say why.
 SINK_ROWS = Counter("tidegate_sink_rows_total", "Events inserted", ["stream"])
-# A jump: a sender broke its format; table `rejects` says whose and what.
+# A rise: a sender broke its format; table `rejects` says whose and what.
 SINK_REJECTS = Counter("tidegate_sink_reject_rows_total", "Rejects inserted", ["stream"])
 # Rows divided by batches is the batch size; below a few thousand under load: raise `sink_busy_age_ms`.
 SINK_BATCHES = Counter("tidegate_sink_batches_total", "Batches planned, fenced and inserted", ["stream"])

@@ -101,7 +101,7 @@ def test_every_page_reads_without_javascript(chromium: Browser, place: Place) ->
             CLIENT: "✖",
             f"{CLIENT}?view=grid": "eduroam",
             "/alerts": "Logins fail at Toronto",
-            "/pipeline": "Books",
+            "/pipeline": "Ledger",
             "/map": "Toronto",
         }.items():
             page.goto(place.url + path)

@@ -1,4 +1,4 @@
-"""What must hold afterwards: the producer's books beside the tables, and the product's own books."""
+"""What must hold afterwards: the producer's log beside the tables, and the product's own ledger."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from stored_rows import micros
 
 from chaos import contents
-from chaos.books import Event, read
+from chaos.sent_log import Event, read
 from chaos.world import World
 from tidegate.contracts.topics import FAILURES, STREAMS, Stream, TopicPartition, raw
 from tidegate.kafka.connection import Connection
-from tidegate.kafka.ends import log_ends
+from tidegate.kafka.log_ends import log_ends
 from tidegate.store.migrate import LEVELS
 
 SHOWN = 5  # examples of one kind of damage
@@ -52,10 +52,10 @@ class Balance:
 def balance(world: World) -> Balance:
     """Everything. Nothing may be in flight any more."""
     found = Balance()
-    books = read(world.books, world.epoch)
-    found.sent = len(books)
-    found.acked = sum(event.acked_at > 0 for event in books.values())
-    _events(world, books, found)
+    sent = read(world.sent_log, world.epoch)
+    found.sent = len(sent)
+    found.acked = sum(event.acked_at > 0 for event in sent.values())
+    _events(world, sent, found)
     _failures(world, found)
     for stream in STREAMS:
         for level in LEVELS:
@@ -68,16 +68,16 @@ def balance(world: World) -> Balance:
     return found
 
 
-def _events(world: World, books: dict[int, Event], found: Balance) -> None:
+def _events(world: World, sent: dict[int, Event], found: Balance) -> None:
     """acked ⊆ stored ∪ rejected, each exactly once, with everything that was sent; nothing else."""
     seen: Counter[int] = Counter()
     foreign: list[str] = []
     changed: list[str] = []
     elsewhere, refused, untimely = [], [], []
-    for table, rows in contents.stored(world, books):
-        changed += contents.changed(table, rows, books)
+    for table, rows in contents.stored(world, sent):
+        changed += contents.changed(table, rows, sent)
         for number, row in rows:
-            event, id = books.get(number), row["id"]
+            event, id = sent.get(number), row["id"]
             if event is None:
                 foreign.append(
                     f"{table} {id} {row['original']}" if table == contents.REJECTS else f"{table} {id}"
@@ -93,7 +93,7 @@ def _events(world: World, books: dict[int, Event], found: Balance) -> None:
             found.unacked += not event.acked_at
             found.rejected += table == contents.REJECTS
             found.stored += table != contents.REJECTS
-    lost = [f"{event.id} of {event.stream}" for n, event in books.items() if event.acked_at and not seen[n]]
+    lost = [f"{event.id} of {event.stream}" for n, event in sent.items() if event.acked_at and not seen[n]]
     doubled = [f"number {number} {count} times" for number, count in seen.items() if count > 1]
     found.note("acknowledged events are LOST", lost)
     found.note("events are DOUBLED", doubled)
@@ -177,12 +177,12 @@ def _rollup(world: World, stream: Stream, level: str, found: Balance) -> None:
 
 def _ledger(world: World, found: Balance) -> None:
     """Per partition the batches cover the raw log without a hole, and every line has one outcome."""
-    books = world.rows(
+    ledger = world.rows(
         "SELECT stream, partition, min(first), max(last), sum(frames), sum(lines),"
         " sum(accepted + rejected + duplicates), sum(accepted), sum(rejected), count()"
         " FROM verify_batches GROUP BY stream, partition ORDER BY stream, partition"
     )
-    partitions = [TopicPartition(raw(stream), partition) for stream, partition, *_ in books]
+    partitions = [TopicPartition(raw(stream), partition) for stream, partition, *_ in ledger]
     ends = log_ends(Connection(world.broker.bootstrap), partitions, seconds=30.0)
     tables = " UNION ALL ".join(
         f"SELECT '{stream}' AS stream, partition, count() AS rows FROM {stream} GROUP BY partition"
@@ -195,7 +195,7 @@ def _ledger(world: World, found: Balance) -> None:
             "SELECT stream, partition, count() FROM rejects GROUP BY stream, partition"
         )
     }
-    for stream, partition, first, last, frames, lines, outcomes, accepted, rejected, batches in books:
+    for stream, partition, first, last, frames, lines, outcomes, accepted, rejected, batches in ledger:
         found.batches += batches
         begin, end = ends[TopicPartition(raw(stream), partition)]
         place = f"{stream} partition {partition}"

@@ -1,4 +1,4 @@
-"""Every row with all its columns, and what in it is not as the books and the models have it."""
+"""Every row with all its columns, and what in it is not as the producer's log and the models have it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from expected import Refusal, expected, rows_of
 from stored_rows import Differences, micros, unlike, unlike_reject
 
-from chaos.books import FLEET, Event
 from chaos.events import NUMBER
+from chaos.sent_log import FLEET, Event
 from chaos.world import World
 from tidegate.contracts import forms
 from tidegate.contracts.topics import STREAMS
@@ -21,13 +21,13 @@ Row = dict[str, Any]
 Rows = list[tuple[int, Row]]  # with the number of the event
 
 
-def stored(world: World, books: Mapping[int, Event]) -> Iterator[tuple[str, Rows]]:
+def stored(world: World, sent: Mapping[int, Event]) -> Iterator[tuple[str, Rows]]:
     """Table and rows, in pieces. Number 0 stands for a row that nobody sent."""
     for stream in STREAMS:
         query = f"SELECT *, id, toUInt64({NUMBER[stream]}) AS number FROM {stream}"
         for rows in _pieces(world, query):
             yield stream, [(row.pop("number") or 0, row) for row in rows]
-    texts = {event.line.envelope().decode(): number for number, event in books.items() if event.bad}
+    texts = {event.line.envelope().decode(): number for number, event in sent.items() if event.bad}
     for rows in _pieces(world, f"SELECT * FROM {REJECTS}"):
         yield REJECTS, [(texts.get(row["original"], 0), row) for row in rows]
 
@@ -38,9 +38,9 @@ def _pieces(world: World, query: str) -> Iterator[list[Row]]:
         yield table.slice(start, CHUNK).to_pylist()
 
 
-def changed(table: str, rows: Rows, books: Mapping[int, Event]) -> Iterator[str]:
+def changed(table: str, rows: Rows, sent: Mapping[int, Event]) -> Iterator[str]:
     """Rows that differ from what was sent, each with its columns: what is stored and what should be."""
-    known = [(number, row, books[number]) for number, row in rows if number in books]
+    known = [(number, row, sent[number]) for number, row in rows if number in sent]
     right = [one for one in known if table == (REJECTS if one[2].bad else one[2].stream)]
     for number, row, event in known:
         if table != (REJECTS if event.bad else event.stream):

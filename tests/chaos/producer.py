@@ -1,4 +1,4 @@
-"""A fleet of its own process: sends over HTTP and straight into Kafka, and keeps books of it.
+"""A fleet of its own process: sends over HTTP and straight into Kafka, and keeps a log of it.
 
 It knows the gateway's address, the broker's, and a token; nothing of what is behind them. A request that
 is not answered is sent again: with its `Idempotency-Key` if `--keys`, else as a new one, and then the old
@@ -23,8 +23,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from expected import Line
 
-from chaos.books import SPACING, Acked, Sent, Writer
 from chaos.events import DAY, make
+from chaos.sent_log import SPACING, Acked, Sent, Writer
 from tidegate.contracts.topics import STREAMS, Stream, raw
 
 PATHS: dict[Stream, str] = {
@@ -40,11 +40,11 @@ BAD = 0.01  # share of events that must be refused
 
 
 class Fleet:
-    """What the threads share: numbers, books, and whether to stop."""
+    """What the threads share: numbers, the log, and whether to stop."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.books = Writer(options.books)
+        self.sent_log = Writer(options.sent_log)
         self.numbers = itertools.count(1)
         self.stopped = threading.Event()
 
@@ -59,7 +59,7 @@ class Fleet:
 
 
 class Batch:
-    """Events of one stream; entered into the books by `enter`."""
+    """Events of one stream; entered into the log by `enter`."""
 
     def __init__(self, fleet: Fleet, way: str, size: int, random: Random) -> None:
         self.number = next(fleet.numbers)
@@ -83,12 +83,12 @@ class Batch:
             )
             for index in range(size)
         ]
-        self._books, self._way = fleet.books, way
+        self._sent_log, self._way = fleet.sent_log, way
 
     def enter(self, devices: list[str], received: list[int]) -> list[Line]:
-        """Into the books, before it is sent."""
+        """Into the log, before it is sent."""
         sent = Sent(self.number, self.at, self._way, self.stream, self.events, devices, self.bad, received)
-        self._books.put(sent)
+        self._sent_log.put(sent)
         return sent.lines()
 
 
@@ -115,7 +115,7 @@ def over_http(fleet: Fleet, seed: int) -> None:
             if status in (201, 207, 422):
                 # A 422 without ids: none of them is good.
                 ids = answer["ids"] if answer is not None and "ids" in answer else [None] * size
-                fleet.books.put(Acked(batch.number, time.time_ns() // 1000, ids=ids, attempts=attempt))
+                fleet.sent_log.put(Acked(batch.number, time.time_ns() // 1000, ids=ids, attempts=attempt))
                 break
             if status and status < 500 and status not in (408, 429):
                 sys.exit(f"the gateway answered {status}: {answer}")
@@ -181,7 +181,7 @@ class Records:
             at, offset = time.time_ns() // 1000, message.offset()
             assert offset is not None
             self._open.pop(batch.number, None)
-            self._fleet.books.put(
+            self._fleet.sent_log.put(
                 Acked(batch.number, at, partition=partition, offset=offset, attempts=attempts)
             )
 
@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--gateway", required=True, help="host:port")
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--token", required=True)
-    parser.add_argument("--books", type=Path, required=True)
+    parser.add_argument("--sent-log", type=Path, required=True)
     parser.add_argument("--rate", type=float, required=True, help="events per second")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--partitions", type=int, required=True)

@@ -1,4 +1,4 @@
-"""One run: the world, faults by the schedule, and what the books say in the end."""
+"""One run: the world, faults by the schedule, and what the balance says in the end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Run:
     _telling: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> list[str]:
-        """The damage found; empty: everything accepted is there once, and the books agree."""
+        """The damage found; empty: everything accepted is there once, and the ledger agrees."""
         world = World(
             self.folder,
             self.broker,

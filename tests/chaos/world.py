@@ -28,7 +28,7 @@ from chaos.sabotage import NOTHING, Sabotage
 from tidegate import settings
 from tidegate.contracts.topics import RAW_STREAMS
 from tidegate.kafka.connection import Connection
-from tidegate.kafka.ends import topic_ends
+from tidegate.kafka.log_ends import topic_ends
 from tidegate.local.broker import EmbeddedBroker
 from tidegate.local.child import Child, free_port
 from tidegate.local.clickhouse import ClickHouseServer
@@ -43,7 +43,7 @@ TESTS = Path(__file__).resolve().parent.parent
 
 
 class World:
-    """Started by `start`, and healthy again after `heal`. `folder` gets all data, logs and books."""
+    """Started by `start`, and healthy again after `heal`. `folder` gets all data and logs."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class World:
         self.on_kafka = broker == "kafka"
         self.session_seconds = 3.0 if self.on_kafka else 6.0
         self.sabotage = sabotage
-        self.books = folder / "books.jsonl"
+        self.sent_log = folder / "sent.jsonl"
         self.version = 1  # of the transforms
         self.parts: list[Part] = []
         self._seed, self._rate = seed, rate
@@ -74,7 +74,7 @@ class World:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
-        self.trouble: list[str] = []  # what went wrong outside of the books
+        self.trouble: list[str] = []  # what went wrong outside of what was sent
         self.links: dict[str, Link] = {}
         self._producer: Child | None = None
         self.disk = Disk(folder / "clickhouse")
@@ -222,7 +222,7 @@ class World:
         command = [sys.executable, "-m", "chaos.producer"]
         command += ["--gateway", self.links["producer-gateway"].address, "--token", token]
         command += ["--bootstrap", bootstrap.address if bootstrap else self.broker.bootstrap]
-        command += ["--books", str(self.books), "--rate", str(self._rate), "--seed", str(self._seed)]
+        command += ["--sent-log", str(self.sent_log), "--rate", str(self._rate), "--seed", str(self._seed)]
         command += ["--partitions", str(PARTITIONS), *(["--idempotent"] if self.on_kafka else []), "--keys"]
         command += ["--clock-days", str(self.sabotage.clock_days)]
         command += ["--incidents"] if self.notices else []

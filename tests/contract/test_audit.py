@@ -17,11 +17,11 @@ from databases import migrated, settings_of
 
 from tidegate import audit_file
 from tidegate.audit.sources import of_records
+from tidegate.contracts.alert_rules import NOTED_KEY, Rule, Rules, noted
 from tidegate.contracts.alerts import Acknowledgement, Silence, acknowledgement_key, silence_key
 from tidegate.contracts.control import Signed
 from tidegate.contracts.ledger import Gap
 from tidegate.contracts.pauses import Pause, key_of
-from tidegate.contracts.rules import NOTED_KEY, Rule, Rules, noted
 from tidegate.contracts.topics import StreamPartition
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings

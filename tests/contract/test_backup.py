@@ -103,7 +103,7 @@ def test_all_of_it_comes_back(
             len(old) == len(groups(client, "client_events_1d", f"received_day = '{LONG_AGO:%Y-%m-%d}'")) > 0
         )
         report = verify(restored, elsewhere, kafka=False)
-        assert report.findings == [] and sum(row.stored for row in report.books) == 12
+        assert report.findings == [] and sum(row.stored for row in report.partitions) == 12
         views = "SELECT name, engine FROM system.tables WHERE database = currentDatabase() ORDER BY name"
         assert restored.query(views).result_rows == client.query(views).result_rows
         # The sink may send the newest batch again, and goes on behind it.

@@ -1,4 +1,4 @@
-"""Erasing a client from a store that stands still: what goes, what stays, and books that balance."""
+"""Erasing a client from a store that stands still: what goes, what stays, and a ledger that balances."""
 
 from __future__ import annotations
 
@@ -169,8 +169,8 @@ def test_what_is_left_is_what_was_there_without_her(
 
     report = verify(client, settings, kafka=False)
     assert report.findings == []
-    assert sum(row.erased for row in report.books) == 8
-    assert sum(row.rejects_erased for row in report.books) == 6
+    assert sum(row.erased for row in report.partitions) == 8
+    assert sum(row.rejects_erased for row in report.partitions) == 6
     [entry] = audit.entries(client, settings.clickhouse_database)
     keys = keyfile.load(settings.pseudonym_key_path)
     assert (entry.kind, entry.id, entry.fleet) == ("erasure", done.erasure, "demo")

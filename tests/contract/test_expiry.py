@@ -1,4 +1,4 @@
-"""Fleets that are kept shorter than the tables: what goes, what stays, books that balance."""
+"""Fleets that are kept shorter than the tables: what goes, what stays, a ledger that balances."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def test_a_fleets_rows_go_with_its_retention_and_nothing_else(client: Client, se
 
     report = verify(client, settings, kafka=False)
     assert report.findings == []
-    assert sum(row.expired for row in report.books) == 4
-    assert sum(row.rejects_expired for row in report.books) == 3
+    assert sum(row.expired for row in report.partitions) == 4
+    assert sum(row.rejects_expired for row in report.partitions) == 3
     assert expire(client, settings) == {}
     first = batch_plan("client_events", 0, accepted=4, rejected=2, received=NOW - timedelta(days=AGES[0]))
     assert ledger.is_stored(first) and not ledger.is_stored(first._replace(accepted=5))

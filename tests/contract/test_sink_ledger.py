@@ -1,4 +1,4 @@
-"""The sink's books on the real engine."""
+"""The sink's ledger on the real engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tidegate.store.ledger import Ledger
 PLACE = StreamPartition("client_events", 0)
 
 
-class Books:
+class LedgerStore:
     def __init__(self, client: Client, database: str) -> None:
         self.client = client
         self.database = database
@@ -34,10 +34,10 @@ class Books:
 
 
 @pytest.fixture
-def books(clickhouse: ClickHouseServer) -> Iterator[Books]:
+def store(clickhouse: ClickHouseServer) -> Iterator[LedgerStore]:
     settings = settings_of(clickhouse)
     with migrated(settings) as client:
-        yield Books(client, settings.clickhouse_database)
+        yield LedgerStore(client, settings.clickhouse_database)
 
 
 def plan(first: int, last: int, generation: int, epoch: str = EPOCH) -> BatchPlan:
@@ -45,88 +45,88 @@ def plan(first: int, last: int, generation: int, epoch: str = EPOCH) -> BatchPla
     return plan_of(frames, [datetime.now(UTC).date()], generation=generation, member="m")
 
 
-def test_the_newest_plan_is_of_the_highest_generation(books: Books) -> None:
+def test_the_newest_plan_is_of_the_highest_generation(store: LedgerStore) -> None:
     late = plan(2, 9, generation=1)
     newest = plan(4, 5, generation=2)
     other = plan(0, 0, generation=7, epoch="01ZZZZZZZZZZZZZZZZZZZZZZZZ")
-    books.ledger.write([plan(0, 1, generation=1), plan(2, 3, generation=2), newest])
-    books.ledger.write([late, other])
-    found = books.ledger.newest([PLACE, StreamPartition("device_logs", 3)])
+    store.ledger.write([plan(0, 1, generation=1), plan(2, 3, generation=2), newest])
+    store.ledger.write([late, other])
+    found = store.ledger.newest([PLACE, StreamPartition("device_logs", 3)])
     assert found == {PLACE: {EPOCH: newest, other.epoch: other}}
-    assert books.ledger.newest([]) == {}
+    assert store.ledger.newest([]) == {}
 
 
-def test_plans_that_are_sent_again_are_written_once(books: Books) -> None:
+def test_plans_that_are_sent_again_are_written_once(store: LedgerStore) -> None:
     plans = [plan(0, 1, generation=1), plan(2, 3, generation=1)]
-    books.ledger.write(plans)
-    books.ledger.write(plans)
-    assert books.count("sink_batches") == 2
-    assert books.ledger.plans_since(plans[0]._replace(planned_at=datetime.now(UTC))) == 0
-    assert books.ledger.plans_since(plans[0]._replace(planned_at=datetime(2020, 1, 1, tzinfo=UTC))) == 2
+    store.ledger.write(plans)
+    store.ledger.write(plans)
+    assert store.count("sink_batches") == 2
+    assert store.ledger.plans_since(plans[0]._replace(planned_at=datetime.now(UTC))) == 0
+    assert store.ledger.plans_since(plans[0]._replace(planned_at=datetime(2020, 1, 1, tzinfo=UTC))) == 2
 
 
-def test_a_batch_is_stored_when_all_its_rows_are(books: Books) -> None:
+def test_a_batch_is_stored_when_all_its_rows_are(store: LedgerStore) -> None:
     frames = [frame(0, received=[now(), now() - DAY], rejected=1), frame(1)]
     built = build(frames)
     planned = plan_of(frames, built.days, generation=1, member="m")
     assert len(built.blocks) == 3 or len(built.blocks) == 4  # the reject's day may be another at midnight
     for block in built.blocks:
-        assert not books.ledger.is_stored(planned)
-        insert(books.client, books.database, block, planned.token + block.token_suffix)
-    assert books.ledger.is_stored(planned)
+        assert not store.ledger.is_stored(planned)
+        insert(store.client, store.database, block, planned.token + block.token_suffix)
+    assert store.ledger.is_stored(planned)
     for block in built.blocks:  # once more
-        insert(books.client, books.database, block, planned.token + block.token_suffix)
-    assert books.ledger.is_stored(planned)
-    assert books.count("client_events") == 5 and books.count("rejects") == 1
-    [(events,)] = books.client.query("SELECT sum(events) FROM client_events_1d").result_rows
+        insert(store.client, store.database, block, planned.token + block.token_suffix)
+    assert store.ledger.is_stored(planned)
+    assert store.count("client_events") == 5 and store.count("rejects") == 1
+    [(events,)] = store.client.query("SELECT sum(events) FROM client_events_1d").result_rows
     assert events == 5
 
 
-def test_a_large_batch_is_one_part(books: Books) -> None:
+def test_a_large_batch_is_one_part(store: LedgerStore) -> None:
     frames = [frame(offset, received=[now()] * 5000) for offset in range(30)]
     [block] = build(frames).blocks
-    insert(books.client, books.database, block, "token")
-    rows = books.client.query(
+    insert(store.client, store.database, block, "token")
+    rows = store.client.query(
         "SELECT rows FROM system.parts WHERE database = currentDatabase() AND table = 'client_events'"
     ).result_rows
     assert [tuple(row) for row in rows] == [(150_000,)]
 
 
-def test_a_gap_stays_on_record_with_who_accepted_it(books: Books) -> None:
+def test_a_gap_stays_on_record_with_who_accepted_it(store: LedgerStore) -> None:
     gap, found_at = Gap(3, 9, 8), datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
-    books.ledger.note_gap(EPOCH, PLACE, gap, found_at, "stopped")
-    assert not books.ledger.is_accepted(EPOCH, PLACE, gap)
-    [(epoch, on_record, found, accepted)] = books.ledger.gaps(PLACE)
+    store.ledger.note_gap(EPOCH, PLACE, gap, found_at, "stopped")
+    assert not store.ledger.is_accepted(EPOCH, PLACE, gap)
+    [(epoch, on_record, found, accepted)] = store.ledger.gaps(PLACE)
     assert (epoch, on_record[:2], found, accepted) == (EPOCH, gap[:2], found_at, False)
-    books.ledger.accept_gap(EPOCH, PLACE, gap, found_at, by="op", reason="lost")
-    assert books.ledger.is_accepted(EPOCH, PLACE, gap)
-    assert not books.ledger.is_accepted(EPOCH, PLACE, Gap(3, 10, 9))
-    assert not books.ledger.is_accepted("01ZZZZZZZZZZZZZZZZZZZZZZZZ", PLACE, gap)
-    assert books.count("sink_gaps") == 2
+    store.ledger.accept_gap(EPOCH, PLACE, gap, found_at, by="op", reason="lost")
+    assert store.ledger.is_accepted(EPOCH, PLACE, gap)
+    assert not store.ledger.is_accepted(EPOCH, PLACE, Gap(3, 10, 9))
+    assert not store.ledger.is_accepted("01ZZZZZZZZZZZZZZZZZZZZZZZZ", PLACE, gap)
+    assert store.count("sink_gaps") == 2
 
 
-def test_an_epoch_is_noted_once(books: Books) -> None:
+def test_an_epoch_is_noted_once(store: LedgerStore) -> None:
     for _ in range(2):
-        books.ledger.note_epoch(EPOCH)
-    assert books.count("epochs") == 1
+        store.ledger.note_epoch(EPOCH)
+    assert store.count("epochs") == 1
 
 
-def test_one_group_fills_the_tables_of_an_epoch_until_an_operator_names_another(books: Books) -> None:
-    books.ledger.claim(EPOCH, "first")
-    books.ledger.claim(EPOCH, "first")
+def test_one_group_fills_the_tables_of_an_epoch_until_an_operator_names_another(store: LedgerStore) -> None:
+    store.ledger.claim(EPOCH, "first")
+    store.ledger.claim(EPOCH, "first")
     with pytest.raises(Stop, match=r"group first fills .* accept-group second"):
-        books.ledger.claim(EPOCH, "second")
-    books.ledger.claim("01ZZZZZZZZZZZZZZZZZZZZZZZZ", "second")  # another life of the topics
-    books.ledger.accept_group(EPOCH, "second")
-    books.ledger.claim(EPOCH, "second")
+        store.ledger.claim(EPOCH, "second")
+    store.ledger.claim("01ZZZZZZZZZZZZZZZZZZZZZZZZ", "second")  # another life of the topics
+    store.ledger.accept_group(EPOCH, "second")
+    store.ledger.claim(EPOCH, "second")
     with pytest.raises(Stop, match="group second fills"):
-        books.ledger.claim(EPOCH, "first")
+        store.ledger.claim(EPOCH, "first")
 
 
-def test_of_groups_that_claim_at_once_one_gets_it(books: Books) -> None:
+def test_of_groups_that_claim_at_once_one_gets_it(store: LedgerStore) -> None:
     def claim(number: int) -> bool:
         try:
-            Ledger(books.client, books.database).claim(EPOCH, f"group-{number}")
+            Ledger(store.client, store.database).claim(EPOCH, f"group-{number}")
         except Stop:
             return False
         return True

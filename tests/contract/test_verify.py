@@ -14,7 +14,7 @@ from table_rows import EPOCH, store
 from builders import RECEIVED_AT, success
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
-from tidegate.verify.books import SINCE, UNTIL, read
+from tidegate.verify.balance import SINCE, UNTIL, read
 from tidegate.verify.command import verify
 from tidegate.verify.report import PLAIN_WIDTH, Report, show
 
@@ -29,7 +29,7 @@ def settings(clickhouse: ClickHouseServer) -> Settings:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[Client]:
-    """A store of a few batches whose books balance, a planned batch of a zombie among them."""
+    """A store of a few batches whose ledger balances, a planned batch of a zombie among them."""
     with migrated(settings) as client:
         for offset in range(FRAMES):
             store(client, "client_events", *[success() for _ in range(EVENTS)], offset=offset)
@@ -54,8 +54,12 @@ def check(client: Client, settings: Settings) -> Report:
 def test_a_sound_store_balances(client: Client, settings: Settings) -> None:
     report = check(client, settings)
     assert report.findings == []
-    (books,) = report.books
-    assert (books.frames, books.accepted, books.stored) == (FRAMES, FRAMES * EVENTS, FRAMES * EVENTS)
+    (partition,) = report.partitions
+    assert (partition.frames, partition.accepted, partition.stored) == (
+        FRAMES,
+        FRAMES * EVENTS,
+        FRAMES * EVENTS,
+    )
     assert json.loads(report.as_json())["balanced"] is True
 
 
@@ -117,8 +121,8 @@ def test_the_newest_batch_may_be_under_way(client: Client, settings: Settings) -
     plan(client, FRAMES, FRAMES + 1)
     report = check(client, settings)
     assert report.balanced
-    (books,) = report.books
-    assert (books.last, books.stored) == (FRAMES - 1, FRAMES * EVENTS)
+    (partition,) = report.partitions
+    assert (partition.last, partition.stored) == (FRAMES - 1, FRAMES * EVENTS)
 
     def read_with(position: int | None) -> tuple[bool, str]:
         found, findings, _ = read(
@@ -160,9 +164,9 @@ def test_a_period_has_its_received_days_and_no_others(client: Client, settings: 
     first, second = date(2025, 11, 21), date(2025, 11, 22)
     report = verify(client, settings, until=first, kafka=False)
     assert report.findings == []
-    assert [row.stored for row in report.books] == [FRAMES * EVENTS]
+    assert [row.stored for row in report.partitions] == [FRAMES * EVENTS]
     report = verify(client, settings, since=second, kafka=False)
-    assert [row.stored for row in report.books] == [EVENTS]
+    assert [row.stored for row in report.partitions] == [EVENTS]
     told = [finding.what for finding in report.findings]  # the hour and the day follow the minute
     assert "client_events_1m has 6 events of 2025-11-22, client_events has 5" in told
     assert not any("2025-11-21" in what for what in told)
@@ -178,8 +182,8 @@ def test_a_batch_that_reaches_beyond_a_period_is_left_to_a_longer_one(
     plan(client, FRAMES, FRAMES + 1, day="2025-11-21', '2025-11-22")
     report = verify(client, settings, until=date(2025, 11, 21), kafka=False)
     assert report.findings == []
-    assert [row.stored for row in report.books] == [FRAMES * EVENTS]
-    assert [row.stored for row in verify(client, settings, kafka=False).books] == [(FRAMES + 2) * EVENTS]
+    assert [row.stored for row in report.partitions] == [FRAMES * EVENTS]
+    assert [row.stored for row in verify(client, settings, kafka=False).partitions] == [(FRAMES + 2) * EVENTS]
     client.command(f"DELETE FROM {client.database}.client_events WHERE offset = 0 AND index = 0")
     assert not verify(client, settings, until=date(2025, 11, 21), kafka=False).balanced
 

@@ -40,7 +40,7 @@ def rows(head: str) -> list[tuple[str, str]]:
 def taken(stream: Stream, event: dict[str, Any], column: str) -> Any:
     """A column of the row, by HTTP's judgement and by Kafka; None where both refuse it."""
     line = msgspec.json.encode(event)
-    verdicts = [intake.judge_one(stream, line, MOST), *intake.judge_all(stream, [line], MOST)]
+    verdicts = [intake.examine_one(stream, line, MOST), *intake.examine_all(stream, [line], MOST)]
     quick = intake.all_good(stream, [line], MOST)
     values = []
     for lines in ([line], [line, line + b"x"]):

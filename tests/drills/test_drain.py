@@ -21,10 +21,10 @@ import roles
 import yaml
 from alert_documents import alert
 from chaos.balance import balance
-from chaos.books import Acked, entries
 from chaos.notices import Notices
 from chaos.parts import Role
 from chaos.proxy import Link, Proxies
+from chaos.sent_log import Acked, entries
 from chaos.world import World
 from confluent_kafka import Producer
 from conftest import require_apache_kafka
@@ -184,7 +184,7 @@ def test_each_role_drains_under_load(tmp_path: Path, repository: Path) -> None:
 
         found = balance(world)
         assert not found.damage and not world.ill(), found.damage
-        again = [one for one in entries(world.books) if isinstance(one, Acked) and one.attempts > 1]
+        again = [one for one in entries(world.sent_log) if isinstance(one, Acked) and one.attempts > 1]
         assert not again, f"senders noticed: {again[:3]}"
         assert not reader.trouble, reader.trouble[:3]
         assert reader.seen <= {*reader.ask()}

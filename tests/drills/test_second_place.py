@@ -26,8 +26,8 @@ import pytest
 import roles
 import toolchains
 from chaos import contents
-from chaos.books import Event, Sent, entries, read
 from chaos.producer import PATHS
+from chaos.sent_log import Event, Sent, entries, read
 from chaos.world import World
 from conftest import require_apache_kafka
 from namespaces import Place, two_places
@@ -36,7 +36,7 @@ from waiting import await_
 from tidegate import settings
 from tidegate.contracts.topics import RAW_STREAMS
 from tidegate.kafka.connection import Connection
-from tidegate.kafka.ends import topic_ends
+from tidegate.kafka.log_ends import topic_ends
 from tidegate.local.child import Child, free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.local.kafka import VERSION, KafkaBroker, find_jars
@@ -192,20 +192,20 @@ def sites(tmp_path: Path) -> Iterator[tuple[Site, Second]]:
         yield a, b
 
 
-def load(a: Site, token: str, books: Path) -> Child:
+def load(a: Site, token: str, sent_log: Path) -> Child:
     """The producer of `chaos`, at A. Half of what it writes straight into Kafka has no `event_id`: mirrored
     twice, it would be stored twice."""
     command = [sys.executable, "-m", "chaos.producer", "--keys"]
     command += ["--gateway", a.values["gateway_listen"], "--bootstrap", a.kafka.bootstrap, "--token", token]
-    command += ["--books", str(books), "--rate", "300", "--seed", "1", "--partitions", str(PARTITIONS)]
+    command += ["--sent-log", str(sent_log), "--rate", "300", "--seed", "1", "--partitions", str(PARTITIONS)]
     path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
     environment = os.environ | {"PYTHONPATH": path}
     return Child("producer", command, a.folder / "producer.log", environment=environment)
 
 
-def send_again(b: Second, token: str, books: Path) -> None:
+def send_again(b: Second, token: str, sent_log: Path) -> None:
     """The last requests once more, to B, under their keys."""
-    sent = [one for one in entries(books) if isinstance(one, Sent) and one.way == "http"][-AGAIN:]
+    sent = [one for one in entries(sent_log) if isinstance(one, Sent) and one.way == "http"][-AGAIN:]
     with b.place.entered():
         gateway = http.client.HTTPConnection(b.values["gateway_listen"], timeout=60)
         for one in sent:
@@ -223,13 +223,13 @@ def send_again(b: Second, token: str, books: Path) -> None:
         gateway.close()
 
 
-def compare(b: Second, books: dict[int, Event]) -> tuple[Counter[int], list[str]]:
+def compare(b: Second, sent: dict[int, Event]) -> tuple[Counter[int], list[str]]:
     """How often each event is stored, and rows that are not what was sent."""
     seen: Counter[int] = Counter()
     changed: list[str] = []
-    for table, rows in contents.stored(cast(World, b), books):
+    for table, rows in contents.stored(cast(World, b), sent):
         seen.update(number for number, _ in rows)
-        changed += contents.changed(table, rows, books)
+        changed += contents.changed(table, rows, sent)
     return seen, changed
 
 
@@ -242,7 +242,7 @@ def doubled(seen: Counter[int]) -> list[int]:
 def test_a_second_place_takes_over(sites: tuple[Site, Second], repository: Path) -> None:
     a, b = sites
     prepare, mirror, verify = blocks(repository, a, b)
-    books = a.folder / "books.jsonl"
+    sent_log = a.folder / "sent.jsonl"
     tokens = TokenFile(a.folder / "tokens.json")
     token = tokens.create("drill", fleet="demo", role=TokenRole.INGEST)
     (b.folder / "tokens.json").write_bytes((a.folder / "tokens.json").read_bytes())
@@ -253,7 +253,7 @@ def test_a_second_place_takes_over(sites: tuple[Site, Second], repository: Path)
     b.type("prepare", prepare)
     mirroring = b.start(b.shell("mirror", mirror))
     a.roles("gateway")
-    producer = a.start(load(a, token, books))
+    producer = a.start(load(a, token, sent_log))
     await_(lambda: all(b.ends().values()), mirroring.tail, SECONDS)
     mirroring.kill()
     assert mirroring.wait(10) == -signal.SIGKILL
@@ -266,10 +266,10 @@ def test_a_second_place_takes_over(sites: tuple[Site, Second], repository: Path)
     await_(lambda: all(a.ends()[key] > end + 1 for key, end in before.items()), producer.tail, SECONDS)
     assert producer.stop(60) == 0, producer.tail()
     b.roles("worker", "sink", "gateway")
-    send_again(b, token, books)
+    send_again(b, token, sent_log)
     await_(b.stored, mirroring.tail, SECONDS)
     b.type("verify", verify)
-    known = read(books, epoch)
+    known = read(sent_log, epoch)
     seen, changed = compare(b, known)
     assert not changed, changed[:3]
     assert seen and not doubled(seen)

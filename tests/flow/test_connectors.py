@@ -71,7 +71,7 @@ def kill_gateway(up: Up) -> None:
 
 
 def settled(up: Up) -> None:
-    """All that was sent is stored, and the books balance."""
+    """All that was sent is stored, and the ledger balances."""
     kafka, clickhouse = up.listens["kafka"], up.clickhouse_url
     assert_verified({"kafka_bootstrap": kafka, "clickhouse_url": clickhouse, "data_dir": up.data})
 

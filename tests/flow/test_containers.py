@@ -174,7 +174,7 @@ def test_a_role_has_no_capability_and_writes_nowhere_but_its_own(composed: Compo
 
 
 @pytest.mark.parametrize("role", ["worker", "sink"])
-def test_a_killed_role_comes_back_and_the_books_balance(
+def test_a_killed_role_comes_back_and_the_ledger_balances(
     composed: Composed, tidegate: Tidegate, role: str
 ) -> None:
     before = int(tidegate.sql("SELECT count() FROM tidegate.connection_logs"))

@@ -1,4 +1,4 @@
-"""kill -9 of each role in turn under load: what was acknowledged is there once, and the books balance.
+"""kill -9 of each role in turn under load: what was acknowledged is there once, and the ledger balances.
 
 The producer keeps its own list of the ids that it was given; it knows nothing of the tables.
 """

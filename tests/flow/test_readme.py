@@ -20,7 +20,7 @@ from up_rig import Up, await_
 from builders import body, failure
 from tidegate.contracts.topics import FAILURES, raw
 from tidegate.kafka.connection import Connection
-from tidegate.kafka.ends import partition_counts
+from tidegate.kafka.topics import partition_counts
 
 PLACES = {  # what the README says: what it is in this test
     "127.0.0.1:8080": "gateway",

@@ -27,7 +27,7 @@ def mac(number: int) -> str:
     return f"02:00:00:00:00:{number:02x}"
 
 
-class Books:
+class Expected:
     """What was sent, kept beside the product."""
 
     def __init__(self) -> None:
@@ -57,13 +57,13 @@ def post(gateway: GatewayProcess, number: int, key: str) -> list[str]:
     return ids
 
 
-def post_all(gateway: GatewayProcess, books: Books, key: str, *, is_retry: bool) -> None:
+def post_all(gateway: GatewayProcess, expected: Expected, key: str, *, is_retry: bool) -> None:
     for number, (_, stream, events) in enumerate(REQUESTS):
         post(gateway, number, key)
-        if is_retry or ("event_id" in events[0] and books.rows[stream] > len(REQUESTS[0][2])):
-            books.duplicates += len(events)
+        if is_retry or ("event_id" in events[0] and expected.rows[stream] > len(REQUESTS[0][2])):
+            expected.duplicates += len(events)
         else:
-            books.rows[stream] += len(events)
+            expected.rows[stream] += len(events)
 
 
 def outcome(rig: Rig) -> tuple[int, int, int, int]:
@@ -79,16 +79,16 @@ def outcome(rig: Rig) -> tuple[int, int, int, int]:
     return totals[0], totals[1], totals[2], totals[3]
 
 
-def await_outcome(rig: Rig, books: Books) -> None:
-    """Every line has its outcome, and it is the one that the books say."""
-    await_(lambda: outcome(rig)[0] >= books.lines, lambda: f"{outcome(rig)}: {rig.worker.tail()}")
-    assert outcome(rig) == (books.lines, sum(books.rows.values()), books.reused, books.duplicates)
+def await_outcome(rig: Rig, expected: Expected) -> None:
+    """Every line has its outcome, and it is the one that is expected."""
+    await_(lambda: outcome(rig)[0] >= expected.lines, lambda: f"{outcome(rig)}: {rig.worker.tail()}")
+    assert outcome(rig) == (expected.lines, sum(expected.rows.values()), expected.reused, expected.duplicates)
 
 
 def test_retries_land_once_whatever_dies(
     own_broker: Broker, clickhouse: ClickHouseServer, tmp_path: Path
 ) -> None:
-    books = Books()
+    expected = Expected()
     rig = Rig(own_broker.bootstrap, tmp_path / "one", **QUICK)
     other = Rig(own_broker.bootstrap, tmp_path / "other", **QUICK)
     # A gateway without a memory stands for any other: it knows none of the requests that it retries.
@@ -99,33 +99,33 @@ def test_retries_land_once_whatever_dies(
     try:
         gateway.start()
         # Both tries are in the log before a worker sees either.
-        post_all(gateway, books, "a", is_retry=False)
-        post_all(gateway, books, "a", is_retry=True)
+        post_all(gateway, expected, "a", is_retry=False)
+        post_all(gateway, expected, "a", is_retry=True)
         rig.start()
-        await_outcome(rig, books)
+        await_outcome(rig, expected)
         # A killed worker: some of what it did is committed, some is done again.
-        post_all(gateway, books, "b", is_retry=False)
-        await_outcome(rig, books)
+        post_all(gateway, expected, "b", is_retry=False)
+        await_outcome(rig, expected)
         rig.kill()
-        post_all(gateway, books, "a", is_retry=True)
-        post_all(gateway, books, "b", is_retry=True)
+        post_all(gateway, expected, "a", is_retry=True)
+        post_all(gateway, expected, "b", is_retry=True)
         rig.start()
-        await_outcome(rig, books)
+        await_outcome(rig, expected)
         # A second worker takes a share of the partitions, then all of them.
         other.start()
         await_(lambda: other.metric("tidegate_worker_keys") > 0, other.worker.tail)
-        post_all(gateway, books, "a", is_retry=True)
-        post_all(gateway, books, "c", is_retry=False)
-        await_outcome(other, books)
+        post_all(gateway, expected, "a", is_retry=True)
+        post_all(gateway, expected, "c", is_retry=False)
+        await_outcome(other, expected)
         rig.stop()
-        post_all(gateway, books, "b", is_retry=True)
-        post_all(gateway, books, "c", is_retry=True)
+        post_all(gateway, expected, "b", is_retry=True)
+        post_all(gateway, expected, "c", is_retry=True)
         # Another content under a key that only the worker knows.
         changed = [event | {"ssid": "another"} for event in REQUESTS[0][2]]
         answer = gateway.post(CLIENT_EVENTS, changed, headers={"idempotency-key": "a-0"})
         assert answer.status_code == 201
-        books.reused += len(changed)
-        await_outcome(other, books)
+        expected.reused += len(changed)
+        await_outcome(other, expected)
         assert_refused_by_code(other, len(changed), answer.json()["ids"])
 
         values = settings_of(clickhouse, kafka_bootstrap=own_broker.bootstrap, kafka_partitions=PARTITIONS)
@@ -143,9 +143,9 @@ def test_retries_land_once_whatever_dies(
                 stream: client.query(f"SELECT count() FROM {stream}").result_rows[0][0] for stream in STREAMS
             }
 
-        await_(lambda: stored() == books.rows, lambda: f"{stored()} of {books.rows}")
+        await_(lambda: stored() == expected.rows, lambda: f"{stored()} of {expected.rows}")
         totals = "SELECT sum(lines), sum(rejected), sum(duplicates) FROM verify_batches"
-        booked = (books.lines, books.reused, books.duplicates)
+        booked = (expected.lines, expected.reused, expected.duplicates)
         await_(lambda: client.query(totals).result_rows == [booked], sink.child.tail)
         client.close()
         assert_verified(own)

@@ -340,7 +340,7 @@ def test_what_is_behind_its_fleets_retention_goes(rig: SinkRig) -> None:
     rig.sink(fleet_retention_days="other=1, demo=1")
     await_(lambda: rig.count("client_events") == rig.count("site_minutes FINAL") == 1)
     report = verify(rig.client, rig.settings, kafka=False)
-    assert report.findings == [] and report.books[0].expired == 1
+    assert report.findings == [] and report.partitions[0].expired == 1
     [left] = rig.stored()
     assert left == (rig.epoch, "client_events", 0, 0, 1)
 

@@ -58,7 +58,7 @@ def rows(client: Client, sql: str) -> list[tuple[Any, ...]]:
 
 def test_clocks_jump_and_nothing_breaks(kafka: Broker, clickhouse: ClickHouseServer, tmp_path: Path) -> None:
     """Gateways a day ahead and a day behind, on the same partitions as one that is right; and records that
-    say what cannot be: each event is there once, in a day that its table keeps, and the books balance.
+    say what cannot be: each event is there once, in a day that its table keeps, and the ledger balances.
     """
     keep: dict[str, Any] = {f"ttl_{table}_days": 90 for table in ("client_events", "rejects")}
     worker = Rig(kafka.bootstrap, tmp_path / "worker", **keep)

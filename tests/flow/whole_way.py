@@ -172,7 +172,7 @@ def check_records_that_nobody_should_write(tidegate: Tidegate) -> None:
     tidegate.comes("SELECT count() FROM tidegate.rejects", str(rejects + 7))
 
 
-def check_rollups_and_books(tidegate: Tidegate) -> None:
+def check_rollups_and_ledger(tidegate: Tidegate) -> None:
     """Rollups count what the tables hold; every line of every frame has one outcome. To be asked last."""
     for stream in STREAMS:
         base = tidegate.sql(f"SELECT count() FROM tidegate.{stream}")
@@ -213,6 +213,6 @@ CHECKS = (
     check_a_failure_is_told,
     check_one_bad_line_among_999,
     check_records_that_nobody_should_write,
-    check_rollups_and_books,
+    check_rollups_and_ledger,
 )
 """In the order in which they are to be asked."""

@@ -399,7 +399,7 @@ def test_the_gateway_judges_each_event_of_a_body_by_itself(case: tuple[Stream, l
         batch = intake.split(stream, body, media, 100)
         assert isinstance(batch, intake.Batch)
         assert [bytes(line) for line in batch.lines] == [event.strip() for event in found]
-        told = intake.judge_all(stream, batch.lines, MOST)
+        told = intake.examine_all(stream, batch.lines, MOST)
         assert list(map(same, told)) == list(map(same, wanted))
         quick = intake.all_good(stream, batch.lines, MOST)
         if quick is not None:
@@ -408,7 +408,7 @@ def test_the_gateway_judges_each_event_of_a_body_by_itself(case: tuple[Stream, l
             ]
     for event, verdict in zip(found, wanted, strict=True):
         if not event.lstrip().startswith(b"["):
-            assert same(intake.judge_body(stream, event, MOST)) == same(verdict)
+            assert same(intake.examine_body(stream, event, MOST)) == same(verdict)
 
 
 def same(verdict: Event | Fault) -> object:

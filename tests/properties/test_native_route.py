@@ -36,7 +36,7 @@ def routed(
 
 
 def groups(stream: Stream, lines: Any, header: str | None) -> dict[int | None, list[int]]:
-    verdicts = intake.judge_all(stream, lines, LONGEST)
+    verdicts = intake.examine_all(stream, lines, LONGEST)
     values = [verdict.value for verdict in verdicts if isinstance(verdict, Event)]
     assert len(values) == len(lines)
     return partitioner.group(stream, values, header, partitioner.seed("demo"), PARTITIONS)
@@ -79,7 +79,7 @@ def test_mutated_bodies(stream: Stream, media: intake.Media) -> None:
         for place, indexes in batch.routes.groups.items():
             assert indexes == sorted(indexes)
             for index in indexes:
-                verdict = intake.judge_one(stream, bytes(batch.lines[index]), LONGEST)
+                verdict = intake.examine_one(stream, bytes(batch.lines[index]), LONGEST)
                 assert isinstance(verdict, Event), verdict
                 value = verdict.value
                 assert (

@@ -197,7 +197,7 @@ def test_a_bomb_that_waits_for_the_next_worker(rig: Rig) -> None:
     assert peak(rig) < 2 * ROOM
 
 
-def test_the_books_balance_behind_bombs(tmp_path: Path) -> None:
+def test_the_ledger_balances_behind_bombs(tmp_path: Path) -> None:
     up = Up(tmp_path, "--simulate", "0")
     up.start()
     try:

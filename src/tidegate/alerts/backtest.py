@@ -14,10 +14,10 @@ from multiprocessing.connection import Connection
 from operator import itemgetter
 
 from tidegate import lookups
-from tidegate.alerts import history
+from tidegate.alerts import recount
+from tidegate.contracts.alert_rules import Rules
 from tidegate.contracts.alerts import Alert
 from tidegate.contracts.counts import PartialCounts
-from tidegate.contracts.rules import Rules
 from tidegate.errors import RetryLater, TidegateError
 from tidegate.settings import Settings
 from tidegate.steps.detect import Context, Detector, Grouping, Place, Totals, context_of
@@ -124,7 +124,7 @@ def _share(
         client = connect(settings)
         try:
             context = context_of(rules, lookups.load(settings.lookups_dir))
-            fold(connection, context, history.minutes(client, since, until, fleet, share))
+            fold(connection, context, recount.minutes(client, since, until, fleet, share))
         finally:
             client.close()
     except (EOFError, BrokenPipeError):  # nobody asks any more

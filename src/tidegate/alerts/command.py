@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from tidegate import lookups, settings
-from tidegate.alerts import backtest, control, history
+from tidegate.alerts import backtest, control, recount
+from tidegate.contracts.alert_rules import Rules
 from tidegate.contracts.counts import MINUTE
-from tidegate.contracts.rules import Rules
 from tidegate.errors import UsageError
 from tidegate.kafka.connection import connection
 from tidegate.lookups import alert_rules
@@ -51,8 +51,8 @@ def test(file: Path | None, since: str, fleet: str) -> None:
     What is usual is learned from the first of these events on: the first days tell more than later ones.
     """
     rules = _rules(file)
-    until = history.micros(datetime.now(UTC)) // MINUTE * MINUTE
-    begin = (until - round(_seconds(since) * 1e6)) // history.HOUR * history.HOUR
+    until = recount.micros(datetime.now(UTC)) // MINUTE * MINUTE
+    begin = (until - round(_seconds(since) * 1e6)) // recount.HOUR * recount.HOUR
     counts: Counter[str] = Counter()
     for change in backtest.changes(settings.load(), rules, begin, until, fleet):
         if change.sequence == 1:

@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 
 import msgspec
 
+from tidegate.contracts.alert_rules import NOTED_KEY, Noted
 from tidegate.contracts.alerts import (
     ACTIVE,
     Acknowledgement,
@@ -23,7 +24,6 @@ from tidegate.contracts.alerts import (
     silence_key,
 )
 from tidegate.contracts.control import Record, Signed
-from tidegate.contracts.rules import NOTED_KEY, Noted
 from tidegate.contracts.topics import CONTROL
 from tidegate.errors import UsageError
 from tidegate.kafka import control

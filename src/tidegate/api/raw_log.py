@@ -17,10 +17,10 @@ from tidegate.contracts.position import Position
 from tidegate.contracts.topics import STREAMS, TopicPartition, raw
 from tidegate.errors import RetryLater, Stop
 from tidegate.kafka.connection import connection
-from tidegate.kafka.ends import log_ends, partition_counts
 from tidegate.kafka.groupless import groupless_consumer, watermarks
+from tidegate.kafka.log_ends import log_ends
 from tidegate.kafka.records import Found, Records
-from tidegate.kafka.topics import read_epoch
+from tidegate.kafka.topics import partition_counts, read_epoch
 from tidegate.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 
 from tidegate import audit_file
+from tidegate.contracts.alert_rules import NOTED_KEY, Noted
 from tidegate.contracts.alerts import Acknowledgement, Silence, is_acknowledgement, is_silence
 from tidegate.contracts.control import Signed
 from tidegate.contracts.pauses import Pause, read_key
-from tidegate.contracts.rules import NOTED_KEY, Noted
 from tidegate.kafka import control
 from tidegate.kafka.connection import Connection
 from tidegate.store import audit

@@ -51,7 +51,7 @@ def restore(folder: Path, data: Path | None) -> None:
     """Bring a backup from FOLDER back into an empty ClickHouse.
 
     Stop the sinks before, and start them afterwards: they go on with what Kafka has behind the backup. Then
-    `tidegate verify` says whether the books balance.
+    `tidegate verify` says whether the ledger balances.
     """
     configure_logging("restore", "critical")
     with _disk(), _place(load(), data) as loaded:

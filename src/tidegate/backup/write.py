@@ -23,8 +23,8 @@ from tidegate.contracts.ledger import BatchPlan
 from tidegate.contracts.topics import ALERTS, STREAMS, Stream
 from tidegate.errors import RetryLater, UsageError
 from tidegate.kafka.connection import connection
-from tidegate.kafka.ends import partition_counts
 from tidegate.kafka.groupless import ATTEMPT_SECONDS, groupless_consumer
+from tidegate.kafka.topics import partition_counts
 from tidegate.settings import Settings
 from tidegate.sink.blocks import token_suffix
 from tidegate.store.client import infrastructure, literal

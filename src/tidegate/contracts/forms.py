@@ -184,7 +184,7 @@ def precise(stream: Stream, line: bytes) -> Event | Fault:
     form = classify(stream, found)
     if isinstance(form, Fault):
         return form
-    return _judge(form, found, line)
+    return _examine(form, found, line)
 
 
 def _parse(line: bytes, path: str = "") -> dict[str, Any] | Fault:
@@ -276,7 +276,7 @@ def _unwrap(data: Any) -> Event | Fault:
     if isinstance(found, Fault):
         return found
     form = classify("connection_logs", found)
-    verdict = form if isinstance(form, Fault) else _judge(form, found, inner)
+    verdict = form if isinstance(form, Fault) else _examine(form, found, inner)
     if isinstance(verdict, Fault):
         path = f"data.{verdict.path}" if verdict.path else "data"
         return msgspec.structs.replace(verdict, path=path)
@@ -325,7 +325,7 @@ def classify(stream: Stream, found: Mapping[str, Any]) -> Form | Fault:
     return DEVICE_LOG
 
 
-def _judge(form: Form, found: dict[str, Any], line: bytes) -> Event | Fault:
+def _examine(form: Form, found: dict[str, Any], line: bytes) -> Event | Fault:
     kept: dict[str, msgspec.Raw] = {}
     for name in found.keys() & form.wire_set:
         known = found[name]

@@ -1,1 +1,1 @@
-"""`tidegate erase`: the rows of one client, out of the tables for good, with books that still balance."""
+"""`tidegate erase`: the rows of one client, out of the tables for good, with a ledger that still balances."""

@@ -24,7 +24,7 @@ from tidegate.gateway.problems import Header, Problem, of_fault, reused, unavail
 from tidegate.gateway.replies import Failed, Reply
 from tidegate.tokens import Token
 
-JUDGED_AT_ONCE = 250  # events
+EXAMINED_AT_ONCE = 250  # events
 REPLAYED: Header = (b"idempotent-replayed", b"true")
 
 
@@ -76,7 +76,7 @@ class Appender:
     async def one(self, sending: Sending, line: bytes, keyed: pieces.Keyed | None) -> Reply:
         """The answer to a single event."""
         stream, fleet = sending.stream, sending.fleet
-        verdict = intake.judge_body(stream, line, self._max_event_bytes)
+        verdict = intake.examine_body(stream, line, self._max_event_bytes)
         if isinstance(verdict, Fault):
             self._counters.refused[stream] += 1
             return replies.of_problem(of_fault(verdict))
@@ -147,9 +147,9 @@ class Appender:
                 values = await self._offload(intake.all_good, stream, lines, most)
         if values is None:
             if is_small:
-                verdicts = await self._judge(stream, lines, most)
+                verdicts = await self._examine(stream, lines, most)
             else:
-                verdicts = await self._offload(intake.judge_all, stream, lines, most)
+                verdicts = await self._offload(intake.examine_all, stream, lines, most)
             failed = [
                 replies.refused(index, verdict, batch.places)
                 for index, verdict in enumerate(verdicts)
@@ -242,13 +242,13 @@ class Appender:
         self._counters.replayed[stream] += 1
         return reply._replace(headers=(*reply.headers, REPLAYED))
 
-    async def _judge(self, stream: Stream, lines: Sequence[Text], most: int) -> list[Event | Fault]:
+    async def _examine(self, stream: Stream, lines: Sequence[Text], most: int) -> list[Event | Fault]:
         """The precise verdicts take their time, so others get their turn in between."""
         verdicts: list[Event | Fault] = []
-        for at in range(0, len(lines), JUDGED_AT_ONCE):
+        for at in range(0, len(lines), EXAMINED_AT_ONCE):
             if at:
                 await asyncio.sleep(0)
-            verdicts += intake.judge_all(stream, lines[at : at + JUDGED_AT_ONCE], most)
+            verdicts += intake.examine_all(stream, lines[at : at + EXAMINED_AT_ONCE], most)
         return verdicts
 
     def _routed(

@@ -216,14 +216,14 @@ def route(
     return Batch(lines, breaks=b"\r" in body, routes=Routes(groups, left))
 
 
-def judge_one(stream: Stream, line: bytes, max_bytes: int) -> Event | Fault:
+def examine_one(stream: Stream, line: bytes, max_bytes: int) -> Event | Fault:
     """The verdict on a single event."""
     return _too_long(line, max_bytes) or examine(stream, line)
 
 
-def judge_body(stream: Stream, body: bytes, max_bytes: int) -> Event | Fault:
+def examine_body(stream: Stream, body: bytes, max_bytes: int) -> Event | Fault:
     """The verdict on a body that is one event: NDJSON that was sent as JSON is told so."""
-    verdict = judge_one(stream, body, max_bytes)
+    verdict = examine_one(stream, body, max_bytes)
     if isinstance(verdict, Fault) and verdict.kind in (Kind.SYNTAX, Kind.SIZE) and _is_ndjson(body):
         return Fault(
             Code.NOT_JSON,
@@ -243,14 +243,14 @@ def _is_ndjson(body: bytes) -> bool:
         return False
 
 
-def judge_all(stream: Stream, lines: Sequence[Text], max_bytes: int) -> list[Event | Fault]:
+def examine_all(stream: Stream, lines: Sequence[Text], max_bytes: int) -> list[Event | Fault]:
     """The verdicts on a batch, in order."""
-    return [judge_one(stream, bytes(line), max_bytes) for line in lines]
+    return [examine_one(stream, bytes(line), max_bytes) for line in lines]
 
 
 def all_good(stream: Stream, lines: Sequence[Text], max_bytes: int) -> list[Any] | None:
     """The values of a batch in which every event is good, the fast way; None where that way cannot tell,
-    for `judge_all` to say. It never takes what `judge_all` would refuse."""
+    for `examine_all` to say. It never takes what `examine_all` would refuse."""
     if max(map(len, lines)) > max_bytes:
         return None
     for decoder, skips in _FAST[stream]:
@@ -269,7 +269,7 @@ def all_good(stream: Stream, lines: Sequence[Text], max_bytes: int) -> list[Any]
 def _decoders(stream: Stream) -> list[tuple[msgspec.json.Decoder[Any], bool]]:
     """A decoder for each type that tells a stream's good events, and whether it skips unknown fields.
 
-    Session logs with unknown fields are left to the judge: `app_id` there would make another form.
+    Session logs with unknown fields are left to `examine`: `app_id` there would make another form.
     """
     if stream == "connection_logs":
         strict: list[Any] = [forms.NETWORK.derived.strict, forms.SESSION.derived.strict]

@@ -111,6 +111,12 @@ def run(settings: Settings) -> int:
     return 0
 
 
+def partition_counts(kafka: Connection, topics: Iterable[str]) -> dict[str, int]:
+    """How many partitions each topic has; one that does not exist is left out. Raises RetryLater."""
+    counts = _partition_counts(AdminClient(client(kafka)))
+    return {topic: counts[topic] for topic in topics if topic in counts}
+
+
 def _partition_counts(admin: AdminClient) -> dict[str, int]:
     try:
         topics = admin.list_topics(timeout=ATTEMPT_SECONDS).topics

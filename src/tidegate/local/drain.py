@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tidegate.contracts.topics import RAW_STREAMS, Stream
 from tidegate.errors import RetryLater
 from tidegate.kafka.connection import Connection
-from tidegate.kafka.ends import topic_ends
+from tidegate.kafka.log_ends import topic_ends
 from tidegate.store.client import plain
 
 Ends = dict[tuple[Stream, int], int]  # the offset behind the last record of each raw partition

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from tidegate.contracts.rules import Rule, Rules
+from tidegate.contracts.alert_rules import Rule, Rules
 from tidegate.errors import UsageError
 from tidegate.lookups.stages import STAGES
 

@@ -10,8 +10,9 @@ from clickhouse_connect.driver.client import Client
 from tidegate.contracts.topics import RAW_STREAMS, STREAMS, Stream, StreamPartition, raw
 from tidegate.errors import RetryLater
 from tidegate.kafka.connection import connection
-from tidegate.kafka.ends import partition_counts, topic_ends
+from tidegate.kafka.log_ends import topic_ends
 from tidegate.kafka.records import Records
+from tidegate.kafka.topics import partition_counts
 from tidegate.settings import Settings
 from tidegate.store.ledger import Ledger
 

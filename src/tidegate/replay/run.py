@@ -1,4 +1,4 @@
-"""The run: wait, choose, judge, send, wait; begun again where the broker left something open."""
+"""The run: wait, choose, validate, send, wait; begun again where the broker left something open."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tidegate.kafka.topics import read_epoch
 from tidegate.replay.backlog import Backlog
 from tidegate.replay.choice import Portion, Refused, chosen, portions
 from tidegate.replay.criteria import Criteria
-from tidegate.replay.judge import Frame, Judge
 from tidegate.replay.lock import ReplayLock
 from tidegate.replay.raw_log import RawLog
 from tidegate.replay.report import Report
 from tidegate.replay.send import Sender
+from tidegate.replay.validator import ValidatedFrame, Validator
 from tidegate.settings import Settings
 from tidegate.store.client import infrastructure
 from tidegate.store.migrate import ttl_days
@@ -41,9 +41,9 @@ Tell = Callable[[str], None]
 def dry_run(settings: Settings, client: Client, criteria: Criteria, tell: Tell) -> Report:
     """The verdicts on what would be chosen. Raises UsageError for a bad `where`, RetryLater."""
     criteria.check(client, settings.clickhouse_database)
-    judge = _judge(settings)
-    report = Report(True, judge.version)
-    for _ in _judged(settings, client, criteria, judge, report, tell):
+    validator = _validator(settings)
+    report = Report(True, validator.version)
+    for _ in _frames(settings, client, criteria, validator, report, tell):
         pass
     return report
 
@@ -55,7 +55,7 @@ def replay(settings: Settings, client: Client, criteria: Criteria, tell: Tell) -
     ClickHouse stay away: run it again, nothing comes twice.
     """
     criteria.check(client, settings.clickhouse_database)
-    judge = _judge(settings)
+    validator = _validator(settings)
     with ReplayLock(settings) as lock:
         epoch = read_epoch(connection(settings))
         backlog = Backlog(settings, client, epoch)
@@ -70,13 +70,15 @@ def replay(settings: Settings, client: Client, criteria: Criteria, tell: Tell) -
             try:
                 backlog.wait(waiting)  # what a run before this one has sent is in the tables then
                 partitions = backlog.partitions()
-                report = Report(False, judge.version)
-                frames = _judged(settings, client, criteria, judge, report, tell)
+                report = Report(False, validator.version)
+                frames = _frames(settings, client, criteria, validator, report, tell)
                 for number, (place, frame) in enumerate(frames, 1):
                     lock.hold()
                     if frame.passing:
                         partition = place.partition % partitions[place.stream]
-                        sender.send(place.stream, partition, frame.value, len(frame.passing), judge.headers)
+                        sender.send(
+                            place.stream, partition, frame.value, len(frame.passing), validator.headers
+                        )
                     if number % FLIGHT_FRAMES == 0:
                         sender.flush()
                 sender.flush()
@@ -92,27 +94,15 @@ def replay(settings: Settings, client: Client, criteria: Criteria, tell: Tell) -
         raise AssertionError("the last attempt returns or raises")
 
 
-def _judge(settings: Settings) -> Judge:
-    return Judge(settings, lookups.load(settings.lookups_dir), Fleets(settings.tokens_path))
-
-
-def _judged(
-    settings: Settings, client: Client, criteria: Criteria, judge: Judge, report: Report, tell: Tell
-) -> Iterator[tuple[StreamPartition, Frame]]:
-    """The chosen lines in frames of one stream, partition and received day, their verdicts in `report`."""
-    raw_log = RawLog(connection(settings), settings.kafka_max_record_bytes)
-    yield from _frames(settings, client, criteria, judge, report, tell, raw_log)
+def _validator(settings: Settings) -> Validator:
+    return Validator(settings, lookups.load(settings.lookups_dir), Fleets(settings.tokens_path))
 
 
 def _frames(
-    settings: Settings,
-    client: Client,
-    criteria: Criteria,
-    judge: Judge,
-    report: Report,
-    tell: Tell,
-    raw_log: RawLog,
-) -> Iterator[tuple[StreamPartition, Frame]]:
+    settings: Settings, client: Client, criteria: Criteria, validator: Validator, report: Report, tell: Tell
+) -> Iterator[tuple[StreamPartition, ValidatedFrame]]:
+    """The chosen lines in frames of one stream, partition and received day, their verdicts in `report`."""
+    raw_log = RawLog(connection(settings), settings.kafka_max_record_bytes)
     for portion in portions(client, settings.clickhouse_database, criteria):
         expired = _expired(settings, portion)
         open_frames: dict[int, list[Refused]] = {}
@@ -124,8 +114,8 @@ def _frames(
             stream: Stream = portion.stream,
             waiting: dict[int, list[Refused]] = open_frames,
             sizes: dict[int, int] = sizes,
-        ) -> tuple[StreamPartition, Frame]:
-            frame = judge.frame(stream, waiting.pop(partition))
+        ) -> tuple[StreamPartition, ValidatedFrame]:
+            frame = validator.frame(stream, waiting.pop(partition))
             sizes.pop(partition)
             for item in frame.passing:
                 report.passes(stream, item)
@@ -134,7 +124,7 @@ def _frames(
             tell(f"{report.chosen:,} lines looked at, {report.passing:,} pass")
             return StreamPartition(stream, partition), frame
 
-        for item in _limited(client, settings, criteria, portion, judge.version, report.chosen):
+        for item in _limited(client, settings, criteria, portion, validator.version, report.chosen):
             if expired:
                 report.expires(portion.stream, item, f"received {portion.day}")
                 continue

@@ -1,7 +1,7 @@
 """Frames of one partition that wait to become a batch, and where a batch ends.
 
-A batch is a run of the chain: one epoch, one transform_version, nothing skipped inside. It may span
-several received days: then it is one insert for each, since a table is partitioned by that day.
+A batch is a part of the offset sequence: one epoch, one transform_version, nothing skipped inside. It may
+span several received days: then it is one insert for each, since a table is partitioned by that day.
 """
 
 from __future__ import annotations

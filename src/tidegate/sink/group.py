@@ -22,7 +22,7 @@ class Membership(NamedTuple):
 
 
 def consumer(settings: Settings, on_error: Callable[[KafkaError], None]) -> Consumer:
-    """A consumer of enriched topics: it commits nothing and jumps nowhere by itself."""
+    """A consumer of enriched topics: it commits nothing and seeks nowhere by itself."""
     largest = settings.kafka_max_record_bytes
     return Consumer(
         {

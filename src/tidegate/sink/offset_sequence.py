@@ -33,7 +33,7 @@ class OffsetSequence:
     """Checks frames in the order of the enriched log. `watermark` is the last source offset in order,
     None before the first frame of the epoch.
 
-    A batch must be cut where reading jumps (`rejoin`, `accept`). Then the order within a batch depends on the
+    A batch must be cut where reading seeks (`rejoin`, `accept`). Then the order within a batch depends on the
     log from its first frame on and nothing else, and a take-over that starts there, with the batch's
     `previous` as watermark, comes to the same frames.
     """

@@ -1,4 +1,4 @@
-"""What the books and the broker say about partitions that were assigned. Runs in a thread: it waits."""
+"""What the ledger and the broker say about partitions that were assigned. Runs in a thread: it waits."""
 
 from __future__ import annotations
 

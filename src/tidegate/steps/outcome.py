@@ -41,7 +41,7 @@ def outcome(stream: Stream, columns: Columns, lookups: Lookups) -> dict[str, Col
     return _device_logs(columns)
 
 
-def judge(form: str, status: str | None, connection_type: str | None) -> tuple[str, str]:
+def outcome_of(form: str, status: str | None, connection_type: str | None) -> tuple[str, str]:
     """Outcome and stage of one connection log."""
     if form == "network":
         return SUCCESS, ""
@@ -87,18 +87,18 @@ def _connection_logs(columns: Columns) -> dict[str, Column]:
     length = len(form)
     if status.null_count == kind.null_count == length:
         codes, values = distinct(form)
-        judged = [judge(one, None, None) for one in values]
+        found = [outcome_of(one, None, None) for one in values]
     else:
         lists: list[list[Any]] = [form.to_pylist(), status.to_pylist(), kind.to_pylist()]
         numbers, rows = number(zip(*lists, strict=True))
         codes = np.array(numbers, np.int32)
-        judged = [judge(one, text, kind_text) for one, text, kind_text in rows]
-    if not any(stage for _, stage in judged):
+        found = [outcome_of(one, text, kind_text) for one, text, kind_text in rows]
+    if not any(stage for _, stage in found):
         stage = action = same("", length)
     else:
-        stage = spread([stage for _, stage in judged], codes)
-        action = spread([ACTIONS[stage] if stage else "" for _, stage in judged], codes)
-    return {"outcome": spread([one for one, _ in judged], codes), "stage": stage, "action": action}
+        stage = spread([stage for _, stage in found], codes)
+        action = spread([ACTIONS[stage] if stage else "" for _, stage in found], codes)
+    return {"outcome": spread([one for one, _ in found], codes), "stage": stage, "action": action}
 
 
 def _device_logs(columns: Columns) -> dict[str, Column]:

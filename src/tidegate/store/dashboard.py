@@ -200,18 +200,18 @@ def alert_changes(fleet: str, since: int, limit: int) -> Query:
     return Query("alert_changes", sql, {"fleet": fleet, "since": since, "limit": limit})
 
 
-def books() -> Query:
+def ledger() -> Query:
     """The ledger against itself, by stream: lines, accepted, rejected, duplicates, newest plan; of
     all fleets, since a batch holds events of several."""
     sql = (
         "SELECT stream, sum(lines), sum(accepted), sum(rejected), sum(duplicates),"
         " toUnixTimestamp64Micro(max(planned_at)) FROM verify_batches GROUP BY stream ORDER BY stream"
     )
-    return Query("books", sql, {})
+    return Query("ledger", sql, {})
 
 
 def gaps() -> Query:
-    """Joints that do not hold: stream, partition, after, next, accepted."""
+    """Where an offset sequence breaks: stream, partition, after, next, accepted."""
     sql = "SELECT stream, partition, after, next, is_accepted FROM verify_gaps LIMIT 100"
     return Query("gaps", sql, {})
 

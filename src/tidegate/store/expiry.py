@@ -1,7 +1,7 @@
 """The rows of fleets that are kept shorter than the tables: out, by mutations.
 
 A table's TTL knows no fleets: it drops whole parts, in which the rows of all fleets stand together. So rows
-go by a mutation a table, and those that the books count are noted by frame before: `verify` adds them up.
+go by a mutation a table, and those that the ledger counts are noted by frame before: `verify` adds them up.
 Each step can be done again, by this process or by another.
 """
 
@@ -37,7 +37,7 @@ def expire(client: Client, settings: Settings) -> dict[str, int]:
         today: date
         [(today,)] = client.query("SELECT toDate(now('UTC'))").result_rows
         for table, (day, days) in ttl_days(settings).items():
-            if table in ("expiries", "site_outcomes"):  # on record for the books; nothing of a client
+            if table in ("expiries", "site_outcomes"):  # on record for the ledger; nothing of a client
                 continue
             where = _expired(settings, day, days, today)
             if where and table in SUMS:  # events that came since they were noted keep theirs

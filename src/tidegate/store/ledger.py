@@ -1,4 +1,4 @@
-"""The sink's books in ClickHouse: `sink_batches` (plans), `sink_gaps`, `epochs` and `sink_groups`.
+"""The sink's ledger in ClickHouse: `sink_batches` (plans), `sink_gaps`, `epochs` and `sink_groups`.
 
 ClickHouse is the truth about what is stored; Kafka's committed offset is a fence and a metric.
 """
@@ -32,7 +32,7 @@ GAP_COLUMNS = (
 
 
 class Ledger:
-    """Reads and writes the books. Every method raises RetryLater while ClickHouse is away."""
+    """Reads and writes the ledger. Every method raises RetryLater while ClickHouse is away."""
 
     def __init__(self, client: Client, database: str, *, cluster: bool = False) -> None:
         self._client = client

@@ -379,8 +379,8 @@ def reject_at(fleet: str | None, position: Position) -> Query:
 
 
 def is_duplicate(position: Position, days: Sequence[date]) -> Query:
-    """Whether a line at a position was dropped as a duplicate, as far as the books tell: no fleet has it as a
-    row or a reject, and its batch counts duplicates."""
+    """Whether a line at a position was dropped as a duplicate, as far as the ledger tells: no fleet has it
+    as a row or a reject, and its batch counts duplicates."""
     row, reject = Where(), Where()
     _at(row, position, days)
     _at(reject, position, None)

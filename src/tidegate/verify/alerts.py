@@ -12,18 +12,18 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from tidegate.alerts import backtest, history
+from tidegate.alerts import backtest, recount
 from tidegate.contracts.alerts import Alert
 from tidegate.contracts.counts import MINUTE
 from tidegate.contracts.topics import ALERTS
 from tidegate.errors import RetryLater
 from tidegate.kafka.connection import Connection, connection
-from tidegate.kafka.ends import topic_ends
 from tidegate.kafka.groupless import groupless_consumer
+from tidegate.kafka.log_ends import topic_ends
 from tidegate.lookups import alert_rules
 from tidegate.settings import Settings, days_of_fleets
 from tidegate.store.client import infrastructure
-from tidegate.verify.books import Finding
+from tidegate.verify.balance import Finding
 
 log = logging.getLogger(__name__)
 
@@ -125,11 +125,11 @@ def _folded(client: Client, settings: Settings) -> Iterator[Finding]:
     came late for its minute is stored all the same.
     """
     limited = days_of_fleets(settings.fleet_retention_days)
-    begin = history.first_event(client)
+    begin = recount.first_event(client)
     if begin is None:
         return
     rules = alert_rules.load(settings.alerts_rules_file)
-    until = history.micros(datetime.now(UTC)) // MINUTE * MINUTE
+    until = recount.micros(datetime.now(UTC)) // MINUTE * MINUTE
     with infrastructure():
         [(newest,)] = client.query(
             "SELECT toUnixTimestamp64Micro(max(received_at)) FROM"

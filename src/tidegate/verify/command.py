@@ -17,7 +17,7 @@ from tidegate.settings import Settings, load
 from tidegate.store.client import connect, infrastructure
 from tidegate.telemetry import configure_logging
 from tidegate.verify.alerts import findings as alert_findings
-from tidegate.verify.books import SINCE, UNTIL, Books, read
+from tidegate.verify.balance import SINCE, UNTIL, PartitionBalance, read
 from tidegate.verify.in_flight import InFlight, committed, in_flight
 from tidegate.verify.period import kept_since
 from tidegate.verify.report import Report, show, show_findings, width_of
@@ -33,7 +33,7 @@ def verify(
     kafka: bool = True,
     alerts: bool = False,
 ) -> Report:
-    """Compare the books with the tables for the received days `since` to `until`, both inclusive: those of
+    """Compare the ledger with the tables for the received days `since` to `until`, both inclusive: those of
     them that no table has begun to let go.
 
     Raises RetryLater while ClickHouse is away. `kafka` asks for what is in flight as well; `alerts` holds the
@@ -43,17 +43,17 @@ def verify(
     ask = partial(_committed, settings, _epoch(settings)) if kafka else _unknown
     with infrastructure():
         since = max(since, kept_since(client, settings.clickhouse_database) or SINCE)
-        books, findings, accepted_gaps = read(
+        partitions, findings, accepted_gaps = read(
             client, settings.clickhouse_database, since, until, committed=ask
         )
     if alerts:
         findings = [*findings, *alert_findings(client, settings, kafka=kafka)]
-    flying = _in_flight(settings, books) if kafka else []
+    flying = _in_flight(settings, partitions) if kafka else []
     seconds = time.monotonic() - begun
-    return Report(since, until, books, flying or [], flying is None, accepted_gaps, findings, seconds)
+    return Report(since, until, partitions, flying or [], flying is None, accepted_gaps, findings, seconds)
 
 
-def _unknown(row: Books) -> int | None:
+def _unknown(row: PartitionBalance) -> int | None:
     return None
 
 
@@ -64,7 +64,7 @@ def _epoch(settings: Settings) -> str:
         return ""
 
 
-def _committed(settings: Settings, epoch: str, row: Books) -> int | None:
+def _committed(settings: Settings, epoch: str, row: PartitionBalance) -> int | None:
     """How far the sink is with a partition; None where Kafka is away or in another epoch."""
     if row.epoch != epoch:
         return None
@@ -75,10 +75,10 @@ def _committed(settings: Settings, epoch: str, row: Books) -> int | None:
         return None
 
 
-def _in_flight(settings: Settings, books: list[Books]) -> list[InFlight] | None:
+def _in_flight(settings: Settings, partitions: list[PartitionBalance]) -> list[InFlight] | None:
     try:
         epoch = read_epoch(connection(settings), timeout_seconds=5.0)
-        stored = {(row.stream, row.partition): row.last for row in books if row.epoch == epoch}
+        stored = {(row.stream, row.partition): row.last for row in partitions if row.epoch == epoch}
         return in_flight(connection(settings), stored)
     except RetryLater:
         return None
@@ -108,7 +108,7 @@ def command(
     alerts: bool,
     kafka: bool,
 ) -> None:
-    """Compare the books with the tables and their rollups. Exit status 1 where they do not balance."""
+    """Compare the ledger with the tables and their rollups. Exit status 1 where they do not balance."""
     configure_logging("verify", "critical")
     loaded = load()
     client = connect(loaded)

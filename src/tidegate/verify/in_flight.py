@@ -11,8 +11,8 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from tidegate.contracts.topics import ENRICHED_STREAMS, RAW_STREAMS, Stream, TopicPartition, enriched
 from tidegate.errors import RetryLater
 from tidegate.kafka.connection import Connection
-from tidegate.kafka.ends import topic_ends, undecided
 from tidegate.kafka.groupless import ATTEMPT_SECONDS, groupless_consumer
+from tidegate.kafka.log_ends import topic_ends, undecided
 from tidegate.kafka.records import Records, age
 
 COUNTED = 200  # offsets of a partition that are looked at one by one

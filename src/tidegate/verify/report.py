@@ -11,7 +11,7 @@ from typing import TextIO
 
 import msgspec
 
-from tidegate.verify.books import SINCE, Books, Finding
+from tidegate.verify.balance import SINCE, Finding, PartitionBalance
 from tidegate.verify.in_flight import InFlight
 
 TOLD = 20  # findings that are told one by one
@@ -21,7 +21,7 @@ TOLD = 20  # findings that are told one by one
 class Report:
     since: date
     until: date
-    books: list[Books]
+    partitions: list[PartitionBalance]
     in_flight: list[InFlight] = field(default_factory=list)  # empty where Kafka was not asked or is away
     kafka_is_away: bool = False  # what is in flight is unknown
     accepted_gaps: int = 0
@@ -33,13 +33,13 @@ class Report:
         return not self.findings
 
     def as_json(self) -> bytes:
-        books = [row._asdict() | {"balanced": row.balanced} for row in self.books]
+        partitions = [row._asdict() | {"balanced": row.balanced} for row in self.partitions]
         answer = {
             "balanced": self.balanced,
             "since": self.since.isoformat(),
             "until": self.until.isoformat(),
             "seconds": round(self.seconds, 3),
-            "partitions": books,
+            "partitions": partitions,
             "in_flight": [item._asdict() for item in self.in_flight],
             "kafka_is_away": self.kafka_is_away,
             "accepted_gaps": self.accepted_gaps,
@@ -49,8 +49,8 @@ class Report:
 
 
 PLAIN_WIDTH = 1000  # into a pipe or a file: nothing is cut off and nothing wrapped
-COLUMNS = ("stream", "epoch", "partitions", "frames", "lines", "stored", "rejected", "duplicates", "books")
-TEXTS = ("stream", "epoch", "books")
+COLUMNS = ("stream", "epoch", "partitions", "frames", "lines", "stored", "rejected", "duplicates", "state")
+TEXTS = ("stream", "epoch", "state")
 NARROW = 100  # columns of a terminal that the table does not fit
 
 
@@ -80,9 +80,9 @@ def show(report: Report, say: Callable[[str], None], *, width: int = PLAIN_WIDTH
             say(f"behind open transactions: {undecided:,} offsets, which nobody can read until they end")
     if report.kafka_is_away:
         say("in flight: unknown, Kafka does not answer")
-    if erased := sum(row.erased + row.rejects_erased for row in report.books):
+    if erased := sum(row.erased + row.rejects_erased for row in report.partitions):
         say(f"rows that were erased on request: {erased:,}")
-    if expired := sum(row.expired + row.rejects_expired for row in report.books):
+    if expired := sum(row.expired + row.rejects_expired for row in report.partitions):
         say(f"rows that went at the end of their fleet's retention: {expired:,}")
     if report.accepted_gaps:
         say(f"gaps that an operator accepted: {report.accepted_gaps}")
@@ -98,8 +98,8 @@ def show_findings(report: Report, say: Callable[[str], None]) -> None:
 
 
 def _rows(report: Report) -> Iterator[list[str]]:
-    groups: dict[tuple[str, str], list[Books]] = {}
-    for row in report.books:
+    groups: dict[tuple[str, str], list[PartitionBalance]] = {}
+    for row in report.partitions:
         groups.setdefault((row.stream, row.epoch), []).append(row)
     for (stream, epoch), rows in groups.items():
         totals = [

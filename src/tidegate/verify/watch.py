@@ -12,10 +12,10 @@ def line(report: Report, now: datetime) -> str:
 
     12:00:04  balanced  1,204,000 lines = 1,191,946 stored + 12,054 rejected + 0 duplicates, 3 frames …
     """
-    lines = sum(row.lines for row in report.books)
-    stored = sum(row.stored for row in report.books)
-    rejected = sum(row.rejects_stored for row in report.books)
-    duplicates = sum(row.duplicates for row in report.books)
+    lines = sum(row.lines for row in report.partitions)
+    stored = sum(row.stored for row in report.partitions)
+    rejected = sum(row.rejects_stored for row in report.partitions)
+    duplicates = sum(row.duplicates for row in report.partitions)
     frames = sum(item.frames for item in report.in_flight)
     oldest = max((item.oldest_age or 0.0 for item in report.in_flight), default=0.0)
     flying = f", {frames:,} frames in flight" if report.in_flight else ""

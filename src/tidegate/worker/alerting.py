@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 
 from tidegate.alerts.control import Orders
+from tidegate.contracts.alert_rules import Rules, noted
 from tidegate.contracts.alerts import Acknowledgement, Alert
 from tidegate.contracts.counts import MINUTE, MinuteCounts, MinutesClosed
-from tidegate.contracts.rules import Rules, noted
 from tidegate.errors import UsageError
 from tidegate.lookups import Lookups, alert_rules
 from tidegate.lookups.failures import FailureCatalogue

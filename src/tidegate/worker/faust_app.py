@@ -18,7 +18,7 @@ from tidegate.kafka.bounded_fetch import bound
 from tidegate.kafka.connection import Connection, connection
 from tidegate.settings import Settings
 from tidegate.worker.group_consumer import GroupConsumer
-from tidegate.worker.jumps import Jumps
+from tidegate.worker.skipped_offsets import SkippedOffsets
 
 GROUP = "tidegate-worker"  # consumer group, and the prefix of Faust's own topics
 
@@ -104,7 +104,7 @@ _log = logging.getLogger("faust.consumer")  # a subclass would log under this mo
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """With settings of aiokafka that are none of Faust's, and a note of the jumps in what was fetched.
+    """With settings of aiokafka that are none of Faust's, and a note of the offsets that its fetches skipped.
 
     Faust lets the broker hold a fetch back for 1.5 s. The embedded broker looks only twice in that time
     whether something came: records lay there for up to 0.7 s. And Faust reads what is committed only as part
@@ -115,7 +115,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.jumps = Jumps()
+        self.skipped = SkippedOffsets()
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -139,9 +139,9 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             states = {place: assignment.state_value(place) for place in assignment.tps}
             return {place: state.position for place, state in states.items() if state.has_valid_position}
 
-        self.jumps.begin(positions())
+        self.skipped.begin(positions())
         found = await super()._fetch_records(consumer, active_partitions, **more)
-        self.jumps.end(found, positions())
+        self.skipped.end(found, positions())
         return found
 
 

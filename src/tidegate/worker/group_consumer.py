@@ -101,7 +101,7 @@ class GroupConsumer:
     def follows(self, partition: TopicPartition, offset: int, last: int) -> bool:
         """Whether the broker sent the record at `offset` right behind the one at `last`: offsets between
         them hold no record. False where this consumer does not know."""
-        known: bool = self._app.consumer._thread.jumps.follows(partition, offset, last)
+        known: bool = self._app.consumer._thread.skipped.follows(partition, offset, last)
         return known
 
     def _told(self, what: str, partition: TopicPartition) -> int:

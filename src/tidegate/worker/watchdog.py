@@ -81,7 +81,7 @@ class Watchdog:
                 self._stuck.clear()
                 self._idle_since = now
                 continue
-            self._judge(now)
+            self._decide(now)
 
     async def _look(self, now: float) -> None:
         """Note how far each partition is. Raises RetryLater when the broker does not say."""
@@ -143,7 +143,7 @@ class Watchdog:
         self._empty[partition] = (position, end)
         return False
 
-    def _judge(self, now: float) -> None:
+    def _decide(self, now: float) -> None:
         """End the process if a partition, or the group, has stood still for too long."""
         held = self._assigned.states
         self._stuck = {partition: seen for partition, seen in self._stuck.items() if partition in held}

@@ -13,9 +13,9 @@ from tidegate.gateway.intake import (
     Batch,
     Single,
     all_good,
-    judge_all,
-    judge_body,
-    judge_one,
+    examine_all,
+    examine_body,
+    examine_one,
     media_type,
     split,
 )
@@ -82,12 +82,12 @@ def test_ndjson_is_cut_at_newlines_and_blank_lines_are_let_through() -> None:
 @pytest.mark.parametrize("stream", STREAMS)
 def test_ndjson_that_was_sent_as_json_is_told_so(stream: Stream) -> None:
     event = builders.body(GOOD[stream])
-    fault = judge_body(stream, event + b"\n" + event, MAX)
+    fault = examine_body(stream, event + b"\n" + event, MAX)
     assert isinstance(fault, Fault) and fault.code is Code.NOT_JSON
     assert fault.detail == "several lines of JSON: NDJSON needs Content-Type application/x-ndjson"
     for alone in (event + b"\n", b"\n" + event):
-        assert isinstance(judge_body(stream, alone, MAX), Event)
-    broken = judge_body(stream, event[:-1] + b"\n" + event, MAX)  # no line of it is an event
+        assert isinstance(examine_body(stream, alone, MAX), Event)
+    broken = examine_body(stream, event[:-1] + b"\n" + event, MAX)  # no line of it is an event
     assert isinstance(broken, Fault) and "several lines" not in broken.detail
 
 
@@ -121,7 +121,7 @@ def test_line_breaks_inside_events_are_told() -> None:
 
 def test_an_event_that_is_too_long_is_a_fault_of_its_own() -> None:
     long = builders.body(builders.success(ssid="x" * 1000))
-    fault = judge_one("client_events", long, 900)
+    fault = examine_one("client_events", long, 900)
     assert isinstance(fault, Fault) and fault.code is Code.TOO_LARGE
     assert all_good("client_events", [long], 900) is None
     assert all_good("client_events", [long], 9000) is not None
@@ -131,7 +131,7 @@ def test_an_event_that_is_too_long_is_a_fault_of_its_own() -> None:
 def test_what_is_not_one_good_event_is_left_to_the_judge(line: bytes) -> None:
     good = builders.body(builders.success())
     assert all_good("client_events", [good, line], MAX) is None
-    verdicts = judge_all("client_events", [good, line, good], MAX)
+    verdicts = examine_all("client_events", [good, line, good], MAX)
     assert [isinstance(verdict, Event) for verdict in verdicts] == [True, False, True]
 
 

@@ -9,7 +9,7 @@ from enriched_events import enriched, row, shipped
 import builders
 from tidegate.lookups.failures import Seen
 from tidegate.lookups.stages import ACTIONS, STAGES
-from tidegate.steps.outcome import judge
+from tidegate.steps.outcome import outcome_of
 
 
 def failed(**fields: Any) -> dict[str, Any]:
@@ -148,9 +148,9 @@ def test_a_session_is_judged_by_the_words_of_its_status(status: str, outcome: st
 
 
 def test_without_a_status_the_connection_type_speaks() -> None:
-    assert judge("session", None, "established") == ("success", "")
-    assert judge("session", None, "wifi") == ("unknown", "")
-    assert judge("session", None, None) == ("unknown", "")
+    assert outcome_of("session", None, "established") == ("success", "")
+    assert outcome_of("session", None, "wifi") == ("unknown", "")
+    assert outcome_of("session", None, None) == ("unknown", "")
 
 
 def test_a_network_form_and_the_legacy_body_in_one_frame() -> None:

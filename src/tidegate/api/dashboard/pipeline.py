@@ -1,4 +1,4 @@
-"""The pipeline's health: what each role says of itself, the books, and what was refused."""
+"""The pipeline's health: what each role says of itself, the ledger, and what was refused."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ async def pipeline(request: Request, person: Viewer) -> Response:
     asked = {
         "minutes": dashboard.stored_by_minute(person.fleet, (minute - MINUTES) * 60_000_000),
         "rejects": dashboard.rejects_by_code(person.fleet, day),
-        "books": dashboard.books(),
+        "ledger": dashboard.ledger(),
         "gaps": dashboard.gaps(),
     }
     answers: dict[str, Answer[list[Sequence[Any]]] | None] = {}
@@ -225,7 +225,7 @@ async def pipeline(request: Request, person: Viewer) -> Response:
             (stream, values[-2], charts.spark(values[:-1], label=f"{stream}: events by minute, last hour"))
             for stream, values in series.items()
         ],
-        books=answers["books"].value if answers["books"] else [],
+        ledger=answers["ledger"].value if answers["ledger"] else [],
         gaps=[row for row in (answers["gaps"].value if answers["gaps"] else []) if not row[4]],
         rejects=answers["rejects"].value if answers["rejects"] else [],
         paused=[

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from math import fsum
 from typing import NamedTuple
 
+from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.counts import MINUTE
-from tidegate.contracts.rules import Rule
 from tidegate.steps.detect.context import Context
 from tidegate.steps.detect.state import Unit
 from tidegate.steps.usual import LEARNED, Pair

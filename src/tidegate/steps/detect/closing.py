@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.alerts import Alert, Impact
 from tidegate.contracts.counts import MINUTE
-from tidegate.contracts.rules import Rule
 from tidegate.steps.detect.baseline import Baseline
 from tidegate.steps.detect.evidence import RECENT, Evidence, hit
 from tidegate.steps.detect.flapping import quiet_minutes

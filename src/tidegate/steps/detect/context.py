@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from tidegate.contracts.rules import Rules
+from tidegate.contracts.alert_rules import Rules
 from tidegate.lookups import Lookups
 from tidegate.lookups.failures import FailureCatalogue, Seen
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.counts import MINUTE
-from tidegate.contracts.rules import Rule
 from tidegate.steps.detect.state import NETWORKS, OFTEN, Active, Key, Unit
 
 

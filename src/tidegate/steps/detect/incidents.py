@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.alerts import Alert, Cause, Impact, Scope, Severity, State, alert_id
 from tidegate.contracts.counts import MINUTE
-from tidegate.contracts.rules import Rule
 from tidegate.steps import alert_text
 from tidegate.steps.detect.baseline import Baseline
 from tidegate.steps.detect.evidence import hit

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.counts import MINUTE
-from tidegate.contracts.rules import Rule
 from tidegate.steps.detect.baseline import Baseline
 from tidegate.steps.detect.evidence import TELLING, Evidence
 from tidegate.steps.detect.state import NETWORKS, OFTEN, WINDOW, Key, Unit, part_name, window_name

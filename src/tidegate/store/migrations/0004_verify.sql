@@ -27,7 +27,7 @@ INNER JOIN
 ) AS terms USING (epoch, stream, partition, generation)
 WHERE batches.first < terms.superseded_from;
 
--- The joints of each partition's chain that do not hold: a batch that does not follow the one before it.
+-- Where a partition's offset sequence breaks: a batch that does not follow the one before it.
 CREATE VIEW IF NOT EXISTS ${database}.verify_gaps ${on_cluster} AS
 SELECT
     joints.stream AS stream,
@@ -93,7 +93,7 @@ GROUP BY `table`, stream, epoch, partition, offset, fleet, received_day;
 -- `tidegate verify` counts every row of every table: the received day is that of the part's partition, and
 -- the column of times, eight bytes a row, is not read for it.
 
--- The books of each partition beside what its tables hold, and what was erased or has expired.
+-- The ledger of each partition beside what its tables hold, and what was erased or has expired.
 CREATE VIEW IF NOT EXISTS ${database}.verify_partitions ${on_cluster} AS
 SELECT
     ledger.stream AS stream,

@@ -1,7 +1,7 @@
 """Where the broker sent a record that does not have the next offset.
 
 The offsets between hold no record for us: a transaction's marker, records of an aborted one, compaction.
-Known from the fetches themselves, such a jump costs nothing; asking the broker costs a request for each
+Known from the fetches themselves, they cost nothing; asking the broker costs a request for each
 transaction.
 """
 
@@ -13,10 +13,10 @@ from typing import Any
 
 from tidegate.contracts.topics import TopicPartition
 
-KEPT = 20_000  # jumps of a partition whose records are not taken yet
+KEPT = 20_000  # skips of a partition whose records are not taken yet
 
 
-class Jumps:
+class SkippedOffsets:
     """What one consumer fetched. `begin` and `end` around each fetch, in one thread; `follows` in any."""
 
     def __init__(self) -> None:
@@ -37,13 +37,13 @@ class Jumps:
             for record in records:
                 last = self._last.get(partition)
                 if last is not None and record.offset > last + 1:
-                    jumps = self._before.setdefault(partition, OrderedDict())
-                    jumps[record.offset] = last
-                    if len(jumps) > KEPT:
-                        jumps.popitem(last=False)
+                    skipped = self._before.setdefault(partition, OrderedDict())
+                    skipped[record.offset] = last
+                    if len(skipped) > KEPT:
+                        skipped.popitem(last=False)
                 self._last[partition] = record.offset
 
     def follows(self, partition: TopicPartition, offset: int, last: int) -> bool:
         """Whether the broker sent the record at `offset` right behind the one at `last`."""
-        jumps = self._before.get(partition)
-        return jumps is not None and jumps.pop(offset, None) == last
+        skipped = self._before.get(partition)
+        return skipped is not None and skipped.pop(offset, None) == last

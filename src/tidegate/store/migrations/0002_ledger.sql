@@ -113,7 +113,7 @@ WHERE origin = '' AND id NOT IN
     SELECT origin FROM ${database}.device_logs WHERE origin > ''
 );
 
--- What was erased at somebody's request, and who did what: positions without contents, so that the books
+-- What was erased at somebody's request, and who did what: positions without contents, so that the ledger
 -- still balance, and an audit log.
 
 CREATE TABLE IF NOT EXISTS ${database}.erasures ${on_cluster}
@@ -147,7 +147,7 @@ ORDER BY (fleet, stream, received_day, at)
 SETTINGS ${dedup_settings}
 COMMENT 'What was done to the rollups of days with erased rows';
 
--- What went because its fleet is kept shorter than the table: a frame at a time, so that the books still balance.
+-- What went because its fleet is kept shorter than the table: a frame at a time, so that the ledger still balances.
 CREATE TABLE IF NOT EXISTS ${database}.expiries ${on_cluster}
 (
     `table` LowCardinality(String) COMMENT 'Table that the rows were in',

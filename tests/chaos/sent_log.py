@@ -69,7 +69,7 @@ class Writer:
 
 
 class Event(msgspec.Struct):
-    """One event as the books know it."""
+    """One event as the log has it."""
 
     stream: Stream
     line: Line

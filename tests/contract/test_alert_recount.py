@@ -13,7 +13,7 @@ from table_rows import EPOCH, table
 
 import builders
 from tidegate import lookups
-from tidegate.alerts import backtest, history
+from tidegate.alerts import backtest, recount
 from tidegate.contracts.alerts import Alert
 from tidegate.contracts.counts import MINUTE
 from tidegate.local.clickhouse import ClickHouseServer
@@ -23,7 +23,7 @@ from tidegate.store.alerts import block
 from tidegate.store.insert import insert
 from tidegate.verify.alerts import findings
 
-BEGIN = builders.RECEIVED_AT // history.HOUR * history.HOUR
+BEGIN = builders.RECEIVED_AT // recount.HOUR * recount.HOUR
 MINUTES = 50
 
 
@@ -57,13 +57,13 @@ def client(settings: Settings) -> Iterator[Client]:
 def folded(client: Client, settings: Settings) -> list[Alert]:
     tables = lookups.load(settings.lookups_dir)
     until = BEGIN + MINUTES * MINUTE
-    return list(history.changes(client, tables, alert_rules.load(""), BEGIN, until))
+    return list(recount.changes(client, tables, alert_rules.load(""), BEGIN, until))
 
 
 def test_stored_events_give_their_alerts_and_a_deleted_row_is_found(
     client: Client, settings: Settings
 ) -> None:
-    assert history.first_event(client) == BEGIN
+    assert recount.first_event(client) == BEGIN
     changes = folded(client, settings)
     assert [(one.signal, one.scope.site, one.sequence) for one in changes[:1]] == [("stage_failures", "1", 1)]
     assert changes[0].impact.clients >= 10

@@ -18,6 +18,7 @@ from tidegate.errors import RetryLater
 from tidegate.kafka.connection import Connection
 from tidegate.kafka.groupless import ATTEMPT_SECONDS, groupless_consumer
 from tidegate.kafka.records import Records
+from tidegate.kafka.topics import partition_counts
 
 STEP = 8  # times further back at each look for the last record
 
@@ -83,15 +84,3 @@ def topic_ends(kafka: Connection, topics: Iterable[str]) -> dict[TopicPartition,
     return log_ends(
         kafka, [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
     )
-
-
-def partition_counts(kafka: Connection, topics: Iterable[str]) -> dict[str, int]:
-    """How many partitions each topic has; one that does not exist is left out. Raises RetryLater."""
-    consumer = groupless_consumer(kafka, "tidegate-ends")
-    try:
-        known = consumer.list_topics(timeout=ATTEMPT_SECONDS).topics
-    except KafkaException as error:
-        raise RetryLater(f"the broker does not answer: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
-    return {topic: len(known[topic].partitions) for topic in topics if topic in known}

@@ -20,20 +20,20 @@ from tidegate.steps.frame import FrameSteps, Record
 from tidegate.steps.version import stored_pseudonyms, transform_version
 from tidegate.worker.transform import Transform
 
-NO_EPOCH = "0" * 26  # of frames that are judged and never sent
+NO_EPOCH = "0" * 26  # of frames that are validated and never sent
 
 _REJECT = msgspec.json.Decoder(Reject)
 
 
-class Frame(NamedTuple):
-    """Lines of one partition, judged."""
+class ValidatedFrame(NamedTuple):
+    """Lines of one partition, validated."""
 
     value: bytes  # NDJSON of those that pass; empty for none
     passing: list[Refused]
     failing: list[tuple[Refused, Fault]]
 
 
-class Judge:
+class Validator:
     """`version` is what the workers must have for its verdicts to be theirs."""
 
     def __init__(self, settings: Settings, lookups: Lookups, fleets: Container[str]) -> None:
@@ -61,13 +61,13 @@ class Judge:
         """Of a raw record of replayed lines."""
         return [(REPLAYED_UNDER, self.version.encode("utf-8"))]
 
-    def frame(self, stream: Stream, refused: Sequence[Refused]) -> Frame:
+    def frame(self, stream: Stream, refused: Sequence[Refused]) -> ValidatedFrame:
         """The verdicts on rejects of one stream and partition, and the frame of those that pass."""
         lines = [(item, line_of(item)) for item in refused]
         failing = [(item, _unreadable(stream, item)) for item, line in lines if line is None]
         whole = [(item, line) for item, line in lines if line is not None]
         if not whole:
-            return Frame(b"", [], failing)
+            return ValidatedFrame(b"", [], failing)
         value = b"\n".join(line for _, line in whole)
         record = Record(0, 0, -1, value, self.headers, time.time_ns() // 1000)
         outputs = self._transforms[stream](record, self._fleets)
@@ -77,7 +77,7 @@ class Judge:
             failing.append((whole[reject.index][0], fault))
         numbers: list[int] = sorted(outputs.batch.column("index").to_numpy().tolist())
         passing = [whole[number] for number in numbers]
-        return Frame(b"\n".join(line for _, line in passing), [item for item, _ in passing], failing)
+        return ValidatedFrame(b"\n".join(line for _, line in passing), [item for item, _ in passing], failing)
 
 
 def _unreadable(stream: Stream, refused: Refused) -> Fault:

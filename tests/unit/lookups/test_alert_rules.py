@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.contracts.rules import Threshold
+from tidegate.contracts.alert_rules import Threshold
 from tidegate.errors import UsageError
 from tidegate.lookups.alert_rules import load, parse
 

@@ -21,7 +21,7 @@ LOOKS, PAUSE_SECONDS = 20, 0.3  # at rollups that differ, while an insert may be
 WORST = 20  # batches of a partition that are told one by one
 
 
-class Books(NamedTuple):
+class PartitionBalance(NamedTuple):
     """One partition: what the ledger says, and what the tables hold. Counts of lines and rows."""
 
     stream: Stream
@@ -50,7 +50,7 @@ class Books(NamedTuple):
         )
 
 
-Committed = Callable[[Books], int | None]
+Committed = Callable[[PartitionBalance], int | None]
 """The enriched offset that the sink has committed of a partition; None where nobody says."""
 
 
@@ -64,40 +64,40 @@ class Finding:
 
 def read(
     client: Client, database: str, since: date, until: date, *, committed: Committed = lambda row: None
-) -> tuple[list[Books], list[Finding], int]:
-    """The books of the received days `since` to `until` (inclusive), what does not balance, and how many
+) -> tuple[list[PartitionBalance], list[Finding], int]:
+    """The partitions of the received days `since` to `until` (inclusive), what does not balance, and how many
     gaps an operator has accepted.
 
     A sink plans a partition's next batch only when the one before is stored. So the newest one may be under
     way, and is left out where it is; all before it must be there, whatever happens meanwhile.
     """
     apart = dict(straddling(client, database, since, until))
-    books = []
-    for row in _books(client, database, since, until):
+    partitions = []
+    for row in _partitions(client, database, since, until):
         beyond = apart.get((row.stream, row.epoch, row.partition))
         if beyond is not None or not row.balanced:
             row = _counted(client, database, row, since, until, committed, beyond or Offsets([], []))
-        books.append(row)
-    findings = [finding for row in books if not row.balanced for finding in _dig(client, database, row)]
+        partitions.append(row)
+    findings = [finding for row in partitions if not row.balanced for finding in _dig(client, database, row)]
     gaps = client.query(
         f"SELECT stream, epoch, partition, after, next, is_accepted FROM {database}.verify_gaps"
     ).result_rows
     findings += [_gap(database, *gap[:5]) for gap in gaps if not gap[5]]
     findings += _rollups(client, database, since, until)
-    return books, findings, sum(bool(gap[5]) for gap in gaps)
+    return partitions, findings, sum(bool(gap[5]) for gap in gaps)
 
 
 def _counted(
     client: Client,
     database: str,
-    row: Books,
+    row: PartitionBalance,
     since: date,
     until: date,
     committed: Committed,
     beyond: Offsets,
-) -> Books:
-    """The books without the batches `beyond` the period, up to the newest batch, and with it if it must be
-    there by now.
+) -> PartitionBalance:
+    """The partition without the batches `beyond` the period, up to the newest batch, and with it if it must
+    be there by now.
 
     It must once the sink has committed the offset behind it: ClickHouse had answered then. What is planned
     behind it meanwhile is no part of it.
@@ -146,20 +146,20 @@ def _counted(
         ).result_rows
         erased.append(gone)
         expired.append(behind)
-    found = Books(row.stream, row.epoch, row.partition, *ledger, *rows, *erased, *expired)
+    found = PartitionBalance(row.stream, row.epoch, row.partition, *ledger, *rows, *erased, *expired)
     return found if found.frames else found._replace(first=end, last=end - 1)
 
 
-def _books(client: Client, database: str, since: date, until: date) -> list[Books]:
+def _partitions(client: Client, database: str, since: date, until: date) -> list[PartitionBalance]:
     rows = client.query(
-        f"SELECT {', '.join(Books._fields)} FROM {database}.verify_partitions(since = %(since)s,"
+        f"SELECT {', '.join(PartitionBalance._fields)} FROM {database}.verify_partitions(since = %(since)s,"
         " until = %(until)s) ORDER BY stream, epoch, partition",
         parameters={"since": since.isoformat(), "until": until.isoformat()},
     ).result_rows
-    return [Books(*row) for row in rows]
+    return [PartitionBalance(*row) for row in rows]
 
 
-def _dig(client: Client, database: str, row: Books) -> Iterator[Finding]:
+def _dig(client: Client, database: str, row: PartitionBalance) -> Iterator[Finding]:
     """Which batches of a partition differ from their rows."""
     place = f"epoch = '{row.epoch}' AND partition = {row.partition}"
     if row.lines != row.accepted + row.rejected + row.duplicates:

@@ -8,10 +8,10 @@ from datetime import datetime
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
+from tidegate.contracts.alert_rules import Rules
 from tidegate.contracts.alerts import Alert
 from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.counts import MINUTE, PartialCounts
-from tidegate.contracts.rules import Rules
 from tidegate.contracts.topics import Stream
 from tidegate.lookups import Lookups
 from tidegate.steps.aggregate import COLUMNS, aggregate, merge_all

@@ -12,7 +12,7 @@ from transactions import Transactional
 
 from tidegate.contracts.topics import TopicPartition
 from tidegate.kafka.connection import Connection
-from tidegate.kafka.ends import log_ends, undecided
+from tidegate.kafka.log_ends import log_ends, undecided
 from tidegate.kafka.probe import Probe
 from tidegate.kafka.records import Records
 from tidegate.kafka.retention import Retention
