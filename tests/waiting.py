@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 180.0  # seconds; a machine may be slow, or have much else to do
 
 
 def await_(what: Callable[[], object], says: Callable[[], str] = str, seconds: float = PATIENCE) -> None:

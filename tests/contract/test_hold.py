@@ -9,6 +9,7 @@ import time
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from waiting import PATIENCE
 
 from tidegate.local.broker import Broker
 from tidegate.settings import Settings
@@ -16,7 +17,6 @@ from tidegate.sink.group import consumer, hold
 
 PARTITIONS = 9
 RECORDS, BEGIN = 40, 20
-PATIENCE = 30.0
 
 
 @pytest.mark.kafka

@@ -14,7 +14,7 @@ from conftest import running_broker
 from leave_group import give_up
 from sink_rig import SinkRig
 from stopping import stop_at
-from waiting import await_
+from waiting import PATIENCE, await_
 
 from tidegate.contracts.topics import STREAMS
 from tidegate.local.broker import Broker
@@ -366,11 +366,8 @@ def test_a_shortened_log_is_refused(make_rig: MakeRig, broker: Broker) -> None:
         " generation + 1 AS generation) FROM sink_batches"
     )
     second = rig.sink()
-    assert second.child.wait(PATIENCE_OF_END) == 1
+    assert second.child.wait(PATIENCE) == 1
     assert "bring the log back" in second.child.tail()
-
-
-PATIENCE_OF_END = 60.0
 
 
 def test_a_new_epoch_starts_anew(rig: SinkRig) -> None:

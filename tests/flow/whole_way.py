@@ -14,12 +14,12 @@ from typing import Any
 import clickhouse_connect
 import httpx
 from confluent_kafka import Consumer, Producer, TopicPartition
+from waiting import PATIENCE
 
 from builders import SAMPLES, body, envelope, failure, sample, success
 from tidegate.contracts import topics
 from tidegate.contracts.topics import STREAMS, Stream
 
-PATIENCE = 60.0  # seconds that a check waits for what must come
 LEVELS = ("1m", "1h", "1d")
 
 
