@@ -1,4 +1,5 @@
-"""Sites that are folded side by side give the changes of one fold over all of them, in the same order."""
+"""Sites that are folded side by side, and minutes as the worker reads them, give the changes of one fold over
+all of them, in the same order."""
 
 from __future__ import annotations
 
@@ -9,14 +10,15 @@ from datetime import timedelta, timezone
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.alerts.backtest import Minute, fold, joined
 from tidegate.contracts.alerts import Alert
-from tidegate.contracts.counts import MINUTE, ApCount, Count, PartialCounts, Signal
+from tidegate.contracts.counts import MINUTE, ApCount, Count, MinuteCounts, PartialCounts, Signal
 from tidegate.lookups import alert_rules
-from tidegate.steps.detect import Context, Detector, no_silence
+from tidegate.steps.detect import Context, Detector, Unit, iso, no_silence
 
 START = 29_803_680 * MINUTE  # 2026-09-01 00:00 UTC
 SITES = ("a", "b", "c", "d", "e")
@@ -99,6 +101,40 @@ def test_shares_of_the_sites_give_what_all_of_them_give(seed: int, share_of: lis
         {site for site, mine in zip(SITES, share_of, strict=True) if mine == share} for share in range(3)
     ]
     assert side_by_side(minutes, shares) == whole
+
+
+def live(minutes: dict[int, Minute]) -> list[Alert]:
+    """The changes by way of the documents of the health topic, the units written behind each minute."""
+    detector = Detector(CONTEXT)
+    changes: list[Alert] = []
+    for minute, counted in minutes.items():
+        documents = [
+            MinuteCounts(
+                one.stream,
+                one.fleet,
+                one.site,
+                iso(minute),
+                one.counts,
+                one.latencies,
+                one.clients,
+                one.aps,
+                one.signals,
+            )
+            for one in counted.values()
+        ]
+        read = [msgspec.json.decode(msgspec.json.encode(one), type=MinuteCounts) for one in documents]
+        changes += detector.close(minute, {(one.stream, one.fleet, one.site or ""): one for one in read})
+        for unit in detector.units.values():
+            written = msgspec.msgpack.encode(unit)
+            assert msgspec.msgpack.decode(written, type=Unit) == unit
+    return changes
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 2**32))
+def test_the_worker_tells_what_a_backtest_tells(seed: int) -> None:
+    minutes: dict[int, Minute] = {**stream(seed, 240)}
+    assert live(minutes) == side_by_side(minutes, [{"a", "c", "e"}, {"b", "d"}])
 
 
 def test_the_streams_have_incidents_of_several_sites() -> None:

@@ -218,6 +218,28 @@ def test_silence_is_told_where_there_is_traffic_and_nowhere_else() -> None:
     assert states(fleet.changes) == [(1, "open"), (2, "resolved")]
 
 
+def test_a_site_that_comes_where_another_was_forgotten_is_folded() -> None:
+    fleet = Fleet()
+    fleet.give(minute("a"), minute("b"))
+    fleet.give(minute("a"), minutes=8 * 1440)
+    assert {site for _, _, site in fleet.detector.units} == {"a", "b"}
+    fleet.give(minute("a"))
+    assert {site for _, _, site in fleet.detector.units} == {"a"}
+    fleet.give(minute("a"), minute("c"))
+    assert {(site, unit.minute) for (_, _, site), unit in fleet.detector.units.items()} == {
+        ("a", fleet.now - MINUTE),
+        ("c", fleet.now - MINUTE),
+    }
+
+
+def test_a_client_counts_once_in_a_quarter_of_an_hour() -> None:
+    fleet = Fleet()
+    fleet.usual(hours=2)
+    fleet.give(minute(failing=(901, 902)), minutes=10)
+    fleet.give(minute(failing=(902, 903)), minutes=5)
+    assert fleet.detector.units["client_events", "demo", "a"].usual["dhcp"].now[0] == 3
+
+
 def test_clocks_disassociations_and_slow_stages_are_signals() -> None:
     fast, slow = {"dns": {16: 20}}, {"dns": {40: 20}}
     fleet = Fleet()

@@ -35,6 +35,14 @@ def test_small_ones_are_exact_and_join_in_any_order(a: list[str], b: list[str], 
     assert union([of(a), of(a), EMPTY]) == of(a)
 
 
+@given(st.integers(0, 2**32), st.sampled_from([3, 40, K - 1, K, 3 * K]), st.integers(1, 40))
+def test_a_small_one_joins_a_large_one_whatever_they_share(seed: int, size: int, more: int) -> None:
+    rng = random.Random(seed)
+    large = [f"{rng.getrandbits(48):012x}" for _ in range(size)]
+    for small in (rng.choices(large, k=more), [*rng.choices(large, k=more), "another one"]):
+        assert union([of(large), of(small)]) == union([of(small), of(large)]) == of(large + small)
+
+
 @pytest.mark.parametrize("count", [K - 1, K, 5_000, 200_000])
 def test_large_ones_are_near(count: int) -> None:
     rng = random.Random(count)

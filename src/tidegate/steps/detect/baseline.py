@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.counts import MINUTE
 from tidegate.steps.detect.context import Context
-from tidegate.steps.detect.state import Unit
+from tidegate.steps.detect.state import Key, Unit
 from tidegate.steps.usual import LEARNED, Pair
 
 FADING = 0.98  # of the counts of parts and latencies, each hour
@@ -50,6 +50,9 @@ class Rate(NamedTuple):
         )
 
 
+Rates = dict[str | Key, Rate]  # of one unit: by stage (or "~" and a signal), and by the key of a part
+
+
 def rate(usual: float, rule: Rule, dispersion: float = 1.0, points: float = 0.0) -> Rate:
     odds = rule.odds_ratio * usual / (1 - usual)
     raised = min(max(odds / (1 + odds), usual + (points or rule.points)), 0.98)
@@ -68,7 +71,7 @@ class Baseline:
     def __init__(self, context: Context, units: Iterable[Unit] = (), exchange: Exchange = alone) -> None:
         self.context = context
         self.units: dict[Place, Unit] = {(unit.stream, unit.fleet, unit.site): unit for unit in units}
-        self._rates: dict[Place, dict[str, Rate]] = {}
+        self._rates: dict[Place, Rates] = {}
         self._rules: dict[tuple[str, str], list[Rule]] = {}  # site and signal -> their rules
         self._scores: dict[tuple[str, str], float] = {}
         self._by_name = {rule.name: rule for rule in context.rules.rules}
@@ -99,11 +102,14 @@ class Baseline:
         """The fleet's units that have an alert."""
         return [unit for unit in self.units.values() if unit.active and unit.fleet == fleet]
 
-    def rates(self, place: Place) -> dict[str, Rate]:
+    def rates(self, place: Place) -> Rates:
         """The rates of a unit in this hour that were asked for so far."""
-        return self._rates.setdefault(place, {})
+        found = self._rates.get(place)
+        if found is None:
+            found = self._rates[place] = {}
+        return found
 
-    def rate(self, unit: Unit, stage: str, rates: dict[str, Rate]) -> Rate | None:
+    def rate(self, unit: Unit, stage: str, rates: Rates) -> Rate | None:
         """What counts at a stage are worth; None while too little is known of the site, or nothing asks."""
         found = rates.get(stage)
         if found is None:
@@ -116,7 +122,7 @@ class Baseline:
             found = rates[stage] = rate(share, rule, usual.dispersion)
         return found
 
-    def share(self, unit: Unit, stage: str, rates: dict[str, Rate]) -> float:
+    def share(self, unit: Unit, stage: str, rates: Rates) -> float:
         """The usual share alone, from the first count on."""
         found = rates.get(stage)
         if found is None:
@@ -124,11 +130,12 @@ class Baseline:
             found = rates[stage] = Rate(share, 0.0, 0.0, 0.0, 0.0)
         return found.usual
 
-    def part_rate(self, unit: Unit, part: str, stage: str, rates: dict[str, Rate]) -> Rate | None:
-        """The same for one SSID or access point: the site's share, moved by what is known of the part."""
-        name = f"{part}\0{stage}"
-        found = rates.get(name)
+    def part_rate(self, unit: Unit, key: Key, part: str, rates: Rates) -> Rate | None:
+        """The same for the key of one SSID or access point: the site's share, moved by what is known of the
+        part."""
+        found = rates.get(key)
         if found is None:
+            stage = key[1]
             site = self.rate(unit, stage, rates)
             if site is None:
                 return None
@@ -136,7 +143,7 @@ class Baseline:
             usual = (known.get(stage, 0.0) + PRIOR_PART * site.usual) / (known.get("", 0.0) + PRIOR_PART)
             rule = next(one for one in self.rules(unit.site, "stage_failures") if one.threshold is None)
             usual = min(max(usual, site.usual), 0.9)
-            found = rates[name] = rate(usual, rule, unit.usual[stage].dispersion)
+            found = rates[key] = rate(usual, rule, unit.usual[stage].dispersion)
         return found
 
     def level(self, unit: Unit, stage: str) -> str:
@@ -160,21 +167,22 @@ class Baseline:
     # --- hours
 
     def end_hours(self, minute: int) -> None:
-        """End the hours that are over; zones differ by quarters of an hour."""
-        quarter = minute % (15 * MINUTE) == 0
-        for place, unit in self.units.items():
-            if unit.hour >= 0 and minute - unit.minute == MINUTE and not quarter:
-                continue
-            zone = self.context.zone(unit.fleet, unit.site)
-            local = datetime.fromtimestamp(minute // 1_000_000, UTC).astimezone(zone)
-            hour = local.weekday() * 24 + local.hour
-            if hour != unit.hour:
-                if unit.hour >= 0:
-                    self._end_hour(unit)
-                unit.hour = hour
-                self._rates.pop(place, None)
-        if quarter:
+        """End the hours that are over by a minute in which hours end: zones differ by quarters of one."""
+        if minute % (15 * MINUTE) == 0:
+            for place, unit in self.units.items():
+                self.end_hour(place, unit, minute)
             self._fleets = self._totals()
+
+    def end_hour(self, place: Place, unit: Unit, minute: int) -> None:
+        """End the unit's hour if it is over by a minute."""
+        zone = self.context.zone(unit.fleet, unit.site)
+        local = datetime.fromtimestamp(minute // 1_000_000, UTC).astimezone(zone)
+        hour = local.weekday() * 24 + local.hour
+        if hour != unit.hour:
+            if unit.hour >= 0:
+                self._end_hour(unit)
+            unit.hour = hour
+            self._rates.pop(place, None)
 
     def _end_hour(self, unit: Unit) -> None:
         for stage, usual in unit.usual.items():

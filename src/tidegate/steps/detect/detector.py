@@ -17,7 +17,7 @@ from tidegate.steps.detect.grouping import Grouping
 from tidegate.steps.detect.incidents import begin, changed, hush
 from tidegate.steps.detect.opening import due
 from tidegate.steps.detect.silence import silence
-from tidegate.steps.detect.state import Unit
+from tidegate.steps.detect.state import NOBODY, Unit, keep
 
 GAP_MINUTES = 60  # without a minute, after which windows begin anew
 FORGET_MINUTES = 8 * 1440  # without an event, after which a unit is forgotten
@@ -35,6 +35,7 @@ class Detector:
         self._baseline = Baseline(context, units, exchange)
         active = (one.alert for unit in self.units.values() for one in unit.active.values())
         self._grouping = Grouping(active)
+        self._order: list[tuple[Place, Unit]] = []
 
     @property
     def units(self) -> dict[Place, Unit]:
@@ -49,21 +50,32 @@ class Detector:
         for place in documents:
             if place not in units:
                 units[place] = Unit(*place)
+        if len(self._order) != len(units):
+            self._order = sorted(units.items())
         changes: list[Alert] = []
         self._baseline.end_hours(minute)
-        for place in sorted(units):
-            unit = units[place]
+        for place, unit in self._order:
+            if minute - unit.minute != MINUTE or unit.hour < 0:
+                self._baseline.end_hour(place, unit, minute)
             if minute <= unit.minute:
                 continue
             if unit.minute and minute - unit.minute > GAP_MINUTES * MINUTE:
                 unit.tracks.clear()
                 unit.window.clear()
                 unit.silent, unit.missing = 0, 0.0
-            for change in self._fold(place, unit, minute, documents.get(place)):
+            counted = documents.get(place)
+            if counted is None and not unit.active and not unit.tracks:  # a quiet minute where nothing is on
+                keep(unit, NOBODY)
+                found = silence(self._baseline, unit, minute, 0)
+                told = [begin(self._baseline, unit, found, minute, NOTHING)] if found is not None else []
+            else:
+                told = self._fold(place, unit, minute, counted)
+            for change in told:
                 changes.append(self._join(unit, change))
             unit.minute = minute
             if unit.silent > FORGET_MINUTES and not unit.active:
                 del units[place]
+                self._order = []
         return changes
 
     def acknowledge(self, ack: Acknowledgement) -> list[Alert]:
@@ -95,8 +107,10 @@ class Detector:
         evidence.weigh()
         if unit.active:
             changes += go_on(baseline, unit, evidence)
-        for one in due(baseline, unit, evidence):
-            changes.append(begin(baseline, unit, one, minute, figures))
-        for one in silence(baseline, unit, minute, figures.events):
-            changes.append(begin(baseline, unit, one, minute, figures))
+        if unit.tracks or figures.failed or unit.stream == "connection_logs":
+            for one in due(baseline, unit, evidence):
+                changes.append(begin(baseline, unit, one, minute, figures))
+        silent = silence(baseline, unit, minute, figures.events)
+        if silent is not None:
+            changes.append(begin(baseline, unit, silent, minute, figures))
         return changes

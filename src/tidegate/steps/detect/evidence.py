@@ -1,22 +1,21 @@
 """The evidence in a minute: a CUSUM for each stage, each stage of an SSID or access point, each signal.
 
-A client counts in `CAP` minutes of the window, once in each, whatever it tries: one client that retries is no
-incident. What is not failures is tested alike: slow successes, disassociations, wrong clocks.
+A client counts in one minute of the window, once, whatever it tries: one client that retries is no incident.
+What is not failures is tested alike: slow successes, disassociations, wrong clocks.
 """
 
 from __future__ import annotations
 
 from tidegate.contracts.counts import MINUTE, Signal, Sketch
 from tidegate.steps.aggregate import LATENCIES
-from tidegate.steps.detect.baseline import Baseline, Rate, rate
+from tidegate.steps.detect.baseline import Baseline, Rates, rate
 from tidegate.steps.detect.figures import Counted, Figures
-from tidegate.steps.detect.state import OFTEN, WINDOW, Hits, Key, Track, Unit, part_key
+from tidegate.steps.detect.state import WINDOW, Hits, Key, Track, Unit, keep, part_key
 from tidegate.steps.sketch import EMPTY, estimate, union, values_of
 from tidegate.steps.usual import Usual
 
 RECENT = 5  # minutes by which it is judged whether it is quiet again
 TELLING = 3.0  # nats; below nothing is asked of a track
-CAP = 1  # minutes of the window in which one client counts
 THROWN = 3  # minutes of the window in which a client that is thrown off counts
 TWICE = 0.02  # share of the clients thrown off in a minute that are so twice in it by chance, at least
 CEILING = 2.0  # times the opening score: how far evidence runs up
@@ -26,6 +25,10 @@ SLOW_POINTS = 0.2
 NONE = (0.0, 0.0)
 FADE = 0.3  # nats that a minute without a disassociation takes from the evidence for too many
 DISASSOCIATIONS: Key = ("disassociations", "", "", "")
+CLOCK_SKEW: Key = ("clock_skew", "", "", "")
+_SLOW: list[tuple[str, str, Key]] = [
+    (name, f"~slow/{name}", ("slow_stage", name, "", "")) for name in LATENCIES
+]  # latencies, under which name what is usual of them is kept, and their keys
 
 
 class Evidence:
@@ -40,7 +43,7 @@ class Evidence:
         minute: int,
         figures: Figures,
         counted: Counted | None,
-        rates: dict[str, Rate],
+        rates: Rates,
     ) -> None:
         self._baseline = baseline
         self._unit = unit
@@ -55,71 +58,85 @@ class Evidence:
     def weigh(self) -> None:
         """Add the minute to the unit's window, to what is usual, and to its tracks."""
         unit, counted = self._unit, self._counted
-        kept = OFTEN if unit.stream == "connection_logs" else WINDOW
-        unit.window = [*unit.window[-kept + 1 :], self.now]
+        keep(unit, self.now)
         self._stages()
         if counted is not None:
             self._signals(counted)
             self._latencies(counted)
-        if unit.tracks and (counted is not None or unit.active):
+        tracks = unit.tracks
+        if tracks and (counted is not None or unit.active):
             parts, touched, active = self.figures.parts, self._touched, unit.active
-            for key in list(unit.tracks):
+            for key, track in list(tracks.items()):
                 if key in touched:
                     continue
                 _, _, ssid, ap = key
-                part = f"a{ap}" if ap else f"s{ssid}" if ssid else ""
-                if part and self.minute - unit.tracks[key].last > WINDOW * MINUTE and key not in active:
-                    del unit.tracks[key]  # the site's own track remembers longer
-                elif not part or part in parts or key in active:
+                if not ssid and not ap:
+                    self._pass(key, "")
+                    continue
+                on = bool(active) and key in active
+                if not on and self.minute - track.last > WINDOW * MINUTE:
+                    del tracks[key]  # the site's own track remembers longer
+                    continue
+                part = f"a{ap}" if ap else f"s{ssid}"
+                if part in parts and not on:
+                    self._fade(key, track, part)
+                elif on:
                     self._pass(key, part)
 
     def _stages(self) -> None:
         """Count the minute's failures, and the evidence in them, by stage and by part."""
         unit, figures = self._unit, self.figures
-        if not figures.succeeded and not figures.failed:
+        failed = figures.failed
+        if not failed and not figures.succeeded:
             return
-        for stage in unit.usual:
-            if stage[0] != "~":
-                self._stage(stage)
-        for stage in figures.failed:
-            if stage not in unit.usual:
-                self._stage(stage)
-        if len(figures.parts) >= 2 and figures.failed:
-            for (part, stage), sketches in figures.part_clients.items():
-                self._part(part, stage, sketches)
+        tracks, active = unit.tracks, unit.active
+        reached = figures.succeeded
+        for stage, usual in unit.usual.items():
+            if stage[0] == "~":
+                continue
+            if failed:
+                reached = figures.reached(stage)
+            if stage in failed or (tracks and ("stage_failures", stage, "", "") in tracks):
+                self._stage(stage, usual, reached)
+            elif not active or not any(key[1] == stage for key in active):
+                usual.now[1] += reached
+        if failed:
+            for stage in failed:
+                if stage not in unit.usual:
+                    self._stage(stage, self._usual(stage), figures.reached(stage))
+            if len(figures.parts) >= 2:
+                for (part, stage), sketches in figures.part_clients.items():
+                    self._part(part, stage, sketches)
         self._count_parts()
 
-    def _stage(self, stage: str) -> None:
+    def _stage(self, stage: str, usual: Usual, reached: int) -> None:
+        """Weigh a stage that failed in the minute, or whose failures are on record."""
+        if not reached:
+            return
         unit, figures = self._unit, self.figures
-        if not figures.failed:
-            failed, reached = 0, figures.succeeded
-        else:
-            failed, reached = figures.failed.get(stage, 0), figures.reached(stage)
-            if not reached:
-                return
-        clients = union(figures.clients.get(stage, ()))
-        if clients:
-            self.now[stage] = clients[:SKETCHED]
-        counting = self._counting(stage, clients) if clients else min(failed, 1)
+        failed = figures.failed.get(stage, 0)
+        counting = 0
+        if failed:
+            clients = union(figures.clients[stage])
+            if clients:
+                self.now[stage] = clients[:SKETCHED]
+            counting = self._counting(stage, clients) if clients else 1
         attempts = reached - failed + counting
-        usual = unit.usual.get(stage)
-        if usual is None:
-            usual = unit.usual[stage] = Usual()
         if not unit.active or not any(key[1] == stage for key in unit.active):
             usual.add(counting, attempts)
-        key: Key = ("stage_failures", stage, "", "")
-        if not failed and key not in unit.tracks:
-            return
         rate_ = self._baseline.rate(unit, stage, self._rates)
-        if rate_ is not None:
-            self._gather(key, rate_.of(counting, attempts))
-            track = unit.tracks.get(key)
-            if track is not None and key not in unit.active:
-                hit(track.hits, figures, stage, parts=track.score > 2.0)
+        if rate_ is None:
+            return
+        key: Key = ("stage_failures", stage, "", "")
+        self._gather(key, rate_.of(counting, attempts))
+        track = unit.tracks.get(key)
+        if track is not None and key not in unit.active:
+            hit(track.hits, figures, stage, parts=track.score > 2.0)
 
     def _part(self, part: str, stage: str, sketches: list[Sketch]) -> None:
         unit, figures = self._unit, self.figures
-        rate_ = self._baseline.part_rate(unit, part, stage, self._rates)
+        key = part_key("stage_failures", stage, part)
+        rate_ = self._baseline.part_rate(unit, key, part, self._rates)
         if rate_ is None:
             return
         clients = union(sketches)
@@ -128,7 +145,6 @@ class Evidence:
         failed = figures.parts[part][stage]
         reached = figures.part_reached(part, stage)
         counting = self._counting(name, clients) if clients else min(failed, 1)
-        key = part_key("stage_failures", stage, part)
         self._gather(key, rate_.of(counting, reached - failed + counting))
         track = unit.tracks.get(key)
         if track is not None and key not in unit.active:
@@ -138,16 +154,19 @@ class Evidence:
                 track.hits.codes[code] = track.hits.codes.get(code, 0) + count
 
     def _count_parts(self) -> None:
-        unit = self._unit
+        parts, active = self._unit.parts, self._unit.active
         for part, found in self.figures.parts.items():
-            known = unit.parts.get(part)
+            known = parts.get(part)
             if known is None:
-                if len(unit.parts) >= MOST_PARTS:
+                if len(parts) >= MOST_PARTS:
                     continue
-                known = unit.parts[part] = {}
+                known = parts[part] = {}
             for stage, count in found.items():
-                known[""] = known.get("", 0.0) + count
-                if stage and not (unit.active and any(key[1] == stage for key in unit.active)):
+                if "" in known:
+                    known[""] += count
+                else:
+                    known[""] = float(count)
+                if stage and not (active and any(key[1] == stage for key in active)):
                     known[stage] = known.get(stage, 0.0) + count
 
     def _pass(self, key: Key, part: str) -> None:
@@ -157,7 +176,7 @@ class Evidence:
         attempts, rate_ = 0, None
         if part and signal == "stage_failures":
             attempts = self.figures.part_reached(part, stage)
-            rate_ = self._baseline.part_rate(unit, part, stage, self._rates)
+            rate_ = self._baseline.part_rate(unit, key, part, self._rates)
         elif signal == "clock_skew" and counted is not None:
             attempts = estimate(counted.clients)
             rate_ = self._baseline.rate(unit, "~clock_skew", self._rates)
@@ -166,32 +185,46 @@ class Evidence:
             return
         self._gather(key, rate_.of(0, attempts) if rate_ is not None else NONE)
 
+    def _fade(self, key: Key, track: Track, part: str) -> None:
+        """As `_pass`, for a part without an alert: most of what is on record most of the time."""
+        rate_ = self._rates.get(key) or self._baseline.part_rate(self._unit, key, part, self._rates)
+        attempts = self.figures.part_reached(part, key[1])
+        if rate_ is None or not 0.0 < track.score <= TELLING:
+            self._gather(key, rate_.of(0, attempts) if rate_ is not None else NONE)
+            return
+        track.score += attempts * rate_.passed
+        if track.score <= 0.0:
+            del self._unit.tracks[key]
+            return
+        much = track.much + attempts * rate_.passed_much
+        track.much = min(much, self._ceiling(key)) if much > TELLING else max(much, 0.0)
+
     def _signals(self, counted: Counted) -> None:
         unit = self._unit
-        seen = estimate(counted.clients)
-        found: dict[str, Signal] = {}
+        disassociations: Signal | None = None
+        clients, counting = EMPTY, 0  # of wrong clocks
         for one in counted.signals:
-            if one.name in ("insecure", "unapproved"):
+            if one.name == "disassociations":
+                disassociations = one
+            elif one.name == "clock_skew":
+                clients = one.clients
+            elif one.name in ("insecure", "unapproved"):
                 self.now[f"~{one.name}\0{one.ssid}"] = one.clients[:SKETCHED]
-            else:
-                found[one.name] = one
+        seen = estimate(counted.clients)
         if unit.stream != "client_events" or not seen:
             return
-        if "disassociations" in found:
-            self._disassociations(found["disassociations"])
-        stage = "~clock_skew"
-        clients = found["clock_skew"].clients if "clock_skew" in found else EMPTY
-        usual = unit.usual.setdefault(stage, Usual())
-        counting = min(self._counting(stage, clients), seen) if clients else 0
+        if disassociations is not None:
+            self._disassociations(disassociations)
         if clients:
-            self.now[stage] = clients[:SKETCHED]
-        key: Key = ("clock_skew", "", "", "")
-        if key not in unit.active:
+            counting = min(self._counting("~clock_skew", clients), seen)
+            self.now["~clock_skew"] = clients[:SKETCHED]
+        usual = self._usual("~clock_skew")
+        if not unit.active or CLOCK_SKEW not in unit.active:
             usual.add(counting, seen)
-        if clients or key in unit.tracks:
-            rate_ = self._baseline.rate(unit, stage, self._rates)
+        if clients or CLOCK_SKEW in unit.tracks:
+            rate_ = self._baseline.rate(unit, "~clock_skew", self._rates)
             if rate_ is not None:
-                self._gather(key, rate_.of(counting, seen))
+                self._gather(CLOCK_SKEW, rate_.of(counting, seen))
 
     def _disassociations(self, signal: Signal) -> None:
         """Clients that are thrown off again, in the minute or the window, of all that are.
@@ -201,45 +234,51 @@ class Evidence:
         """
         unit, key, stage, clients = self._unit, DISASSOCIATIONS, "~disassociations", signal.clients
         before = unit.before(stage)
-        times = [before[client] for client in values_of(clients)]
-        again = sum(0 < one < THROWN for one in times)
-        number = sum(one < THROWN for one in times)
-        twice = min(signal.events - len(times), len(times) - 1)  # one client alone is not many
+        clients_before = set(before)
+        values = values_of(clients)
+        again, number = 0, len(values)
+        for client in clients_before.intersection(values):
+            if before.count(client) < THROWN:
+                again += 1
+            else:
+                number -= 1
+        twice = min(signal.events - len(values), len(values) - 1)  # one client alone is not many
         self.now[stage] = clients[:SKETCHED]
-        usual, usual_twice = (unit.usual.setdefault(name, Usual()) for name in (stage, "~twice"))
+        usual, usual_twice = self._usual(stage), self._usual("~twice")
         if key not in unit.active:
             usual.add(again, number)
-            usual_twice.add(twice, len(times))
+            usual_twice.add(twice, len(values))
         rules = self._baseline.rules(unit.site, "disassociations")
         if rules and (again or twice or key in unit.tracks):
-            by_chance = len(before) / max(unit.distinct("", WINDOW), 1)
+            by_chance = len(clients_before) / max(unit.distinct("", WINDOW), 1)
             share = self._baseline.share(unit, stage, self._rates)
             nats, _ = rate(min(max(share, by_chance), 0.9), rules[0]).of(again, number)
             share = self._baseline.share(unit, "~twice", self._rates)
-            within, _ = rate(max(share, by_chance / WINDOW, TWICE), rules[0]).of(twice, len(times))
+            within, _ = rate(max(share, by_chance / WINDOW, TWICE), rules[0]).of(twice, len(values))
             self._gather(key, (nats + within, 0.0))
 
     def _latencies(self, counted: Counted) -> None:
         """Successes that spend longer than usual in a stage."""
         unit = self._unit
+        if not counted.latencies:
+            return
         rules = self._baseline.rules(unit.site, "slow_stage")
-        for name in LATENCIES:
+        for name, stage, key in _SLOW:
             histogram = counted.latencies.get(name)
             if not histogram:
                 continue
             known = unit.slow.get(name)
             if known is None:
                 known = unit.slow[name] = {}
-            key: Key = ("slow_stage", name, "", "")
-            stage = f"~slow/{name}"
             usual = unit.usual.get(stage)
             if usual is None:
                 usual = unit.usual[stage] = Usual()
-            limit = usual.hours.get(-1, [[0.0, 0.0]])[0][0]  # set where the hour ends
-            if limit and rules:
-                slow = 0
-                if max(histogram) > limit:
-                    slow = sum(count for bucket, count in histogram.items() if bucket > limit)
+            slowest = usual.hours.get(-1)  # set where the hour ends
+            if slowest is not None and rules:
+                limit, slow = slowest[0][0], 0
+                for bucket in histogram:
+                    if bucket > limit:
+                        slow += histogram[bucket]
                 if slow or key in unit.tracks:
                     values = sum(histogram.values())
                     seen = max(estimate(counted.clients), 1)
@@ -248,9 +287,12 @@ class Evidence:
                     if rate_ is None:
                         rate_ = self._rates[stage] = rate(usual.hours[-1][0][1], rules[0], points=SLOW_POINTS)
                     self._gather(key, (rate_.of(slow * scale, values * scale)[0], 0.0))
-            if key not in unit.active:
+            if not unit.active or key not in unit.active:
                 for bucket, count in histogram.items():
-                    known[bucket] = known.get(bucket, 0.0) + count
+                    if bucket in known:
+                        known[bucket] += count
+                    else:
+                        known[bucket] = float(count)
 
     def _gather(self, key: Key, weighed: tuple[float, float]) -> None:
         """Move a track by a minute's evidence; it is kept while it tells something."""
@@ -285,11 +327,17 @@ class Evidence:
         return CEILING * self._baseline.score_open(self._unit.site, key[0])
 
     def _counting(self, name: str, clients: Sketch) -> int:
-        """How many of a minute's clients count: those that did not in `CAP` minutes of the window."""
+        """How many of a minute's clients count: those that did not in the window."""
         before = self._unit.before(name)
         if not before:
             return estimate(clients)
-        return estimate(clients) - sum(before[client] >= CAP for client in values_of(clients))
+        return estimate(clients) - len(set(before).intersection(values_of(clients)))
+
+    def _usual(self, stage: str) -> Usual:
+        usual = self._unit.usual.get(stage)
+        if usual is None:
+            usual = self._unit.usual[stage] = Usual()
+        return usual
 
 
 def hit(hits: Hits, figures: Figures, stage: str, *, parts: bool) -> None:

@@ -5,7 +5,6 @@ Attempts reach a stage that did not fail at an earlier one: reached(s) = attempt
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -40,42 +39,60 @@ class Figures:
     __slots__ = ("clients", "codes", "events", "failed", "part_clients", "parts", "succeeded")
 
     def __init__(self, counts: Sequence[Count], aps: Sequence[ApCount]) -> None:
-        self.succeeded = 0
-        self.events = 0
+        succeeded, all_events = 0, 0
         self.failed: dict[str, int] = {}
         self.clients: dict[str, list[Sketch]] = {}
-        self.codes: dict[str, Counter[str]] = {}
+        self.codes: dict[str, dict[str, int]] = {}
         self.parts: dict[str, dict[str, int]] = {}  # "" -> successes, stage -> failures
         self.part_clients: dict[tuple[str, str], list[Sketch]] = {}
+        parts = self.parts
         for count in counts:
-            self.events += count.events
+            events = count.events
+            all_events += events
             if count.outcome == SUCCESS:
-                self.succeeded += count.events
-                part = self.parts.setdefault(f"s{count.ssid}", {})
-                part[""] = part.get("", 0) + count.events
+                succeeded += events
+                name = f"s{count.ssid}"
+                part = parts.get(name)
+                if part is None:
+                    parts[name] = {"": events}
+                else:
+                    part[""] = part.get("", 0) + events
             elif count.outcome == FAILURE:
                 self._fail(count)
+        self.succeeded, self.events = succeeded, all_events
         for ap in aps:
-            name = f"a{ap.ap}"
-            part = self.parts.setdefault(name, {})
-            stage = ap.stage if not ap.stage or ap.stage in _RANK else "unknown"
-            part[stage] = part.get(stage, 0) + ap.events
+            name, stage = f"a{ap.ap}", ap.stage
+            if stage and stage not in _RANK:
+                stage = "unknown"
+            part = parts.get(name)
+            if part is None:
+                parts[name] = {stage: ap.events}
+            else:
+                part[stage] = part.get(stage, 0) + ap.events
             if stage:
                 self.part_clients.setdefault((name, stage), []).append(ap.clients)
 
     def _fail(self, count: Count) -> None:
         stage = count.stage if count.stage in _RANK else "unknown"
-        self.failed[stage] = self.failed.get(stage, 0) + count.events
+        events = count.events
+        self.failed[stage] = self.failed.get(stage, 0) + events
         self.clients.setdefault(stage, []).append(count.clients)
-        self.codes.setdefault(stage, Counter())[code_text(count.code, count.sub_code)] += count.events
+        codes = self.codes.setdefault(stage, {})
+        code = code_text(count.code, count.sub_code)
+        codes[code] = codes.get(code, 0) + events
         name = f"s{count.ssid}"
         part = self.parts.setdefault(name, {})
-        part[stage] = part.get(stage, 0) + count.events
+        part[stage] = part.get(stage, 0) + events
         self.part_clients.setdefault((name, stage), []).append(count.clients)
 
     def reached(self, stage: str) -> int:
-        rank = _RANK[stage]
-        return self.succeeded + sum(count for one, count in self.failed.items() if _RANK[one] >= rank)
+        found = self.succeeded
+        if self.failed:
+            rank = _RANK[stage]
+            for one, count in self.failed.items():
+                if _RANK[one] >= rank:
+                    found += count
+        return found
 
     def part_reached(self, part: str, stage: str) -> int:
         found = self.parts.get(part)
@@ -83,8 +100,11 @@ class Figures:
             return 0
         if len(found) == 1 and "" in found:
             return found[""]
-        rank = _RANK[stage]
-        return sum(count for one, count in found.items() if not one or _RANK[one] >= rank)
+        rank, reached = _RANK[stage], 0
+        for one, count in found.items():
+            if not one or _RANK[one] >= rank:
+                reached += count
+        return reached
 
 
 NOTHING = Figures((), ())

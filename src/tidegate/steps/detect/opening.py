@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tidegate.contracts.alert_rules import Rule
@@ -24,7 +24,10 @@ class Due(NamedTuple):
 
 def due(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Due]:
     """What is an alert by this minute, parts before the whole."""
-    found = [*_tracked(baseline, unit)] if unit.tracks else []
+    found: list[Due] = []
+    telling = [key for key, track in unit.tracks.items() if track.score > TELLING or track.much > TELLING]
+    if telling:
+        found += _tracked(baseline, unit, telling)
     if evidence.figures.failed:
         found += _floor(baseline, unit, evidence)
     if unit.stream == "connection_logs":
@@ -34,10 +37,7 @@ def due(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Due]:
             yield one
 
 
-def _tracked(baseline: Baseline, unit: Unit) -> Iterator[Due]:
-    telling = [key for key, track in unit.tracks.items() if track.score > TELLING or track.much > TELLING]
-    if not telling:
-        return
+def _tracked(baseline: Baseline, unit: Unit, telling: Iterable[Key]) -> Iterator[Due]:
     for key in sorted(telling, key=lambda one: (not (one[2] or one[3]), one)):
         track = unit.tracks[key]
         signal, stage, ssid, ap = key
@@ -66,8 +66,10 @@ def _floor(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Due]:
         for stage in failed:
             if not _asks(rule, stage, "", "") or not evidence.now.get(stage):
                 continue
-            seen = unit.distinct("", limit.minutes)
             failing = unit.distinct(stage, limit.minutes)
+            if failing < limit.share * limit.clients:  # of so many as there must be at least
+                continue
+            seen = unit.distinct("", limit.minutes)
             if seen >= limit.clients and failing >= limit.share * seen:
                 began = evidence.minute - (min(limit.minutes, len(unit.window)) - 1) * MINUTE
                 yield Due(rule, ("stage_failures", stage, "", ""), began)
@@ -78,9 +80,12 @@ def _networks(baseline: Baseline, unit: Unit, minute: int) -> Iterator[Due]:
     for signal in NETWORKS:
         cells = [one for one in now if one.startswith(window_name((signal, "", "", "")))]
         for cell in cells:
+            key: Key = (signal, "", cell.partition("\0")[2], "")
+            if key in unit.active:
+                continue
             for rule in baseline.rules(unit.site, signal):
                 if unit.distinct(cell, OFTEN) >= rule.min_clients:
-                    yield Due(rule, (signal, "", cell.partition("\0")[2], ""), minute)
+                    yield Due(rule, key, minute)
 
 
 def _asks(rule: Rule, stage: str, ssid: str, ap: str) -> bool:

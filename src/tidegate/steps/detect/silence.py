@@ -8,7 +8,6 @@ the week bounds the mean from above.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from tidegate.contracts.counts import MINUTE
 from tidegate.steps.detect.baseline import Baseline
@@ -20,23 +19,23 @@ LEAST_DISPERSION = 1.5  # variance of the events of a minute, in their mean: a c
 KEY: Key = ("no_events", "", "", "")
 
 
-def silence(baseline: Baseline, unit: Unit, minute: int, events: int) -> Iterator[Due]:
+def silence(baseline: Baseline, unit: Unit, minute: int, events: int) -> Due | None:
     """Count the minute's events; an alert once more are missing than chance leaves out."""
     now = unit.traffic_now
     now[0] += events
     now[1] += 1.0
     if events:
         mean, square = unit.recent
-        if KEY not in unit.active:  # quiet minutes count once it is known that they were no silence
+        if unit.silent and KEY not in unit.active:  # quiet minutes count once it is known that they were none
             kept = (1.0 - RECENTLY) ** unit.silent
             mean, square = mean * kept, square * kept
         unit.recent = [mean + (events - mean) * RECENTLY, square + (events * events - square) * RECENTLY]
         unit.silent, unit.missing = 0, 0.0
-        return
+        return None
     unit.silent += 1
     rules = baseline.rules(unit.site, "no_events")
     if not rules or KEY in unit.active:
-        return
+        return None
     expected = _expected(unit)
     unit.missing += expected
     rule = rules[0]
@@ -44,9 +43,10 @@ def silence(baseline: Baseline, unit: Unit, minute: int, events: int) -> Iterato
         unit.silent < rule.after_minutes
         or unit.missing < rule.expected_events * unit.silent / rule.after_minutes
     ):
-        return
+        return None
     if unit.missing * _nats(unit) >= rule.score_open:
-        yield Due(rule, KEY, minute - (unit.silent - 1) * MINUTE)
+        return Due(rule, KEY, minute - (unit.silent - 1) * MINUTE)
+    return None
 
 
 def _nats(unit: Unit) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import UTC, datetime
 
 import msgspec
@@ -17,6 +16,9 @@ OFTEN = 60  # minutes over which clients on insecure and unapproved networks are
 
 Key = tuple[str, str, str, str]  # signal, stage, SSID, access point
 NETWORKS = ("insecure_network", "unapproved_network")
+
+
+NOBODY: dict[str, Sketch] = {}  # the clients of a quiet minute, never filled in
 
 
 class Hits(msgspec.Struct, array_like=True):
@@ -86,10 +88,17 @@ class Unit(msgspec.Struct):
         """How many they are."""
         return distinct_of([found for one in self.window[-minutes:] if (found := one.get(name))])
 
-    def before(self, name: str) -> Counter[int]:
-        """In how many minutes of the window before its last one each client stands under a name."""
+    def before(self, name: str) -> tuple[int, ...]:
+        """The clients that the window has under a name before its last minute, each once for each minute."""
         sketches = [found for one in self.window[-WINDOW:-1] if (found := one.get(name))]
-        return Counter(values_of(b"".join(sketches)))
+        return values_of(b"".join(sketches)) if sketches else ()
+
+
+def keep(unit: Unit, now: dict[str, Sketch]) -> None:
+    """A minute more in the unit's window."""
+    window = unit.window
+    window.append(now)
+    del window[: -(OFTEN if unit.stream == "connection_logs" else WINDOW)]
 
 
 def window_name(key: Key) -> str:
