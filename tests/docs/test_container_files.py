@@ -14,6 +14,7 @@ from containers.engine import compose_command
 
 from tidegate import settings
 from tidegate.connectors.command import NAMES
+from tidegate.setting_sources import NO_SETTINGS
 
 ROLES = ("gateway", "worker", "sink", "notify", "api")
 
@@ -190,7 +191,7 @@ def test_the_script_writes_digests_and_replaces_them(repository: Path, tmp_path:
 def test_every_setting_named_there_exists(repository: Path, name: str) -> None:
     rows = list(settings.table())
     known = {row.variable for row in rows} | {row.file_variable for row in rows if row.secret}
-    known |= settings.NO_SETTINGS  # of the compose file itself
+    known |= NO_SETTINGS  # of the compose file itself
     named = set(re.findall(r"TIDEGATE_[A-Z0-9_]+", (repository / name).read_text()))
     assert named and named <= known
 

@@ -34,7 +34,7 @@ from webhook_receiver import Reply
 from tidegate.contracts.alerts import record_key
 from tidegate.contracts.topics import ALERTS
 from tidegate.service.background import Background
-from tidegate.settings import PREFIX
+from tidegate.setting_sources import PREFIX
 from tidegate.tokens import Role as TokenRole
 from tidegate.tokens import TokenFile
 

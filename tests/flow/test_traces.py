@@ -130,6 +130,9 @@ def named(span: Received) -> bytes:
 def test_a_post_is_one_trace_from_the_request_to_the_insert(traced: Place, receiver: OtlpReceiver) -> None:
     trace, caller = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     assert traced.post("no", token="nobody", traceparent=f"00-{trace}-{caller}-01").status_code == 401
+    odd = "5c2d7e19a4f04c0b9a3e6f7d8b1c2a30"
+    refused = traced.post("no", traceparent=f"00-{odd}-{caller}-01", **{"content-type": "text/plain"})
+    assert refused.status_code == 415
     quiet = traced.post("quiet", traceparent=f"00-{trace}-{caller}-00")  # its sender keeps none of it
     assert quiet.status_code == 201
     answer = traced.post("one", "two", traceparent=f"00-{trace}-{caller}-01")
@@ -144,6 +147,9 @@ def test_a_post_is_one_trace_from_the_request_to_the_insert(traced: Place, recei
     assert not any(span.failed for span in spans)
     assert request.name == f"POST {PATH}" and request.values["http.response.status_code"] == 201
     assert request.values["tidegate.fleet"] == "demo"
+    [told] = [span for span in receiver.spans() if span.trace == odd]
+    assert (told.name, told.parent, told.failed) == (request.name, caller, False)
+    assert told.values["http.response.status_code"] == 415
     epoch, _, offset, _ = json.loads(answer.text)["ids"][0].split("-")
     for span in (sent, transformed):
         assert span.values["messaging.kafka.offset"] == int(offset)

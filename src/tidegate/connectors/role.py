@@ -53,9 +53,13 @@ def run(settings: Settings, name: str) -> int:
 
 async def _webhook(settings: Settings, name: str) -> None:
     gateway = GatewayClient(settings)
+
+    def not_ready() -> list[str]:
+        return _reasons(gateway, stopping=server.ending)
+
     pages = StatusPages(
         "connect",
-        not_ready=lambda: ["stopping"] if server.ending else _reasons(gateway),
+        not_ready=not_ready,
         tokens=TokenFile(settings.tokens_path),
         behind=Webhook(name, settings, gateway),
     )
@@ -63,7 +67,7 @@ async def _webhook(settings: Settings, name: str) -> None:
     listening = listener(settings.connect_listen, "connect_listen")
     log.info("%s: webhooks are taken at %s/%s", name, url(listening, settings), name)
     looking = asyncio.create_task(gateway.look())
-    async with beside("connect", settings, not_ready=lambda: _reasons(gateway)):
+    async with beside("connect", settings, not_ready=not_ready):
         await server.serve(sockets=[listening])
     looking.cancel()
     gateway.close()
@@ -76,7 +80,7 @@ async def _receive(settings: Settings, name: str) -> None:
     gateway = GatewayClient(settings)
     receiver = OTHERS[name](settings, gateway, Allowed(settings.connect_allow))
     status = StatusServer(
-        "connect", settings, not_ready=lambda: ["stopping"] if stopping.is_set() else _reasons(gateway)
+        "connect", settings, not_ready=lambda: _reasons(gateway, stopping=stopping.is_set())
     )
     with status:
         log.info("%s: listens on %s; status on %s", name, await receiver.start(), settings.connect_listen)
@@ -87,5 +91,7 @@ async def _receive(settings: Settings, name: str) -> None:
         gateway.close()
 
 
-def _reasons(gateway: GatewayClient) -> list[str]:
+def _reasons(gateway: GatewayClient, *, stopping: bool) -> list[str]:
+    if stopping:
+        return ["stopping"]
     return [gateway.problem] if gateway.problem else []

@@ -291,7 +291,8 @@ class FrameWriter:
     async def _produce(self, partition: PartitionFrames, frame: Frame) -> Ack | Lost:
         if self._traces is None:
             return await self._send(partition, frame)
-        with self._traces.frame(partition.stream, partition.number, frame) as span:
+        about = (partition.stream, partition.number, frame.lines)
+        with self._traces.frame(*about, born=frame.born, requests=frame.traces) as span:
             outcome = await self._send(partition, frame, [(TRACEPARENT, span.header)])
             span.offset = partition.last_offset if isinstance(outcome, Ack) else None
         return outcome

@@ -1,21 +1,17 @@
-"""The gateway's spans: one of each request that was let in, one of each frame that is written."""
+"""The gateway's spans: one of each request whose token is known, one of each frame that is written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from opentelemetry.trace import Span, Status, StatusCode
 
 from tidegate.contracts.topics import Stream, raw
 from tidegate.contracts.trace import TRACEPARENT, TraceContext, context_of
 from tidegate.tracing.spans import Kind, Traces, context, header, wall_ns
-
-if TYPE_CHECKING:
-    from tidegate.gateway.frame_writer import Frame
 
 _NAME = TRACEPARENT.encode()
 
@@ -34,7 +30,8 @@ class RequestTraces:
         self._request: ContextVar[Span | None] = ContextVar("request", default=None)
 
     def begin(self, path: str, fleet: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """A request was let in: strangers do not begin traces. Its own `traceparent` is gone on with."""
+        """A request whose token is known, to be accepted or refused: strangers do not begin traces. Its own
+        `traceparent` is gone on with."""
         span = self._traces.begin(
             f"POST {path}",
             Kind.SERVER,
@@ -61,20 +58,23 @@ class RequestTraces:
         return None if span is None else context(span)
 
     @contextmanager
-    def frame(self, stream: Stream, partition: int, frame: Frame) -> Iterator[FrameSpan]:
-        """Around the writing of a frame: from its first event to the broker's ack."""
+    def frame(
+        self, stream: Stream, partition: int, lines: int, *, born: float, requests: Sequence[TraceContext]
+    ) -> Iterator[FrameSpan]:
+        """Around the writing of a frame with events of `requests`: from `born` (monotonic clock, s), when it
+        got its first one, to the broker's ack."""
         topic = raw(stream)
         span = self._traces.begin(
             f"send {topic}",
             Kind.PRODUCER,
-            frame.traces,
-            at=wall_ns(frame.born),
+            requests,
+            at=wall_ns(born),
             attributes={
                 "messaging.system": "kafka",
                 "messaging.operation.type": "send",
                 "messaging.destination.name": topic,
                 "messaging.destination.partition.id": str(partition),
-                "tidegate.lines": frame.lines,
+                "tidegate.lines": lines,
             },
         )
         written = FrameSpan(header(span))

@@ -11,7 +11,8 @@ from tidegate.masking import MASK, masked_url
 from tidegate.preflight.condition import Condition, State, ok, warning, wrong
 from tidegate.preflight.kafka_acls import inspect_acls
 from tidegate.preflight.kafka_login import inspect_login
-from tidegate.settings import Row, Settings, table
+from tidegate.setting_sources import Row
+from tidegate.settings import Settings, table
 
 
 def run(settings: Settings, say: Callable[[str], None], role: str = "") -> int:

@@ -13,7 +13,8 @@ from tidegate.errors import RetryLater
 from tidegate.local.child import Child, claim_address, reachable
 from tidegate.local.clickhouse import credentials
 from tidegate.local.clickhouse.credentials import User
-from tidegate.settings import CLICKHOUSE_CREDENTIALS, PREFIX
+from tidegate.setting_sources import PREFIX
+from tidegate.settings import CLICKHOUSE_CREDENTIALS
 
 
 class ClickHouseServer:
