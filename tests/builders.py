@@ -49,6 +49,38 @@ def intermediate(**fields: Any) -> dict[str, Any]:
     return _with(sample("client_events.response")["clientEvents"][0], fields)
 
 
+FAILURES: dict[str, tuple[int, str, int, str]] = {
+    "association": (901, "Association Failure", 17, "Access point is full: too many stations."),
+    "authentication": (8, "EAPOL Handshake Failure", 41, "Maximum retries for 3/4 msg reached."),
+    "aaa": (902, "RADIUS Failure", 1, "RADIUS server did not respond."),
+    "dhcp": (903, "DHCP Failure", 2, "DHCP server did not respond."),
+    "dns": (904, "DNS Failure", 1, "DNS server did not respond."),
+}
+"""By stage: code, text, sub code and its text."""
+
+
+def connected(end: int, took: int, **fields: Any) -> dict[str, Any]:
+    """A success at `end` (ms since 1970), `took` ms behind its association."""
+    times = {
+        "associationTimestamp": end - took,
+        "authenticationTimestamp": end - took // 2,
+        "networkTimestamp": end,
+    }
+    return success(**times | fields)
+
+
+def failed_at(stage: str, end: int, took: int, **fields: Any) -> dict[str, Any]:
+    """A failure of a stage, at `end` (ms since 1970), `took` ms behind its association."""
+    code, text, sub_code, sub_text = FAILURES[stage]
+    failure_ = {"failureCode": code, "failure": text, "subFailureCode": sub_code, "subFailure": sub_text}
+    times = {
+        "associationTimestamp": end - took,
+        "authenticationTimestamp": end,
+        "networkTimestamp": end,
+    }
+    return failure(**failure_ | times | fields)
+
+
 def device_log(**fields: Any) -> dict[str, Any]:
     return _with(sample("inventory_device_log.detail"), fields)
 

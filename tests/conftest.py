@@ -3,7 +3,7 @@
 `embedded_broker` always; `apache_kafka` where there is Java and either the jars or Maven (on CI it must
 be there: its absence fails instead of skipping); `clickhouse` is the real engine behind its HTTP
 protocol, with an empty folder. `broker` runs a test once on each broker, `own_broker` on one that no other
-test has.
+test has. `client` is on a database of the test's own.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from pathlib import Path
 import control_key
 import hypothesis
 import pytest
+from clickhouse_connect.driver.client import Client
+from databases import migrated, settings_of
 
-from tidegate import settings
 from tidegate.local import child
 from tidegate.local.broker import Broker, EmbeddedBroker
 from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.local.kafka import KafkaBroker, why_not_here
+from tidegate.settings import Settings, load
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("tidegate", deadline=None)
@@ -62,6 +64,19 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseS
     server.stop()
 
 
+@pytest.fixture
+def settings(clickhouse: ClickHouseServer, tmp_path: Path) -> Settings:
+    """Settings of a database of the test's own, which is not there yet."""
+    return settings_of(clickhouse, data_dir=str(tmp_path))
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[Client]:
+    """A client on the migrated database of `settings`, also where a module has settings of its own."""
+    with migrated(settings) as client:
+        yield client
+
+
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def broker(request: pytest.FixtureRequest) -> Broker:
     """Each broker in turn; `.bootstrap` is its address."""
@@ -84,7 +99,7 @@ def running_broker(kind: str, folder: Path) -> Iterator[Broker]:
     broker: Broker
     if kind == "kafka":
         require_apache_kafka()
-        jars = settings.load().kafka_jars
+        jars = load().kafka_jars
         broker = KafkaBroker(listen, folder / "kafka", folder / "kafka.log", jars=jars)
     else:
         broker = EmbeddedBroker(listen, folder / "broker.log")
@@ -98,7 +113,7 @@ def running_broker(kind: str, folder: Path) -> Iterator[Broker]:
 
 def require_apache_kafka() -> None:
     """Skip where Apache Kafka cannot run, saying what it would need; fail there on CI."""
-    missing = why_not_here(settings.load().kafka_jars)
+    missing = why_not_here(load().kafka_jars)
     if missing is None:
         return
     if os.environ.get("CI"):

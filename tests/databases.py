@@ -21,13 +21,13 @@ def settings_of(clickhouse: ClickHouseServer, **changed: Any) -> Settings:
     """No TTL unless `changed` says so."""
     forever = {row.name: 0 for row in table() if row.name.startswith("ttl_")}
     name = f"t{secrets.token_hex(6)}"
-    values = {
+    values: dict[str, Any] = {
         "control_key_file": os.environ[control_key.VARIABLE],
         "clickhouse_url": clickhouse.url,
         "clickhouse_database": name,
         **forever,
     }
-    return Settings(**{"control_key_file": os.environ[control_key.VARIABLE], **values, **changed})
+    return Settings(**values | changed)
 
 
 @contextmanager

@@ -52,12 +52,6 @@ VENDORS = {
     "f0:18:98": "Apple, Inc.",
     "a4:c3:f0": "Intel Corporate",
 }
-FAILURES: dict[str, tuple[int, str, int, str]] = {
-    "authentication": (8, "EAPOL Handshake Failure", 41, "Maximum retries for 3/4 msg reached."),
-    "aaa": (902, "RADIUS Failure", 1, "RADIUS server did not respond."),
-    "dhcp": (903, "DHCP Failure", 2, "DHCP server did not respond."),
-    "dns": (904, "DNS Failure", 1, "DNS server did not respond."),
-}
 TIMES = (120, 400, 900, 1800, 2500, 6000)  # ms from association to network
 
 
@@ -114,27 +108,12 @@ class Seen:
         end = micros(self.at) // 1000
         if self.kind == "success":
             assert self.took is not None
-            return builders.success(
-                **place,
-                associationTimestamp=end - self.took,
-                authenticationTimestamp=end - self.took // 2,
-                networkTimestamp=end,
-                aaaLatency=self.took // 10,
-                dhcpLatency=self.took // 5,
-                dnsLatency=self.took // 2,
+            parts = {"aaaLatency": 10, "dhcpLatency": 5, "dnsLatency": 2}
+            return builders.connected(
+                end, self.took, **place, **{name: self.took // part for name, part in parts.items()}
             )
         if self.kind == "failure":
-            code, failure, sub_code, sub_failure = FAILURES[self.stage]
-            return builders.failure(
-                **place,
-                associationTimestamp=end - 4000,
-                authenticationTimestamp=end,
-                networkTimestamp=end,
-                failureCode=code,
-                failure=failure,
-                subFailureCode=sub_code,
-                subFailure=sub_failure,
-            )
+            return builders.failed_at(self.stage, end, 4000, **place)
         return builders.intermediate(
             **place,
             eventDescription="Disassociation" if self.kind == "left" else "Report",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from raw_topics import committed_records
-from up_rig import Up, await_
+from up_rig import Up, await_, running
 
 from clients import programs
 from clients.programs import BROKERS, CLIENTS, Client, works
@@ -31,13 +31,8 @@ EACH = pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.prog
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    made = Up(tmp_path_factory.mktemp("clients"), "--simulate", "0")
-    try:
-        made.start()
-        yield made
-        assert made.stop() == 0, made.said()
-    finally:
-        made.end()
+    with running(tmp_path_factory.mktemp("clients"), "--simulate", "0") as found:
+        yield found
 
 
 @EACH

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -44,17 +43,6 @@ def alert(sequence: int = 1, state: str = "open", *, fleet: str = "demo", **chan
         "updated_at": f"2026-11-21T12:0{sequence}:00Z",
     }
     return Alert(**fields | changed)
-
-
-@pytest.fixture
-def settings(clickhouse: ClickHouseServer) -> Settings:
-    return settings_of(clickhouse)
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[Client]:
-    with migrated(settings) as client:
-        yield client
 
 
 def rows(client: Client, sql: str) -> list[tuple[Any, ...]]:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 import roles
 from clickhouse_connect.driver.client import Client
-from databases import migrated, settings_of
 
 from tidegate import audit_file
 from tidegate.audit.sources import of_records
@@ -23,24 +19,12 @@ from tidegate.contracts.control import Signed
 from tidegate.contracts.ledger import Gap
 from tidegate.contracts.pauses import Pause, key_of
 from tidegate.contracts.topics import StreamPartition
-from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.store import audit
 from tidegate.store.ledger import Ledger
 from tidegate.tokens import TokenFile
 
 EPOCH = "01K9ZQ4T3M8W5X0R2B7C6D1E9F"
-
-
-@pytest.fixture
-def settings(clickhouse: ClickHouseServer, tmp_path: Path) -> Settings:
-    return settings_of(clickhouse, data_dir=str(tmp_path))
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[Client]:
-    with migrated(settings) as client:
-        yield client
 
 
 def test_everything_that_was_done_is_told_in_its_order(client: Client, settings: Settings) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import roles
 from clickhouse_connect.driver.client import Client
-from databases import migrated, settings_of
+from databases import settings_of
 from store_contents import everything, groups
 from table_rows import EPOCH, batch_plan, insert, store, table
 
@@ -40,12 +40,6 @@ def settings(clickhouse: ClickHouseServer, tmp_path: Path) -> Settings:
     """Events of a week are kept, rollups for ever; Kafka is away."""
     ttl = {f"ttl_{table}_days": 7 for table in ("client_events", "connection_logs", "device_logs", "rejects")}
     return settings_of(clickhouse, kafka_bootstrap=f"127.0.0.1:{free_port()}", **ttl)
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[Client]:
-    with migrated(settings) as client:
-        yield client
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -46,17 +46,6 @@ THEIRS: dict[Stream, list[dict[str, Any]]] = {
     "connection_logs": [network_log(network_name="Office")],
     "device_logs": [device_log(notes=f"a{MAC.replace(':', '')}b is another number")],
 }
-
-
-@pytest.fixture
-def settings(clickhouse: ClickHouseServer, tmp_path: Path) -> Settings:
-    return settings_of(clickhouse, data_dir=str(tmp_path))
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[Client]:
-    with migrated(settings) as client:
-        yield client
 
 
 def micros(moment: datetime) -> int:

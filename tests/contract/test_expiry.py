@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import migrated, settings_of
+from databases import settings_of
 from store_contents import ROLLUPS, groups, rows
 from table_rows import EPOCH, batch_plan, insert, table_of_lines
 
@@ -37,12 +36,6 @@ ALERT = ["fleet", "id", "sequence", "updated_at"]
 @pytest.fixture
 def settings(clickhouse: ClickHouseServer) -> Settings:
     return settings_of(clickhouse, fleet_retention_days=f"north={KEPT}, lab=1", ttl_alerts_days=2)
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[Client]:
-    with migrated(settings) as client:
-        yield client
 
 
 def fill(client: Client, settings: Settings, *streams: Stream) -> Ledger:

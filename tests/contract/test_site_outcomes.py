@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import table_rows
 from clickhouse_connect.driver.client import Client
-from databases import migrated, settings_of
+from databases import settings_of
 from store_contents import rows
 
 import builders
@@ -35,12 +34,6 @@ KEPT = (
 @pytest.fixture
 def settings(clickhouse: ClickHouseServer, tmp_path: Path) -> Settings:
     return settings_of(clickhouse, data_dir=str(tmp_path), fleet_retention_days="short=2")
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[Client]:
-    with migrated(settings) as client:
-        yield client
 
 
 def refresh(client: Client) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import h3
@@ -42,18 +41,6 @@ EVENTS: dict[Stream, list[object]] = {
     ],
     "device_logs": [builders.device_log(), builders.device_log(is_applied=False, is_pending=True)],
 }
-
-
-@pytest.fixture
-def settings(clickhouse: ClickHouseServer) -> Settings:
-    return settings_of(clickhouse)
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[Client]:
-    """A client on a migrated database of its own."""
-    with migrated(settings) as client:
-        yield client
 
 
 def count(client: Client, stream: str) -> tuple[int, ...]:

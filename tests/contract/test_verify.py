@@ -8,11 +8,10 @@ from datetime import UTC, date, datetime
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from databases import migrated, settings_of
+from databases import migrated
 from table_rows import EPOCH, store
 
 from builders import RECEIVED_AT, success
-from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.verify.balance import SINCE, UNTIL, read
 from tidegate.verify.command import verify
@@ -20,11 +19,6 @@ from tidegate.verify.report import PLAIN_WIDTH, Report, show
 
 FRAMES = 4
 EVENTS = 5  # of each frame
-
-
-@pytest.fixture
-def settings(clickhouse: ClickHouseServer) -> Settings:
-    return settings_of(clickhouse)
 
 
 @pytest.fixture

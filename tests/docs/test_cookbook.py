@@ -19,6 +19,8 @@ import seeded_store as store
 from seeded_answers import Between, OneOf, bare, by, like, share
 from seeded_store import DAY, FLEET, SINCE, UNTIL, WEEK, Seeded, Seen, attempts, failures, received
 
+from builders import FAILURES
+
 PAGE = (Path(__file__).resolve().parents[2] / "docs/cookbook.md").read_text("utf-8")
 RECIPES = {
     question: re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
@@ -61,7 +63,7 @@ def stage_and_reason() -> Rows:
     stages = Counter(one.stage for one in failures(AT_SITE))
     rows = []
     for stage, count in stages.items():
-        code, text, sub_code, sub_text = store.FAILURES[stage]
+        code, text, sub_code, sub_text = FAILURES[stage]
         rows.append((stage, code, sub_code, text, sub_text, count))
     return sorted(rows, key=lambda row: (-row[5], row[0]))
 
@@ -87,7 +89,7 @@ def hit_hardest() -> Rows:
     for mac, own in by(attempts(AT_SITE), lambda one: one.mac).items():
         if bad := failures(own):
             last = max(bad, key=lambda one: one.received)
-            rows.append((mac, own[0].vendor, len(own), len(bad), store.FAILURES[last.stage][1]))
+            rows.append((mac, own[0].vendor, len(own), len(bad), FAILURES[last.stage][1]))
     return sorted(rows, key=lambda row: (-row[3], row[0]))[:10]
 
 
@@ -140,7 +142,7 @@ def one_client() -> Rows:
     ]
     rows = []
     for one in sorted(own, key=lambda one: one.moment):
-        text = store.FAILURES[one.stage][1] if one.stage else ""
+        text = FAILURES[one.stage][1] if one.stage else ""
         took = 4000 if one.kind == "failure" else one.took
         rows.append((bare(one.moment), one.kind, one.stage, one.ap, one.ssid, text, took))
     return rows
@@ -231,7 +233,7 @@ def new_failures() -> Rows:
     rows = []
     for stage, own in by(failures(received()), lambda one: one.stage).items():
         if stage not in known:
-            code, text, sub_code, _ = store.FAILURES[stage]
+            code, text, sub_code, _ = FAILURES[stage]
             first = min(one.received for one in own).replace(second=0, microsecond=0)
             rows.append((code, sub_code, text, {one.site for one in own}, bare(first)))
     assert [row[0] for row in rows] == [904]

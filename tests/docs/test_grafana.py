@@ -19,6 +19,7 @@ from grafana import CLICKHOUSE, FOLDER, PROMETHEUS, TABLE, TIME_SERIES, dashboar
 from seeded_answers import Between, bare, by, like, share
 from seeded_store import DAY, FLEET, Seeded, Seen, attempts, failures
 
+from builders import FAILURES
 from tidegate.local.clickhouse.credentials import User
 from tidegate.lookups.stages import ACTIONS
 
@@ -126,7 +127,7 @@ def failures_by_stage() -> Rows:
 def reasons() -> Rows:
     rows = []
     for stage, count in Counter(one.stage for one in failures(here(IN_MINUTES))).items():
-        code, text, sub_code, sub_text = store.FAILURES[stage]
+        code, text, sub_code, sub_text = FAILURES[stage]
         rows.append((stage, code, sub_code, text, sub_text, count))
     return sorted(rows, key=lambda row: (-row[5], row[0]))
 
@@ -187,7 +188,7 @@ def hit_hardest() -> Rows:
     for mac, own in by(attempts(here(EVENTS)), lambda one: one.mac).items():
         if bad := failures(own):
             last = max(bad, key=lambda one: one.received)
-            rows.append((mac, own[0].vendor, len(own), len(bad), store.FAILURES[last.stage][1]))
+            rows.append((mac, own[0].vendor, len(own), len(bad), FAILURES[last.stage][1]))
     return sorted(rows, key=lambda row: (-row[3], row[0]))
 
 
@@ -226,7 +227,7 @@ def client_signal() -> Rows:
 def client_events() -> Rows:
     rows = []
     for one in sorted(of_client(), key=lambda one: one.moment, reverse=True):
-        _, text, _, sub_text = store.FAILURES[one.stage] if one.stage else (0, None, 0, None)
+        _, text, _, sub_text = FAILURES[one.stage] if one.stage else (0, None, 0, None)
         action = ACTIONS[one.stage] if one.stage else ""
         if one.stage == "authentication":
             action = "Check signal quality between client and access point, then raise the EAPOL retries;" + (

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from up_rig import Up, await_
+from up_rig import Up, await_, running
 
 from builders import body, failure
 from tidegate.contracts.topics import FAILURES, raw
@@ -31,13 +31,8 @@ PLACES = {  # what the README says: what it is in this test
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    made = Up(tmp_path_factory.mktemp("readme"), "--simulate", "0")
-    try:
-        made.start()
-        yield made
-        assert made.stop() == 0, made.said()
-    finally:
-        made.end()
+    with running(tmp_path_factory.mktemp("readme"), "--simulate", "0") as found:
+        yield found
 
 
 def block(repository: Path, heading: str) -> str:

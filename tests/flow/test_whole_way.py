@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import require_apache_kafka
-from up_rig import Up
+from up_rig import running
 from whole_way import CHECKS, Tidegate
 
 
@@ -17,18 +17,13 @@ def tidegate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     if request.param == "kafka":
         require_apache_kafka()
     folder: Path = tmp_path_factory.mktemp(f"whole-way-{request.param}")
-    up = Up(folder, "--simulate", "0", "--broker", request.param)
-    try:
-        up.start()
+    with running(folder, "--simulate", "0", "--broker", request.param) as up:
         yield Tidegate(
             gateway=f"http://{up.listens['gateway']}",
             token=up.tokens()["ingest"],
             clickhouse=up.clickhouse_url,
             bootstrap=up.listens["kafka"],
         )
-        assert up.stop() == 0, up.said()
-    finally:
-        up.end()
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))

@@ -21,6 +21,7 @@ from clickhouse_connect.driver.client import Client
 from prometheus_client import REGISTRY
 
 import builders
+from builders import FAILURES
 from tidegate.api.insight import answers as models
 from tidegate.settings import Settings
 from tidegate.steps.aggregate import aggregate
@@ -34,13 +35,6 @@ STAGES = ("association", "authentication", "aaa", "dhcp", "dns", "network")
 NAMES = {1: "1", 2: "2"}  # a location without a name is its site
 HOSTILE = "=cmd()|'; DROP TABLE client_events; --<script>"
 SECRET = "theirs-51c8"
-
-FAILURES: dict[str, tuple[int, str, int, str]] = {
-    "association": (901, "Association Failure", 17, "Access point is full: too many stations."),
-    "authentication": (8, "EAPOL Handshake Failure", 41, "Maximum retries for 3/4 msg reached."),
-    "aaa": (902, "RADIUS Failure", 1, "RADIUS server did not respond."),
-    "dhcp": (903, "DHCP Failure", 2, "DHCP server did not respond."),
-}
 
 
 class Seen(NamedTuple):
@@ -70,27 +64,10 @@ def event(seen: Seen) -> dict[str, Any]:
     end = seen.at * 1000
     if seen.kind == "success":
         assert seen.connect is not None
-        return builders.success(
-            **place,
-            associationTimestamp=end - seen.connect,
-            authenticationTimestamp=end - seen.connect // 2,
-            networkTimestamp=end,
-            aaaLatency=seen.connect // 4,
-            dhcpLatency=seen.connect // 4,
-            dnsLatency=seen.connect // 4,
-        )
+        parts = dict.fromkeys(("aaaLatency", "dhcpLatency", "dnsLatency"), seen.connect // 4)
+        return builders.connected(end, seen.connect, **place, **parts)
     if seen.kind == "failure":
-        code, failure, sub_code, sub_failure = FAILURES[seen.stage]
-        return builders.failure(
-            **place,
-            associationTimestamp=end - 9000,
-            authenticationTimestamp=end,
-            networkTimestamp=end,
-            failureCode=code,
-            failure=failure,
-            subFailureCode=sub_code,
-            subFailure=sub_failure,
-        )
+        return builders.failed_at(seen.stage, end, 9000, **place)
     described = "Disassociation" if seen.kind == "disassociation" else "Bandwidth"
     return builders.intermediate(
         **place, rssi=seen.rssi, eventDescription=described, subEventDescription=None
