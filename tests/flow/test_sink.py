@@ -162,7 +162,7 @@ def test_a_sink_that_does_not_know_of_its_end_is_refused(rig: SinkRig) -> None:
     no plan to keep to, and cuts the same frames into another batch: two tokens, which ClickHouse would
     take both.
     """
-    zombie = rig.sink(stop_at("cut", 2), kafka_session_timeout_ms=120_000)  # heartbeats every 30 s
+    zombie = rig.sink(stop_at("cut", 2), kafka_session_timeout_ms=600_000)  # heartbeats every 150 s
     rig.write("client_events", 0, 3)
     rig.await_all()
     rig.write("client_events", 0, 3, rejected=1)
@@ -178,7 +178,8 @@ def test_a_sink_that_does_not_know_of_its_end_is_refused(rig: SinkRig) -> None:
         lambda: (
             "gave this member up" in zombie.child.tail(200)
             or rig.count("client_events") > rig.expected.total()
-        )
+        ),
+        zombie.child.tail,
     )
     rig.check()
 
