@@ -215,9 +215,9 @@ class Rig:
         return found
 
 
-def chain(frames: Iterable[Enriched], partition: int) -> list[Enriched]:
+def in_sequence(frames: Iterable[Enriched], partition: int) -> list[Enriched]:
     """The frames of a partition that the sink would take, by its rule: each continues the one before it,
-    a repeat is dropped, and one beyond a jump is let pass until the chain goes on."""
+    a repeat is dropped, and one beyond skipped offsets is let pass until the sequence goes on."""
     taken: list[Enriched] = []
     watermark = -1
     for frame in frames:

@@ -29,7 +29,7 @@ FENCE = """
 from tidegate.sink.consumer import Sink
 Sink._fence = lambda self, offsets: True
 """
-CHAIN = """
+SEQUENCE = """
 from tidegate.sink.offset_sequence import OffsetSequence, Order
 def check(self, link, *, raw_low=0):
     self.watermark = link.source
@@ -94,7 +94,7 @@ SABOTAGES: Mapping[str, Sabotage] = {
         {"sink": FENCE},
         (("given up", "sink", ""),),
     ),
-    "chain": Sabotage("frames are taken as they come, whatever their order", {"sink": CHAIN}),
+    "sequence": Sabotage("frames are taken as they come, whatever their order", {"sink": SEQUENCE}),
     "device-time": Sabotage(
         "tables are partitioned by the device's day, and a batch is one insert all the same",
         {"migrate": DEVICE_DAYS, "sink": ONE_BLOCK},

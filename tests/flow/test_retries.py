@@ -10,7 +10,7 @@ from gateways import CLIENT_EVENTS, CONNECTION_LOGS, GatewayProcess
 from roles import assert_verified
 from sink_rig import SinkProcess
 from waiting import await_
-from worker_rig import PARTITIONS, Rig, chain
+from worker_rig import PARTITIONS, Rig, in_sequence
 
 from builders import network_log, success
 from tidegate.contracts.frames import read_rejects
@@ -72,7 +72,7 @@ def outcome(rig: Rig) -> tuple[int, int, int, int]:
     for stream in STREAMS:
         frames = rig.frames(stream)
         for partition in range(PARTITIONS):
-            for one in chain(frames, partition):
+            for one in in_sequence(frames, partition):
                 head = one.head
                 counts = (head.lines, head.accepted, head.rejected, head.duplicates)
                 totals = [total + count for total, count in zip(totals, counts, strict=True)]

@@ -17,7 +17,7 @@ from conftest import running_broker
 from reject_documents import original_bytes
 from transactions import Transactional
 from waiting import await_
-from worker_rig import PARTITIONS, Enriched, Rig, chain
+from worker_rig import PARTITIONS, Enriched, Rig, in_sequence
 
 from builders import body, device_log, envelope, failure, frame, network_log, session_log, success
 from tidegate.contracts.counts import MinuteCounts
@@ -51,7 +51,7 @@ def now() -> int:
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_frames_come_out_enriched_on_their_partition_and_in_a_chain(rig: Rig, stream: Stream) -> None:
+def test_frames_come_out_enriched_on_their_partition_and_in_sequence(rig: Rig, stream: Stream) -> None:
     for partition in range(PARTITIONS):
         for number in range(3):
             rig.send(stream, frame(*[EVENTS[stream]] * (number + 1)), partition)
@@ -164,10 +164,10 @@ def test_a_clean_stop_commits_and_a_start_goes_on_from_there(rig: Rig) -> None:
     assert own[-1].head.previous_offset == last
 
 
-def assert_one_chain(rig: Rig, frames: list[Enriched], stream: Stream) -> None:
-    """Every raw record is in the chain that the sink takes, and each time it came it was the same."""
+def assert_one_sequence(rig: Rig, frames: list[Enriched], stream: Stream) -> None:
+    """Every raw record is in the sequence that the sink takes, and each time it came it was the same."""
     for partition in range(PARTITIONS):
-        taken = [one.head.source_offset for one in chain(frames, partition)]
+        taken = [one.head.source_offset for one in in_sequence(frames, partition)]
         assert taken == list(range(rig.sent[stream, partition]))
     contents: dict[tuple[int, int], bytes] = {}
     for one in frames:
@@ -197,7 +197,7 @@ def assert_counted(rig: Rig, site: int, events: int) -> None:
     assert counted(rig, site) == events
 
 
-def test_killed_half_way_every_record_comes_out_in_one_chain_and_counts_once(rig: Rig) -> None:
+def test_killed_half_way_every_record_comes_out_in_one_sequence_and_counts_once(rig: Rig) -> None:
     for round_ in range(3):
         bursts = [[at_site(4711, 50) for _ in range(200)] for _ in range(PARTITIONS)]
         done = rig.done()
@@ -209,7 +209,7 @@ def test_killed_half_way_every_record_comes_out_in_one_chain_and_counts_once(rig
             rig.start()
     frames = rig.await_end("client_events")
     assert len(frames) > sum(rig.sent["client_events", p] for p in range(PARTITIONS)), "none was sent twice"
-    assert_one_chain(rig, frames, "client_events")
+    assert_one_sequence(rig, frames, "client_events")
     assert_counted(rig, 4711, 3 * PARTITIONS * 200 * 50)
 
 
@@ -234,7 +234,7 @@ def test_workers_come_freeze_wake_and_go(rig: Rig, tmp_path: Path) -> None:
     other.stop()
     send()
     frames = rig.await_end("client_events")
-    assert_one_chain(rig, frames, "client_events")
+    assert_one_sequence(rig, frames, "client_events")
     assert_counted(rig, 4712, 6 * PARTITIONS * 100 * 20)
 
 
@@ -286,7 +286,7 @@ def test_a_broker_that_goes_and_comes_costs_time_only(tmp_path: Path) -> None:
         broker.start()
         rig.send_many("client_events", [frame(success()) for _ in range(100)])
         frames = rig.await_end("client_events")
-        assert [one.head.source_offset for one in chain(frames, 0)] == list(range(200))
+        assert [one.head.source_offset for one in in_sequence(frames, 0)] == list(range(200))
         await_(rig.ready)
         assert rig.worker.pid == pid
         rig.stop()
@@ -316,7 +316,7 @@ def test_records_that_faust_drops_are_read_again(kind: str, tmp_path: Path) -> N
         rig.send_many("client_events", [frame(success()) for _ in range(200)])
         rig.start()
         frames = rig.await_end("client_events")
-        assert [one.head.source_offset for one in chain(frames, 0)] == list(range(200))
+        assert [one.head.source_offset for one in in_sequence(frames, 0)] == list(range(200))
         assert "offset 90 came where" in rig.worker.log_path.read_text()
         rig.stop()
 
@@ -351,7 +351,7 @@ def test_a_dropped_record_that_none_follows_is_read_again(kind: str, tmp_path: P
         process = rig.worker.pid
         frames = rig.await_end("client_events")
         wanted = [*range(9), *([9] if kind == "kafka" else []), last]
-        assert [one.head.source_offset for one in chain(frames, 0)] == wanted
+        assert [one.head.source_offset for one in in_sequence(frames, 0)] == wanted
         text = rig.worker.log_path.read_text()
         assert f"the record at {last} did not come, the consumer stands at {last + 1}" in text
         assert rig.worker.pid == process

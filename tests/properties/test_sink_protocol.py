@@ -1,7 +1,7 @@
 """Exactly once, as a property: whatever workers repeat, and wherever sinks die, every frame lands once.
 
-The parts that decide (chain, gathering, partition, plan) run for real; the log, the ledger, the group and
-the tables are lists. A table remembers tokens, as ClickHouse does.
+The parts that decide (offset sequence, batch buffer, partition, plan) run for real; the log, the ledger, the
+group and the tables are lists. A table remembers tokens, as ClickHouse does.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import roles
 from conftest import running_broker
 from up_rig import Up
 from waiting import await_
-from worker_rig import Enriched, Rig, chain
+from worker_rig import Enriched, Rig, in_sequence
 
 from builders import envelope, frame, success
 from tidegate.contracts.frames import read_rejects
@@ -73,11 +73,11 @@ def write(rig: Rig, data: bytes, records: int = 1) -> int:
 
 
 def behind(rig: Rig, last: int) -> tuple[Enriched, Reject]:
-    """The frame of the offset `last`, and its one reject; a good record behind it is taken, in the chain."""
+    """The frame of the offset `last`, and its one reject; a good record behind it is taken, in order."""
     good = rig.send("client_events", frame(success()))
     after = rig.await_frame("client_events", 0, good)
     assert (after.head.accepted, after.head.previous_offset) == (1, last)
-    [found] = [one for one in chain(rig.frames("client_events"), 0) if one.head.source_offset == last]
+    [found] = [one for one in in_sequence(rig.frames("client_events"), 0) if one.head.source_offset == last]
     [reject] = read_rejects(found.headers.items())
     assert (found.head.lines, found.head.accepted, found.head.rejected) == (1, 0, 1)
     return found, reject
@@ -121,7 +121,7 @@ def test_a_record_that_unpacks_to_more_than_a_record_is_refused_alone(rig: Rig) 
     )
     last = write(rig, raw_batches.batch(raw_batches.packed("zstd", [body]), codec="zstd", records=3), 3)
     rig.await_frame("client_events", 0, last)
-    outcome = [one.head[5:8] for one in chain(rig.frames("client_events"), 0)[-3:]]
+    outcome = [one.head[5:8] for one in in_sequence(rig.frames("client_events"), 0)[-3:]]
     assert outcome == [(1, 1, 0), (1, 0, 1), (1, 1, 0)]
 
 
@@ -133,7 +133,7 @@ def test_a_record_with_thousands_of_headers_is_refused_alone(rig: Rig, count: in
     body = many + raw_batches.record(envelope(success()), number=1)
     last = write(rig, raw_batches.batch(body, records=2), 2)
     rig.await_frame("client_events", 0, last)
-    [refused, taken] = chain(rig.frames("client_events"), 0)[-2:]
+    [refused, taken] = in_sequence(rig.frames("client_events"), 0)[-2:]
     [reject] = read_rejects(refused.headers.items())
     assert reject.code is Code.TOO_LARGE and f"{count} headers" in reject.detail
     assert taken.head.accepted == 1

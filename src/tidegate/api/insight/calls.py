@@ -108,10 +108,6 @@ def _stage(value: Any) -> str:
 StageName = Annotated[str, BeforeValidator(_stage), WithJsonSchema({"type": "string", "enum": list(STAGES)})]
 
 
-def code_of(value: int | None) -> int | None:
-    return None if value is None or value == -1 else value
-
-
 async def alerts_of(asking: InsightRequest, site: str | None, since: int, until: int) -> list[Row]:
     return [alert_of(row) for row in await asking.rows(questions.alerts(asking.fleet, site, since, until))]
 

@@ -20,7 +20,6 @@ ODDS = 3.0
 LEAST_RISE = 0.05
 LEAST_FAILURES = 5
 LEAST_CLIENTS = 3
-LEAST_SLOW = 10
 """A stage fails where its odds are three times the usual ones and its share five points above, with as many
 failures, of as many clients, as make it more than one unlucky client."""
 
