@@ -47,6 +47,7 @@ from tidegate.api.insight.assemble import (
 from tidegate.api.insight.request import (
     DAY,
     HOUR,
+    PAST_SECONDS,
     Asking,
     InsightRequest,
     Row,
@@ -87,8 +88,6 @@ POINTS = 300  # of a series, at most
 
 PAST = 7 * DAY  # from which what is usual is learned
 
-PAST_SECONDS = 300.0  # for which an answer about the past of a moving window is used
-
 SPARK_HOURS = 24
 
 REASONS, HARDEST_HIT, CHANGES, CLIENT_EVENTS = 50, 20, 200, 5000  # rows of an answer, at most
@@ -113,8 +112,9 @@ async def alerts_of(asking: InsightRequest, site: str | None, since: int, until:
 
 
 async def measured(asking: InsightRequest, window: Window, *, moving: bool = False) -> Measured:
-    """The figures of the sites in a window. One that is `moving` with the clock is held against a past that
-    is read every few minutes: a week changes little in them, and costs more than all else together."""
+    """The figures of the sites in a window, held against a past that is read every few minutes: a week costs
+    more than all else together, and changes little where the window is `moving` with the clock, not at all
+    where it stands."""
     past = learned_from(asking, window)
     hours = Window(
         fleet=window.fleet,
@@ -125,7 +125,7 @@ async def measured(asking: InsightRequest, window: Window, *, moving: bool = Fal
 
     async def of_the_past(query: StoreQuery) -> list[Sequence[Any]]:
         if not moving:
-            return await asking.rows(query)
+            return await asking.of_the_past(query)
         length = window.until - window.since
         return await asking.recent(query, window.site, length, seconds=PAST_SECONDS)
 
@@ -464,12 +464,12 @@ async def contrast(
     window = Window(fleet=asking.fleet, since=within.since, until=within.until, site=site)
     past = learned_from(asking, window)
     lookups = await _lookups(request)
-    (rows, usual_rows, reasons), newest = await asyncio.gather(
+    (rows, reasons), usual_rows, newest = await asyncio.gather(
         asking.all(
             questions.contrast(window, stage, ssid),
-            questions.usual(past),
             questions.reasons(window, REASONS),
         ),
+        asking.of_the_past(questions.usual(past)),
         _newest(asking),
     )
     usual = Usuals(usual_rows).rate(site or "", stage or "")

@@ -37,6 +37,8 @@ DAY = 86_400
 
 LONGEST = 31 * DAY
 
+PAST_SECONDS = 300.0  # for which an answer about the past is used
+
 Row = dict[str, Any]
 
 WindowName = Annotated[Literal["2h", "4h", "8h", "12h", "1d", "1w"], BeforeValidator(choice(*WINDOWS))]
@@ -75,6 +77,11 @@ class InsightRequest:
         asked, rows = answer.value
         self.queries.append(asked)
         return rows
+
+    async def of_the_past(self, query: StoreQuery) -> list[Sequence[Any]]:
+        """As `recent`, of the same parameters: events of the past are those that were received then."""
+        parameters = tuple(sorted((name, str(value)) for name, value in query.parameters.items()))
+        return await self.recent(query, parameters, seconds=PAST_SECONDS)
 
     async def all(self, *queries: StoreQuery) -> list[list[Sequence[Any]]]:
         """The rows of each of them, asked side by side."""
