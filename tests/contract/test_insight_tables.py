@@ -14,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 from databases import migrated, settings_of
 
 import builders
+from tidegate.erase.rollups import HOURS
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.steps.aggregate import EDGES
 
@@ -171,3 +172,48 @@ def test_roams_of_an_hour(client: Client) -> None:
         " GROUP BY ap ORDER BY ap"
     ).result_rows
     assert rows == [("R-1", 0, 0), ("R-2", 1, 1), ("R-3", 1, 0)]
+
+
+COUNTED = {
+    "stage_hours": ("stage, reached", "'connect'"),
+    "radio_hours": ("ap, band, attempts, events", "'', ''"),
+    "contrast_hours": ("stage, dimension, attempts", "'connect', 'ssid'"),
+}
+"""Columns of a row with so many attempts, and the values in front of them."""
+
+
+@pytest.mark.parametrize(("hours_ago", "over"), [(0, False), (2, True)])
+def test_a_large_hour_is_counted_again_when_it_has_doubled_or_is_over(
+    clickhouse: ClickHouseServer, hours_ago: int, over: bool
+) -> None:
+    """Rows of a site of its own stand for a million attempts that were counted, and for those that came."""
+    received = int(time.time() - hours_ago * 3600) * 1_000_000
+    hour = f"toStartOfHour(fromUnixTimestamp64Micro({received}, 'UTC'), 'UTC')"
+    with migrated(settings_of(clickhouse)) as client:
+
+        def come(count: int) -> None:
+            client.command(
+                "INSERT INTO site_minutes (fleet, site, minute, outcome, events)"
+                f" SELECT 'demo', 'large', {hour}, 'success', {count}"
+            )
+
+        def counted() -> set[int]:
+            refresh(client)
+            return {
+                int(client.query(f"SELECT {sql} FROM {table} FINAL WHERE site != 'large'").result_rows[0][0])
+                for table, sql in HOURS.items()
+            }
+
+        for table, (columns, values) in COUNTED.items():
+            number = "1000000, 1000000" if table == "radio_hours" else "1000000"
+            client.command(
+                f"INSERT INTO {table} (fleet, site, hour, {columns})"
+                f" SELECT 'demo', 'large', {hour}, {values}, {number}"
+            )
+        come(1_500_000)
+        table_rows.store(
+            client, "client_events", builders.success(), builders.failure(), received_at=received
+        )
+        assert counted() == {2 if over else 0}
+        come(500_000)
+        assert counted() == {2}

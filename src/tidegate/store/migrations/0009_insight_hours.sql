@@ -1,6 +1,8 @@
 -- Hours of sites that no insert pays for: refreshed every five minutes out of the events. A refresh counts again
 -- the hours of the last two days in which site_minutes has more events than they do; a row takes the place of
 -- the one before it. Read with FINAL.
+-- A fleet's hour that is under way and has a million events or more is counted again only when it has doubled, and
+-- once it is over: to count all of it every five minutes took more than everything else (docs/decisions/0030).
 
 CREATE TABLE IF NOT EXISTS ${database}.stage_hours ${on_cluster}
 (
@@ -60,7 +62,7 @@ FROM
             GROUP BY fleet, hour
         )
         GROUP BY fleet, hour
-        HAVING sum(there) != sum(known)
+        HAVING sum(there) != sum(known) AND (hour < toStartOfHour(now('UTC') - INTERVAL 2 MINUTE, 'UTC') OR sum(there) < 1000000 OR sum(there) >= 2 * sum(known))
     )
 )
 GROUP BY fleet, site, hour, ssid, stage
@@ -140,7 +142,7 @@ FROM
             GROUP BY fleet, hour
         )
         GROUP BY fleet, hour
-        HAVING sum(there) != sum(known)
+        HAVING sum(there) != sum(known) AND (hour < toStartOfHour(now('UTC') - INTERVAL 2 MINUTE, 'UTC') OR sum(there) < 1000000 OR sum(there) >= 2 * sum(known))
     )
     )
 )
@@ -206,7 +208,7 @@ FROM
             GROUP BY fleet, hour
         )
         GROUP BY fleet, hour
-        HAVING sum(there) != sum(known)
+        HAVING sum(there) != sum(known) AND (hour < toStartOfHour(now('UTC') - INTERVAL 2 MINUTE, 'UTC') OR sum(there) < 1000000 OR sum(there) >= 2 * sum(known))
     )
 )
 ARRAY JOIN steps AS step
