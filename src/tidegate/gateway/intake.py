@@ -269,7 +269,7 @@ def all_good(stream: Stream, lines: Sequence[Text], max_bytes: int) -> list[Any]
 def _decoders(stream: Stream) -> list[tuple[msgspec.json.Decoder[Any], bool]]:
     """A decoder for each type that tells a stream's good events, and whether it skips unknown fields.
 
-    Session logs with unknown fields are left to `examine`: `app_id` there would make another form.
+    Session logs with unknown fields are left to `examine_all`: `app_id` there would make another form.
     """
     if stream == "connection_logs":
         strict: list[Any] = [forms.NETWORK.derived.strict, forms.SESSION.derived.strict]

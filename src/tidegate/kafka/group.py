@@ -22,7 +22,7 @@ def group_options(
         "client.id": client_id,
         "session.timeout.ms": settings.kafka_session_timeout_ms,
         "heartbeat.interval.ms": max(settings.kafka_session_timeout_ms // 4, 100),
-        "max.poll.interval.ms": max(settings.kafka_session_timeout_ms, 300_000),  # librdkafka takes no less
+        "max.poll.interval.ms": max(settings.kafka_session_timeout_ms, 300_000),  # at least the session
         "enable.auto.commit": False,
         "allow.auto.create.topics": False,
         "socket.timeout.ms": 10_000,
