@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 MOST = 1000  # changes of an insert
 POLL_SECONDS = 0.5
+GATHER_SECONDS = 0.05  # what comes so soon behind a change is stored with it
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds before ClickHouse is asked again
 STOP_SECONDS = 10.0
 
@@ -55,7 +56,9 @@ class AlertStore(Background):
 
     def _take(self, consumer: Consumer) -> None:
         """Store the next records, and commit them."""
-        messages = consumer.consume(MOST, POLL_SECONDS)
+        messages = consumer.consume(1, POLL_SECONDS)
+        if messages:
+            messages += consumer.consume(MOST - 1, GATHER_SECONDS)
         alerts = [alert for message in messages if (alert := _alert(message)) is not None]
         if alerts and not self._store(alerts):
             return
