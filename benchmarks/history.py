@@ -64,8 +64,6 @@ class History(msgspec.Struct):
     rows: int
     days: int
     first_day: str
-    cohorts: int  # fleets of clients that share the days
-    fill_seconds: float
 
 
 def lookups_folder(folder: Path) -> Path:
@@ -141,7 +139,7 @@ def fill(client: Client, folder: Path, rows: int, tell: Callable[[str], None] = 
     merge_days(client, tell)
     stored = sum(int(client.query(f"SELECT count() FROM {s}").result_rows[0][0]) for s in STREAMS)
     first_day = datetime.fromtimestamp(start / 1e6, UTC).date().isoformat()
-    history = History(stored, DAYS, first_day, cohorts, time.monotonic() - begin)
+    history = History(stored, DAYS, first_day)
     (folder / "history.json").write_bytes(msgspec.json.encode(history))
     client.command(f"DROP DATABASE {STAGING} SYNC")
     return history

@@ -2,7 +2,8 @@
 
 `${name}` places: database, on_cluster, merge_tree and aggregating_merge_tree (engines), event_settings,
 rollup_settings and dedup_settings (table settings), for each stream its `${<stream>_id}` expression and the
-statements of its `${<stream>_rollups}`, and rollup_counts, the counts that `verify` compares.
+statements of its `${<stream>_rollups}`, rollup_counts, the counts that `verify` compares, and hours_due, the
+condition of an hour that is counted again.
 
 A line `-- works from 0009` says that roles which know the migrations up to 9 work with the schema behind this
 one: it adds what they need not know. Without it, they do not start on it.
@@ -48,6 +49,10 @@ EVENT_SETTINGS = (
     "min_age_to_force_merge_seconds = 3600",
     "min_age_to_force_merge_on_partition_only = 1",
     "enable_max_bytes_limit_for_min_age_to_force_merge = 1",
+)
+HOURS_DUE = (  # of the events of a fleet's hour that are there, and those that its row knows of
+    "sum(there) != sum(known) AND (hour < toStartOfHour(now('UTC') - INTERVAL 2 MINUTE, 'UTC')"
+    " OR sum(there) < 1000000 OR sum(there) >= 2 * sum(known))"  # docs/decisions/0030
 )
 ROLLUP_SETTINGS = (*BIG_TABLE_SETTINGS, "min_bytes_for_wide_part = 33554432")
 
@@ -120,6 +125,7 @@ def places(settings: Settings) -> dict[str, str]:
         "rollup_settings": ", ".join([dedup, *ROLLUP_SETTINGS]),
         **{f"{stream}_id": id_expression(stream) for stream in STREAMS},
         "rollup_counts": _rollup_counts(database),
+        "hours_due": HOURS_DUE,
     }
 
 

@@ -62,7 +62,7 @@ FROM
             GROUP BY fleet, hour
         )
         GROUP BY fleet, hour
-        HAVING sum(there) != sum(known) AND (hour < toStartOfHour(now('UTC') - INTERVAL 2 MINUTE, 'UTC') OR sum(there) < 1000000 OR sum(there) >= 2 * sum(known))
+        HAVING ${hours_due}
     )
 )
 GROUP BY fleet, site, hour, ssid, stage
@@ -142,7 +142,7 @@ FROM
             GROUP BY fleet, hour
         )
         GROUP BY fleet, hour
-        HAVING sum(there) != sum(known) AND (hour < toStartOfHour(now('UTC') - INTERVAL 2 MINUTE, 'UTC') OR sum(there) < 1000000 OR sum(there) >= 2 * sum(known))
+        HAVING ${hours_due}
     )
     )
 )
@@ -208,7 +208,7 @@ FROM
             GROUP BY fleet, hour
         )
         GROUP BY fleet, hour
-        HAVING sum(there) != sum(known) AND (hour < toStartOfHour(now('UTC') - INTERVAL 2 MINUTE, 'UTC') OR sum(there) < 1000000 OR sum(there) >= 2 * sum(known))
+        HAVING ${hours_due}
     )
 )
 ARRAY JOIN steps AS step
