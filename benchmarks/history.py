@@ -24,7 +24,7 @@ from clickhouse_connect.driver.client import Client
 
 from benchmarks import workload
 from benchmarks.stack import FLEET
-from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.contracts.topics import STREAMS, Stream, StreamPartition
 from tidegate.lookups import load
 from tidegate.simulate.fleet import write_lookups
 from tidegate.simulate.schedule import parse
@@ -186,25 +186,25 @@ def _stored(client: Client, stream: Stream, partition: int, first: int) -> bool:
 
 def _stage(client: Client, simulation: Simulation, count: int, lookups: Any) -> None:
     """The day's events as the sink would insert them, by partition in frames."""
-    gathered: dict[tuple[Stream, int], list[pa.RecordBatch]] = {}
-    frames: dict[tuple[Stream, int], int] = {}
-    for stream, partition, value in _frames(simulation, count):
-        place = (stream, partition)
+    gathered: dict[StreamPartition, list[pa.RecordBatch]] = {}
+    frames: dict[StreamPartition, int] = {}
+    for partition, value in _frames(simulation, count):
+        stream = partition.stream
         decoded = decode_frame(stream, value, fleet=None, device=None, received_at=0, fleets=None)
         if decoded.refused:
             raise RuntimeError(f"a simulated event was refused: {decoded.refused[0].fault}")
         batch = enrich(stream, decoded.columns, lookups, geohash_precision=6, clock_skew_seconds=86_400)
-        offset = frames.get(place, 0)
-        frames[place] = offset + 1
+        offset = frames.get(partition, 0)
+        frames[partition] = offset + 1
         rows = batch.num_rows
-        columns = [pa.array([value] * rows, type) for value, type in _position(partition, offset)]
-        gathered.setdefault(place, []).append(
+        columns = [pa.array([value] * rows, type) for value, type in _position(partition.partition, offset)]
+        gathered.setdefault(partition, []).append(
             pa.RecordBatch.from_arrays(
                 [*batch.columns, *columns], names=[*batch.schema.names, "epoch", "partition", "offset"]
             )
         )
-        if len(gathered[place]) == 200:
-            _insert(client, stream, gathered.pop(place))
+        if len(gathered[partition]) == 200:
+            _insert(client, stream, gathered.pop(partition))
     for (stream, _), batches in gathered.items():
         _insert(client, stream, batches)
 
@@ -213,25 +213,25 @@ def _position(partition: int, offset: int) -> list[tuple[Any, pa.DataType]]:
     return [(EPOCH, pa.string()), (partition, pa.uint32()), (offset, pa.uint64())]
 
 
-def _frames(simulation: Simulation, count: int) -> Iterator[tuple[Stream, int, bytes]]:
+def _frames(simulation: Simulation, count: int) -> Iterator[tuple[StreamPartition, bytes]]:
     """Raw frames of a day, each event received when it happened."""
     key = FLEET.encode() + b"\0"
-    gathered: dict[tuple[Stream, int], list[bytes]] = {}
+    gathered: dict[StreamPartition, list[bytes]] = {}
     last = simulation.now + MICROS_A_DAY - 1
     while count > 0:
         received = min(simulation.now, last)
         taken = simulation.take(min(50, count))
         count -= len(taken)
         for event in taken:
-            place = (event.stream, crc32(key + event.device) % PARTITIONS)
-            lines = gathered.setdefault(place, [])
+            partition = StreamPartition(event.stream, crc32(key + event.device) % PARTITIONS)
+            lines = gathered.setdefault(partition, [])
             lines.append(workload.envelope(event, received))
             if len(lines) == FRAME:
-                yield (*place, b"\n".join(lines))
+                yield (partition, b"\n".join(lines))
                 lines.clear()
-    for place, lines in gathered.items():
+    for partition, lines in gathered.items():
         if lines:
-            yield (*place, b"\n".join(lines))
+            yield (partition, b"\n".join(lines))
 
 
 def _insert(client: Client, stream: Stream, batches: list[pa.RecordBatch]) -> None:

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from benchmarks.stack import FLEET
 from tidegate.contracts import keys, topics
-from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.contracts.topics import STREAMS, Stream, StreamPartition
 from tidegate.simulate.schedule import parse
 from tidegate.simulate.simulation import Event, Plan, Simulation
 
@@ -62,17 +62,17 @@ def frames(
 ) -> Iterator[Frame]:
     """`count` events as raw frames of `size`, a device's events in one partition as the gateway does it."""
     key = FLEET.encode() + b"\0"
-    open_frames: dict[tuple[Stream, int], list[bytes]] = {}
+    open_frames: dict[StreamPartition, list[bytes]] = {}
     for event in events(count, seed, streams):
-        place = (event.stream, crc32(key + event.device) % partitions)
-        lines = open_frames.setdefault(place, [])
+        partition = StreamPartition(event.stream, crc32(key + event.device) % partitions)
+        lines = open_frames.setdefault(partition, [])
         lines.append(envelope(event, time.time_ns() // 1000))
         if len(lines) == size:
-            yield Frame(*place, b"\n".join(lines), size)
+            yield Frame(*partition, b"\n".join(lines), size)
             lines.clear()
-    for place, lines in open_frames.items():
+    for partition, lines in open_frames.items():
         if lines:
-            yield Frame(*place, b"\n".join(lines), len(lines))
+            yield Frame(*partition, b"\n".join(lines), len(lines))
 
 
 def keyed(source: Iterator[Frame]) -> Iterator[Frame]:

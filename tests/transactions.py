@@ -65,6 +65,6 @@ class Transactional:
                 "isolation.level": "read_uncommitted",
             }
         )
-        place = TopicPartition(self._topic, self._partition)
-        await_(lambda: consumer.get_watermark_offsets(place, timeout=10)[1] > self._last + 1)
+        partition = TopicPartition(self._topic, self._partition)
+        await_(lambda: consumer.get_watermark_offsets(partition, timeout=10)[1] > self._last + 1)
         consumer.close()

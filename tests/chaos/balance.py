@@ -198,15 +198,15 @@ def _ledger(world: World, found: Balance) -> None:
     for stream, partition, first, last, frames, lines, outcomes, accepted, rejected, batches in ledger:
         found.batches += batches
         begin, end = ends[TopicPartition(raw(stream), partition)]
-        place = f"{stream} partition {partition}"
+        named = f"{stream} partition {partition}"
         if (first, last + 1) != (begin, end) or frames != end - begin:
             found.damage.append(
-                f"{place}: the ledger has {frames} frames, {first} to {last}; the log {begin} to {end - 1}"
+                f"{named}: the ledger has {frames} frames, {first} to {last}; the log {begin} to {end - 1}"
             )
         if lines != outcomes:
-            found.damage.append(f"{place}: {lines} lines, {outcomes} outcomes")
+            found.damage.append(f"{named}: {lines} lines, {outcomes} outcomes")
         if accepted != stored.get((stream, partition), 0) or rejected != refused.get((stream, partition), 0):
-            found.damage.append(f"{place}: the ledger does not have what the tables have")
+            found.damage.append(f"{named}: the ledger does not have what the tables have")
 
 
 def _verify(world: World, found: Balance) -> None:

@@ -262,4 +262,4 @@ class Faults:
 
 
 def _all_newer(terms: dict[tuple[str, int], int], before: dict[tuple[str, int], int]) -> bool:
-    return bool(terms) and all(term > before.get(place, 0) for place, term in terms.items())
+    return bool(terms) and all(term > before.get(partition, 0) for partition, term in terms.items())

@@ -294,7 +294,7 @@ class World:
 
         def stored() -> bool:
             found = {(stream, partition): end for stream, partition, end in self.rows(query)}
-            return all(found.get(place, 0) >= end for place, end in wanted.items())
+            return all(found.get(partition, 0) >= end for partition, end in wanted.items())
 
         await_(stored, self.says, seconds)
 

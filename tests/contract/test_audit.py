@@ -33,9 +33,9 @@ def test_everything_that_was_done_is_told_in_its_order(client: Client, settings:
     ledger = Ledger(client, settings.clickhouse_database)
     ledger.note_epoch(EPOCH)
     ledger.claim(EPOCH, "tidegate-sink")
-    place, gap = StreamPartition("device_logs", 1), Gap(4, 9, 4)
-    ledger.note_gap(EPOCH, place, gap, datetime.now(UTC), "frames are missing")
-    ledger.accept_gap(EPOCH, place, gap, datetime.now(UTC), by="ops@desk", reason="a dead disk")
+    partition, gap = StreamPartition("device_logs", 1), Gap(4, 9, 4)
+    ledger.note_gap(EPOCH, partition, gap, datetime.now(UTC), "frames are missing")
+    ledger.accept_gap(EPOCH, partition, gap, datetime.now(UTC), by="ops@desk", reason="a dead disk")
     ledger.accept_group(EPOCH, "another-sink")
     audit.note(
         client,

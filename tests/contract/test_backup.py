@@ -108,7 +108,7 @@ def test_all_of_it_comes_back(
         rows = table("device_logs", [device_log()], offset=10, received_at=micros(TODAY))
         insert(restored, "device_logs", rows, token=token.replace("9-9", "10-10"))
         assert len(everything(restored)["device_logs"]) == len(before["device_logs"]) + 1
-    assert {place.raw_last for place in found.cut} == {9}
+    assert {end.raw_last for end in found.cut} == {9}
 
 
 def test_it_comes_back_into_a_data_folder(client: Client, settings: Settings, tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ def read(broker: Broker, topic: str) -> list[bytes]:
     consumer = Consumer(
         {"bootstrap.servers": broker.bootstrap, "group.id": "test", "fetch.message.max.bytes": 16_777_216}
     )
-    place = TopicPartition(topic, 0, 0)
-    _, end = consumer.get_watermark_offsets(place, timeout=10)
-    consumer.assign([place])
+    partition = TopicPartition(topic, 0, 0)
+    _, end = consumer.get_watermark_offsets(partition, timeout=10)
+    consumer.assign([partition])
     values: list[bytes] = []
     while len(values) < end:
         message = consumer.poll(30)

@@ -165,8 +165,8 @@ def test_another_gateway_sends_the_pieces_to_the_same_partitions(gateways: list[
         headers = {"idempotency-key": str(uuid4())}
         first, second = (gateway.post(path, content, headers=headers) for gateway in gateways)
         assert "idempotent-replayed" not in second.headers
-        places = [[position(id).partition for id in answer.json()["ids"]] for answer in (first, second)]
-        assert places[0] == places[1]
+        partitions = [[position(id).partition for id in answer.json()["ids"]] for answer in (first, second)]
+        assert partitions[0] == partitions[1]
         assert pieces(gateways[0], first) == pieces(gateways[0], second)
 
 

@@ -40,38 +40,38 @@ def test_the_end_is_behind_the_last_record_of_the_last_batch(broker: Broker) -> 
 @pytest.mark.kafka
 def test_what_only_transactions_left_behind_the_last_record_is_not_its_end(apache_kafka: Broker) -> None:
     topic = create(apache_kafka, 1)
-    place = TopicPartition(topic, 0)
+    partition = TopicPartition(topic, 0)
     kafka = Connection(apache_kafka.bootstrap)
     one = Transactional(apache_kafka.bootstrap, f"one-{topic}", topic)
     other = Transactional(apache_kafka.bootstrap, f"other-{topic}", topic)
     probe = Probe(kafka)
 
     def ends() -> tuple[int, int]:
-        return log_ends(kafka, [place], seconds=15)[place]
+        return log_ends(kafka, [partition], seconds=15)[partition]
 
     one.aborted([b"no"] * 3)  # 0 to 2, marker 3
     assert ends() == (0, 0)
-    assert not probe.has_record(*place, 0)
+    assert not probe.has_record(*partition, 0)
 
     one.committed([b"a", b"b"])  # 4 and 5, marker 6
     assert ends() == (0, 6)
-    assert probe.end(*place) == 7  # what may be read ends behind the marker
-    assert probe.has_record(*place, 5) and not probe.has_record(*place, 6)
+    assert probe.end(*partition) == 7  # what may be read ends behind the marker
+    assert probe.has_record(*partition, 5) and not probe.has_record(*partition, 6)
 
     one.aborted([b"no"] * 100)  # 7 to 106, marker 107
     assert ends() == (0, 6)
-    assert not probe.has_record(*place, 6)
+    assert not probe.has_record(*partition, 6)
 
     one.open([b"c"])  # 108
     other.committed([b"d"])  # 109, marker 110: behind the first open transaction
     assert ends() == (0, 6)
-    assert probe.end(*place) == 108
-    assert undecided(kafka, [place]) == {place: 3}
+    assert probe.end(*partition) == 108
+    assert undecided(kafka, [partition]) == {partition: 3}
 
     one.commit()  # marker 111
     assert ends() == (0, 110)
-    assert undecided(kafka, [place]) == {place: 0}
-    assert [record.offset for record in Records(kafka).seen(*place, 0, 1000)] == [4, 5, 108, 109]
+    assert undecided(kafka, [partition]) == {partition: 0}
+    assert [record.offset for record in Records(kafka).seen(*partition, 0, 1000)] == [4, 5, 108, 109]
     probe.close()
 
 
@@ -80,19 +80,19 @@ def test_what_only_transactions_left_behind_the_last_record_is_not_its_end(apach
 def test_everything_behind_the_last_record_is_expired(apache_kafka: Broker, deleted_to: int) -> None:
     """All that is left is a marker, or nothing: the ends are told, and nothing waits for a record."""
     topic = create(apache_kafka, 1)
-    place = TopicPartition(topic, 0)
+    partition = TopicPartition(topic, 0)
     kafka = Connection(apache_kafka.bootstrap)
     one = Transactional(apache_kafka.bootstrap, f"one-{topic}", topic)
     one.committed([b"a", b"b"])  # 0 and 1, marker 2
     admin = AdminClient({"bootstrap.servers": apache_kafka.bootstrap})
     admin.delete_records([KafkaPartition(topic, 0, deleted_to)])[KafkaPartition(topic, 0)].result(30)
-    assert log_ends(kafka, [place], seconds=15) == {place: (deleted_to, deleted_to)}
-    assert undecided(kafka, [place]) == {place: 0}
+    assert log_ends(kafka, [partition], seconds=15) == {partition: (deleted_to, deleted_to)}
+    assert undecided(kafka, [partition]) == {partition: 0}
     for offset in range(4):
-        assert Records(kafka).first(*place, offset, seconds=15) is None
-    assert Records(kafka).seen(*place, 0, 3, seconds=15) == []
+        assert Records(kafka).first(*partition, offset, seconds=15) is None
+    assert Records(kafka).seen(*partition, 0, 3, seconds=15) == []
     retention = Retention(kafka)
-    assert retention.look({place: 0})[topic].age == 0
+    assert retention.look({partition: 0})[topic].age == 0
     retention.close()
 
 

@@ -20,7 +20,7 @@ from tidegate.sink.plan import plan_of
 from tidegate.store.insert import insert
 from tidegate.store.ledger import Ledger
 
-PLACE = StreamPartition("client_events", 0)
+PARTITION = StreamPartition("client_events", 0)
 
 
 class LedgerStore:
@@ -51,8 +51,8 @@ def test_the_newest_plan_is_of_the_highest_generation(store: LedgerStore) -> Non
     other = plan(0, 0, generation=7, epoch="01ZZZZZZZZZZZZZZZZZZZZZZZZ")
     store.ledger.write([plan(0, 1, generation=1), plan(2, 3, generation=2), newest])
     store.ledger.write([late, other])
-    found = store.ledger.newest([PLACE, StreamPartition("device_logs", 3)])
-    assert found == {PLACE: {EPOCH: newest, other.epoch: other}}
+    found = store.ledger.newest([PARTITION, StreamPartition("device_logs", 3)])
+    assert found == {PARTITION: {EPOCH: newest, other.epoch: other}}
     assert store.ledger.newest([]) == {}
 
 
@@ -94,14 +94,14 @@ def test_a_large_batch_is_one_part(store: LedgerStore) -> None:
 
 def test_a_gap_stays_on_record_with_who_accepted_it(store: LedgerStore) -> None:
     gap, found_at = Gap(3, 9, 8), datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
-    store.ledger.note_gap(EPOCH, PLACE, gap, found_at, "stopped")
-    assert not store.ledger.is_accepted(EPOCH, PLACE, gap)
-    [(epoch, on_record, found, accepted)] = store.ledger.gaps(PLACE)
+    store.ledger.note_gap(EPOCH, PARTITION, gap, found_at, "stopped")
+    assert not store.ledger.is_accepted(EPOCH, PARTITION, gap)
+    [(epoch, on_record, found, accepted)] = store.ledger.gaps(PARTITION)
     assert (epoch, on_record[:2], found, accepted) == (EPOCH, gap[:2], found_at, False)
-    store.ledger.accept_gap(EPOCH, PLACE, gap, found_at, by="op", reason="lost")
-    assert store.ledger.is_accepted(EPOCH, PLACE, gap)
-    assert not store.ledger.is_accepted(EPOCH, PLACE, Gap(3, 10, 9))
-    assert not store.ledger.is_accepted("01ZZZZZZZZZZZZZZZZZZZZZZZZ", PLACE, gap)
+    store.ledger.accept_gap(EPOCH, PARTITION, gap, found_at, by="op", reason="lost")
+    assert store.ledger.is_accepted(EPOCH, PARTITION, gap)
+    assert not store.ledger.is_accepted(EPOCH, PARTITION, Gap(3, 10, 9))
+    assert not store.ledger.is_accepted("01ZZZZZZZZZZZZZZZZZZZZZZZZ", PARTITION, gap)
     assert store.count("sink_gaps") == 2
 
 

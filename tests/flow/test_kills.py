@@ -87,8 +87,8 @@ def test_kill_each_role_under_load(up: Up, tmp_path: Path, request: pytest.Fixtu
     assert len(set(acked)) == len(acked), "an id was given twice"
     await_(lambda: stored_all(up, acked), up.said)
     balance(up)
-    places = {(position.stream, position.partition) for position in acked}
-    assert len(places) == len(STREAMS) * PARTITIONS, "the load reached every partition"
+    partitions = {(position.stream, position.partition) for position in acked}
+    assert len(partitions) == len(STREAMS) * PARTITIONS, "the load reached every partition"
     assert up.stop() == 0
 
 

@@ -95,16 +95,16 @@ class Running:
         return httpx.post(url, content=content, headers=named, timeout=60.0)
 
     def produce(self, stream: Stream, value: bytes, headers: list[tuple[str, bytes]]) -> tuple[int, int]:
-        places: list[tuple[int, int]] = []
+        offsets: list[tuple[int, int]] = []
 
         def landed(error: object, message: Message) -> None:
             assert error is None
-            places.append((message.partition() or 0, message.offset() or 0))
+            offsets.append((message.partition() or 0, message.offset() or 0))
 
         producer = Producer({"bootstrap.servers": self.bootstrap, "message.max.bytes": 16_000_000})
         producer.produce(raw(stream), value, headers=headers, on_delivery=landed)
         producer.flush(60)
-        return places[0]
+        return offsets[0]
 
 
 @pytest.fixture(scope="module", params=native_decoder.NAMES)
@@ -225,9 +225,9 @@ def by_form(stream: Stream, lines: list[Line]) -> list[list[Line]]:
 
 
 def note(
-    running: Running, stream: Stream, lines: list[Line], place: tuple[int, int], *, bare: bool = False
+    running: Running, stream: Stream, lines: list[Line], record: tuple[int, int], *, bare: bool = False
 ) -> None:
-    partition, offset = place
+    partition, offset = record
     for index, line in enumerate(lines):
         id = Position(running.epoch, stream, partition, offset, index).id()
         if isinstance(expected(stream, line, written=now(), **LIMITED), Refusal):

@@ -138,15 +138,15 @@ def test_a_retention_that_runs_out_is_told_well_before(
 
         # What a worker asks, of a topic that nobody reads.
         retention = Retention(Connection(kafka.bootstrap))
-        place = TopicPartition(raw("connection_logs"), 0)
-        assert retention.look({place: 0})[place[0]].age == 0
+        partition = TopicPartition(raw("connection_logs"), 0)
+        assert retention.look({partition: 0})[partition[0]].age == 0
         straight = Producer({"bootstrap.servers": kafka.bootstrap})
-        straight.produce(place[0], b"{}", partition=0)
+        straight.produce(partition[0], b"{}", partition=0)
         assert straight.flush(60) == 0
-        await_(lambda: retention.look({place: 0})[place[0]].age > 0)
-        margin = retention.look({place: 0})[place[0]]
+        await_(lambda: retention.look({partition: 0})[partition[0]].age > 0)
+        margin = retention.look({partition: 0})[partition[0]]
         assert margin.kept == 72 * 3600 and 0 < margin.share < 0.01
-        assert retention.look({place: 1})[place[0]].age == 0
+        assert retention.look({partition: 1})[partition[0]].age == 0
         retention.close()
     finally:
         rig.close()

@@ -107,9 +107,9 @@ def test_what_is_committed_is_stored_once_and_what_is_left_behind_is_no_lag(up: 
     end = end_of(bootstrap)
     await_(lambda: committed_offset(bootstrap) == end, lambda: f"{committed_offset(bootstrap)} of {end}")
     everything = stored(up)
-    place = TopicPartition(TOPIC, 0, end)
+    up_to = TopicPartition(TOPIC, 0, end)
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.delete_records([place])[place].result(30)
+    admin.delete_records([up_to])[up_to].result(30)
     assert verified(up) == {"frames": frames + 2, "in flight": 0, "undecided": 0}
     os.kill(worker, signal.SIGKILL)
     one.committed(events("behind a marker, to another worker", 1))

@@ -21,7 +21,7 @@ from tidegate.sink.blocks import BatchBlocks
 from tidegate.sink.frame import Frame
 from tidegate.sink.partition import Batch, Partition, TakeOver
 
-PLACE = StreamPartition("client_events", 0)
+PARTITION = StreamPartition("client_events", 0)
 
 
 def frame(source: int, previous: int, enriched: int, version: str) -> Frame:
@@ -98,7 +98,7 @@ class Sink:
         self.burst = burst  # frames that are read at once
         world.generation += 1
         self.generation = world.generation  # as the group sees it
-        self.partition = Partition(PLACE, "topic", limits)
+        self.partition = Partition(PARTITION, "topic", limits)
         newest = world.newest()
         stored = newest is not None and world.committed > newest.enriched_last and newest.token in world.table
         self.partition.begin(

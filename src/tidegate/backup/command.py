@@ -95,6 +95,6 @@ def _tell(found: Manifest, head: str) -> None:
     events = sum(part.rows or 0 for part in found.parts if part.table not in ("sink_batches", "rejects"))
     size = sum(part.size for part in found.parts)
     click.echo(f"{head}{events:,} events, {len(found.parts)} files, {size:,} bytes, epoch {found.epoch}")
-    for place in found.cut:
-        if place.epoch == found.epoch:
-            click.echo(f"  {place.stream} partition {place.partition}: up to raw offset {place.raw_last}")
+    for end in found.cut:
+        if end.epoch == found.epoch:
+            click.echo(f"  {end.stream} partition {end.partition}: up to raw offset {end.raw_last}")

@@ -94,8 +94,10 @@ def check_unchanged(client: Client, database: str, cut: Cut) -> None:
     found = {(epoch, stream, partition): (first, last) for epoch, stream, partition, first, last in rows}
     for (epoch, stream, partition), edges in wanted.items():
         if found.get((epoch, stream, partition)) != edges:
-            place = StreamPartition(stream, partition)
-            raise RetryLater(f"{place}: another sink took over while the backup was written: begin again")
+            raise RetryLater(
+                f"{StreamPartition(stream, partition)}: another sink took over while the backup was written:"
+                " begin again"
+            )
 
 
 def _newest(client: Client, database: str) -> list[BatchPlan]:

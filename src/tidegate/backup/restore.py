@@ -143,11 +143,11 @@ def _alerts_again(settings: Settings, found: Manifest) -> str:
     try:
         if read_epoch(kafka, timeout_seconds=ATTEMPT_SECONDS) != found.epoch:
             return "alerts: Kafka is in another epoch than the backup, and none are read again"
-        places = [TopicPartition(ALERTS, number, offset) for number, offset in found.alerts.items()]
-        wanted = [ConsumerGroupTopicPartitions(group, places)]
+        positions = [TopicPartition(ALERTS, number, offset) for number, offset in found.alerts.items()]
+        wanted = [ConsumerGroupTopicPartitions(group, positions)]
         admin = AdminClient(kafka_client(kafka))
         [answer] = admin.alter_consumer_group_offsets(wanted, request_timeout=ATTEMPT_SECONDS).values()
-        failed = [place.error for place in answer.result().topic_partitions if place.error is not None]
+        failed = [each.error for each in answer.result().topic_partitions if each.error is not None]
         if failed:
             raise KafkaException(failed[0])
     except (RetryLater, KafkaException, ValueError) as error:

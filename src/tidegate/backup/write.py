@@ -90,14 +90,14 @@ def alerts_position(settings: Settings, say: Callable[[str], None]) -> dict[int,
         count = partition_counts(kafka, [ALERTS]).get(ALERTS, 0)
         consumer = groupless_consumer(kafka, group)
         try:
-            places = [KafkaPartition(ALERTS, number) for number in range(count)]
-            found = consumer.committed(places, timeout=ATTEMPT_SECONDS) if places else []
+            partitions = [KafkaPartition(ALERTS, number) for number in range(count)]
+            found = consumer.committed(partitions, timeout=ATTEMPT_SECONDS) if partitions else []
         finally:
             consumer.close()
     except (RetryLater, KafkaException) as error:
         say(f"Kafka does not say how far alerts are stored ({error}): a restore cannot go back to it")
         return {}
-    return {place.partition: max(place.offset, 0) for place in found}
+    return {position.partition: max(position.offset, 0) for position in found}
 
 
 def _make(folder: Path) -> None:
@@ -138,8 +138,8 @@ def _either(table: str, condition: Callable[[Stream], str]) -> str:
 
 def _of_batch(table: str, plan: BatchPlan) -> str:
     stream = f"stream = {literal(plan.stream)} AND " if table == "rejects" else ""
-    place = f"epoch = {literal(plan.epoch)} AND partition = {plan.partition}"
-    return f"{stream}{place} AND offset BETWEEN {plan.first} AND {plan.last}"
+    partition = f"epoch = {literal(plan.epoch)} AND partition = {plan.partition}"
+    return f"{stream}{partition} AND offset BETWEEN {plan.first} AND {plan.last}"
 
 
 def _others(writer: _Writer, settings: Settings, cut: Cut) -> Iterator[Part]:

@@ -225,13 +225,13 @@ class OpenWifi:
 def _read(message: Message) -> list[tuple[Stream, Record]]:
     kind, milliseconds = message.timestamp()
     written = milliseconds / 1000 if kind else time.time()
-    topic, place = message.topic(), f"{message.topic()} {message.partition()} {message.offset()}"
+    topic, position = message.topic(), f"{message.topic()} {message.partition()} {message.offset()}"
     try:
         document = msgspec.json.decode(message.value() or b"")
         if not isinstance(document, dict):
             raise ValueError("no JSON object")
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        log.warning("%s is no record of OpenWiFi: %s", place, error)
+        log.warning("%s is no record of OpenWiFi: %s", position, error)
         CONNECT_DROPPED.labels(NAME, "malformed").inc()
         return []
     serial = (message.key() or b"").decode("utf-8", "replace")

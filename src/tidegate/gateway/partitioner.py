@@ -48,13 +48,13 @@ def group(
 ) -> dict[int | None, list[int]]:
     """The indexes of a batch's events by partition, in order; None collects those that may go anywhere."""
     if stream == "client_events":
-        places: Iterable[int | None] = [_client_partition(value.mac, start, partitions) for value in values]
+        chosen: Iterable[int | None] = [_client_partition(value.mac, start, partitions) for value in values]
     else:
-        places = [partition_of(stream, value, header, start, partitions) for value in values]
+        chosen = [partition_of(stream, value, header, start, partitions) for value in values]
     groups: dict[int | None, list[int]] = {}
-    for index, place in enumerate(places):
-        if place in groups:
-            groups[place].append(index)
+    for index, partition in enumerate(chosen):
+        if partition in groups:
+            groups[partition].append(index)
         else:
-            groups[place] = [index]
+            groups[partition] = [index]
     return groups

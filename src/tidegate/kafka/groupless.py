@@ -55,10 +55,10 @@ def watermarks(
     that outlives a broker would fail until its next refresh, minutes later. So after a failure the metadata
     is fetched anew, for all topics, and the new leader is asked once. Raises KafkaException.
     """
-    place = TopicPartition(topic, partition)
+    asked = TopicPartition(topic, partition)
     try:
-        low, high = consumer.get_watermark_offsets(place, timeout=seconds)
+        low, high = consumer.get_watermark_offsets(asked, timeout=seconds)
     except KafkaException:
         consumer.list_topics(timeout=seconds)
-        low, high = consumer.get_watermark_offsets(place, timeout=seconds)
+        low, high = consumer.get_watermark_offsets(asked, timeout=seconds)
     return low, high

@@ -24,9 +24,9 @@ STEP = 8  # times further back at each look for the last record
 
 
 def log_ends(
-    kafka: Connection, places: Iterable[TopicPartition], *, seconds: float = ATTEMPT_SECONDS
+    kafka: Connection, partitions: Iterable[TopicPartition], *, seconds: float = ATTEMPT_SECONDS
 ) -> dict[TopicPartition, tuple[int, int]]:
-    """The oldest offset, and that behind the last record, of each place; the same twice where there is none.
+    """The oldest offset of each partition and that behind its last record: the same where there is none.
 
     Records of an open transaction, and all behind the first of them, are not there yet. Raises RetryLater
     when the broker does not answer for `seconds`.
@@ -34,21 +34,19 @@ def log_ends(
     consumer = groupless_consumer(kafka, "tidegate-ends")
     try:
         found: dict[TopicPartition, tuple[int, int]] = {}
-        for topic, partition in places:
-            found[TopicPartition(topic, partition)] = consumer.get_watermark_offsets(
-                KafkaPartition(topic, partition), timeout=seconds
-            )
-        last = {place: end for place, (first, end) in found.items() if end > first}
-        found |= {place: (first, first) for place, (first, _) in found.items()}
+        for partition in partitions:
+            found[partition] = consumer.get_watermark_offsets(KafkaPartition(*partition), timeout=seconds)
+        last = {partition: end for partition, (first, end) in found.items() if end > first}
+        found |= {partition: (first, first) for partition, (first, _) in found.items()}
         records = Records(kafka)
         step = 1
         while last:
-            starts = {place: max(found[place][0], end - step) for place, end in last.items()}
-            for place, offset in records.last(starts, seconds=seconds).items():
+            starts = {partition: max(found[partition][0], end - step) for partition, end in last.items()}
+            for partition, offset in records.last(starts, seconds=seconds).items():
                 if offset is not None:
-                    found[place] = (found[place][0], offset + 1)
-                if offset is not None or starts[place] == found[place][0]:
-                    del last[place]
+                    found[partition] = (found[partition][0], offset + 1)
+                if offset is not None or starts[partition] == found[partition][0]:
+                    del last[partition]
             step *= STEP
         return found
     except KafkaException as error:
@@ -57,19 +55,20 @@ def log_ends(
         consumer.close()
 
 
-def undecided(kafka: Connection, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-    """How many offsets of each place stand from its first open transaction on, mostly 0: nobody may read
-    them until it ends. Raises RetryLater.
+def undecided(kafka: Connection, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """How many offsets of each partition stand from its first open transaction on, mostly 0: nobody may
+    read them until it ends. Raises RetryLater.
     """
-    asked = [KafkaPartition(*place) for place in places]
     committed = groupless_consumer(kafka, "tidegate-ends")
     everything = groupless_consumer(kafka, "tidegate-ends", **{"isolation.level": "read_uncommitted"})
     try:
         found = {}
-        for place in asked:  # the stable end last: what comes in between is not taken for open
-            _, end = everything.get_watermark_offsets(place, timeout=ATTEMPT_SECONDS)
-            _, stable = committed.get_watermark_offsets(place, timeout=ATTEMPT_SECONDS)
-            found[TopicPartition(place.topic, place.partition)] = max(0, end - stable)
+        for partition in partitions:
+            asked = KafkaPartition(*partition)
+            _, end = everything.get_watermark_offsets(asked, timeout=ATTEMPT_SECONDS)
+            # The stable end last: what comes in between is not taken for open.
+            _, stable = committed.get_watermark_offsets(asked, timeout=ATTEMPT_SECONDS)
+            found[partition] = max(0, end - stable)
         return found
     except KafkaException as error:
         raise RetryLater(f"the broker does not answer: {error.args[0].str()}") from error

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition as Place
+from aiokafka.structs import TopicPartition as KafkaPartition
 
 from tidegate.contracts.topics import TopicPartition
 from tidegate.errors import RetryLater
@@ -57,13 +57,14 @@ class Records:
         """None where the partition ends before a record. Raises RetryLater while no answer comes."""
 
         async def look(consumer: Any) -> Found | None:
-            async for _, record in _each(consumer, {place: offset}, seconds, most=1):
+            async for _, record in _each(
+                consumer, {KafkaPartition(topic, partition): offset}, seconds, most=1
+            ):
                 is_refused = refusal_of(record.headers) is not None
                 headers = () if is_refused else record.headers
                 return Found(record.offset, record.timestamp / 1000, record.value or b"", headers, is_refused)
             return None
 
-        place = Place(topic, partition)
         return self._ask(look, f"{topic} partition {partition} from offset {offset} on")
 
     def seen(
@@ -73,28 +74,27 @@ class Records:
 
         async def look(consumer: Any) -> list[Seen]:
             found = []
-            async for _, record in _each(consumer, {place: start}, seconds):
+            async for _, record in _each(consumer, {KafkaPartition(topic, partition): start}, seconds):
                 if record.offset >= end:
                     break
                 found.append(Seen(record.offset, record.timestamp / 1000))
             return found
 
-        place = Place(topic, partition)
         return self._ask(look, f"{topic} partition {partition} from offset {start} on")
 
     def last(
         self, starts: Mapping[TopicPartition, int], *, seconds: float = ATTEMPT_SECONDS
     ) -> dict[TopicPartition, int | None]:
-        """The offset of the last record of each place, None where there is none from its start on.
+        """The offset of the last record of each partition, None where there is none from its start on.
 
         Raises RetryLater when nothing comes for `seconds`.
         """
 
         async def look(consumer: Any) -> dict[TopicPartition, int | None]:
             found: dict[TopicPartition, int | None] = dict.fromkeys(starts)
-            offsets = {Place(*place): offset for place, offset in starts.items()}
-            async for place, record in _each(consumer, offsets, seconds):
-                found[TopicPartition(*place)] = record.offset
+            offsets = {KafkaPartition(*partition): offset for partition, offset in starts.items()}
+            async for partition, record in _each(consumer, offsets, seconds):
+                found[TopicPartition(*partition)] = record.offset
             return found
 
         return self._ask(look, f"the ends of {', '.join(map(str, starts))}")
@@ -125,31 +125,31 @@ class Records:
 
 
 async def _each(
-    consumer: Any, offsets: Mapping[Place, int], seconds: float, most: int | None = None
-) -> AsyncIterator[tuple[Place, Any]]:
-    """The records of each place from its offset up to the end as it is when it is reached, at most `most` of
-    them at a time. Raises TimeoutError when nothing comes for `seconds`."""
+    consumer: Any, offsets: Mapping[KafkaPartition, int], seconds: float, most: int | None = None
+) -> AsyncIterator[tuple[KafkaPartition, Any]]:
+    """The records of each partition from its offset up to the end as it is when it is reached, at most `most`
+    of them at a time. Raises TimeoutError when nothing comes for `seconds`."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(seconds):
         await consumer.start()
     consumer.assign(list(offsets))
-    for place, offset in offsets.items():
-        consumer.seek(place, offset)
+    for partition, offset in offsets.items():
+        consumer.seek(partition, offset)
     waiting = set(offsets)
     deadline = loop.time() + seconds
     while waiting:
         async with asyncio.timeout_at(deadline):
             found = await consumer.getmany(*waiting, timeout_ms=_WAIT_MS, max_records=most)
-        for place, records in found.items():
+        for partition, records in found.items():
             for record in records:
-                yield place, record
+                yield partition, record
         if found:
             deadline = loop.time() + seconds
-        for place in list(waiting):
-            end = consumer.last_stable_offset(place)
+        for partition in list(waiting):
+            end = consumer.last_stable_offset(partition)
             async with asyncio.timeout_at(deadline):
-                if end is not None and await consumer.position(place) >= end:
-                    waiting.discard(place)
+                if end is not None and await consumer.position(partition) >= end:
+                    waiting.discard(partition)
         if waiting and loop.time() >= deadline:
             raise TimeoutError
 

@@ -33,12 +33,12 @@ class RawLog:
             self._epoch = read_epoch(self._kafka)
         if refused.epoch != self._epoch:
             return None
-        place = (stream, refused.partition, refused.offset)
-        if place not in self._frames:
+        position = (stream, refused.partition, refused.offset)
+        if position not in self._frames:
             while len(self._frames) >= FRAMES:
                 del self._frames[next(iter(self._frames))]
-            self._frames[place] = self._read(*place)
-        lines, device = self._frames[place]
+            self._frames[position] = self._read(*position)
+        lines, device = self._frames[position]
         if refused.number >= len(lines):
             return None
         original, encoding = original_text(lines[refused.number])

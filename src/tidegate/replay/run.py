@@ -72,12 +72,12 @@ def replay(settings: Settings, client: Client, criteria: Criteria, tell: Tell) -
                 partitions = backlog.partitions()
                 report = Report(False, validator.version)
                 frames = _frames(settings, client, criteria, validator, report, tell)
-                for number, (place, frame) in enumerate(frames, 1):
+                for number, (source, frame) in enumerate(frames, 1):
                     lock.hold()
                     if frame.passing:
-                        partition = place.partition % partitions[place.stream]
+                        partition = source.partition % partitions[source.stream]
                         sender.send(
-                            place.stream, partition, frame.value, len(frame.passing), validator.headers
+                            source.stream, partition, frame.value, len(frame.passing), validator.headers
                         )
                     if number % FLIGHT_FRAMES == 0:
                         sender.flush()

@@ -51,7 +51,7 @@ def _checked_rejects(headers: Headers, head: EnrichedHeaders) -> bytes:
         raise BadFrame(f"header rejects: {str(error)[:200]}") from error
     if len(found) != head.rejected:
         raise BadFrame(f"it carries {len(found)} rejects, its header says {head.rejected}")
-    place = (head.epoch, head.stream, head.source_partition, head.source_offset)
-    if any((one.epoch, one.stream, one.partition, one.offset) != place for one in found):
+    position = (head.epoch, head.stream, head.source_partition, head.source_offset)
+    if any((one.epoch, one.stream, one.partition, one.offset) != position for one in found):
         raise BadFrame("header rejects: one is of another frame")
     return dict(headers)["rejects"]

@@ -161,8 +161,8 @@ class Ledger:
         by: str,
         reason: str,
     ) -> None:
-        place = (epoch, partition.stream, partition.partition, gap.after, gap.next)
-        row = [*place, found_at, accepted, by, reason, datetime.now(UTC)]
+        key = (epoch, partition.stream, partition.partition, gap.after, gap.next)
+        row = [*key, found_at, accepted, by, reason, datetime.now(UTC)]
         self._insert("sink_gaps", GAP_COLUMNS, [row], "gap:" + _digest(repr(row)))
 
     def is_accepted(self, epoch: str, partition: StreamPartition, gap: Gap) -> bool:

@@ -102,12 +102,12 @@ def _counted(
     It must once the sink has committed the offset behind it: ClickHouse had answered then. What is planned
     behind it meanwhile is no part of it.
     """
-    place = {"stream": row.stream, "epoch": row.epoch, "partition": row.partition}
+    partition = {"stream": row.stream, "epoch": row.epoch, "partition": row.partition}
     where = "stream = {stream:String} AND epoch = {epoch:String} AND partition = {partition:UInt32}"
     newest = client.query(
         "SELECT first, last, enriched_last, dateDiff('second', planned_at, now64(6)) AS age"
         f" FROM {database}.verify_batches WHERE {where} ORDER BY generation DESC, first DESC LIMIT 1",
-        parameters=place,
+        parameters=partition,
     ).result_rows
     if not newest:
         return row
@@ -115,7 +115,8 @@ def _counted(
     position = committed(row)
     there = position > enriched_last if position is not None else age > UNDER_WAY_SECONDS
     end = last + 1 if there else first
-    period = place | {"end": end, "since": since.isoformat(), "until": until.isoformat()} | beyond._asdict()
+    days = {"since": since.isoformat(), "until": until.isoformat()}
+    period = partition | days | {"end": end} | beyond._asdict()
     [ledger] = client.query(
         "SELECT sum(frames), sum(lines), sum(accepted), sum(rejected), sum(duplicates), min(first), max(last)"
         f" FROM {database}.verify_batches WHERE {where} AND first < {{end:UInt64}} AND (empty(days)"
@@ -161,33 +162,33 @@ def _partitions(client: Client, database: str, since: date, until: date) -> list
 
 def _dig(client: Client, database: str, row: PartitionBalance) -> Iterator[Finding]:
     """Which batches of a partition differ from their rows."""
-    place = f"epoch = '{row.epoch}' AND partition = {row.partition}"
+    partition = f"epoch = '{row.epoch}' AND partition = {row.partition}"
     if row.lines != row.accepted + row.rejected + row.duplicates:
         yield Finding(
             f"{row.stream} partition {row.partition}: lines are not accepted + rejected + duplicates",
-            f"SELECT * FROM {database}.verify_batches WHERE stream = '{row.stream}' AND {place}"
+            f"SELECT * FROM {database}.verify_batches WHERE stream = '{row.stream}' AND {partition}"
             " AND lines != accepted + rejected + duplicates",
         )
     for table, column, where in (
-        (row.stream, "accepted", place),
-        ("rejects", "rejected", f"{place} AND stream = '{row.stream}'"),
+        (row.stream, "accepted", partition),
+        ("rejects", "rejected", f"{partition} AND stream = '{row.stream}'"),
     ):
         batches = client.query(
             f"SELECT first, last, {column}, stored, positions FROM"
             f" (SELECT first, last, {column} FROM {database}.verify_batches"
-            f"  WHERE stream = '{row.stream}' AND {place}) AS ledger"
+            f"  WHERE stream = '{row.stream}' AND {partition}) AS ledger"
             " LEFT JOIN (SELECT batch_first AS first, sum(stored) AS stored, sum(positions) AS positions FROM"
             "  (SELECT rows.offset AS offset, rows.stored AS stored, rows.positions AS positions,"
             "          batches.first AS batch_first FROM"
             f"   (SELECT 1 AS one, offset, count() AS stored, uniqExact(index) AS positions FROM"
             f"    (SELECT offset, index FROM {database}.{table} WHERE {where} UNION ALL"
             f"     SELECT DISTINCT offset, index FROM {database}.erasures WHERE `table` = '{table}'"
-            f"     AND stream = '{row.stream}' AND {place} UNION ALL"
+            f"     AND stream = '{row.stream}' AND {partition} UNION ALL"
             f"     SELECT offset, 4294967296 + arrayJoin(range(rows)) FROM {database}.verify_expired"
-            f"     WHERE `table` = '{table}' AND stream = '{row.stream}' AND {place})"
+            f"     WHERE `table` = '{table}' AND stream = '{row.stream}' AND {partition})"
             "    GROUP BY offset) AS rows"
             f"   ASOF LEFT JOIN (SELECT 1 AS one, first FROM {database}.verify_batches"
-            f"    WHERE stream = '{row.stream}' AND {place} ORDER BY first) AS batches"
+            f"    WHERE stream = '{row.stream}' AND {partition} ORDER BY first) AS batches"
             "   ON rows.one = batches.one AND rows.offset >= batches.first)"
             "  GROUP BY first) AS found USING (first)"
             f" WHERE stored != {column} ORDER BY first LIMIT {WORST}"

@@ -10,6 +10,7 @@ from functools import partial
 import click
 from clickhouse_connect.driver.client import Client
 
+from tidegate.contracts.topics import StreamPartition
 from tidegate.errors import RetryLater
 from tidegate.kafka.connection import connection
 from tidegate.kafka.topics import read_epoch
@@ -69,8 +70,8 @@ def _committed(settings: Settings, epoch: str, row: PartitionBalance) -> int | N
     if row.epoch != epoch:
         return None
     try:
-        place = (row.stream, row.partition)
-        return committed(connection(settings), settings.sink_group, [place])[place]
+        partition = StreamPartition(row.stream, row.partition)
+        return committed(connection(settings), settings.sink_group, [partition])[partition]
     except RetryLater:
         return None
 

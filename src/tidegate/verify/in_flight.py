@@ -8,7 +8,14 @@ from typing import NamedTuple
 from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from tidegate.contracts.topics import ENRICHED_STREAMS, RAW_STREAMS, Stream, TopicPartition, enriched
+from tidegate.contracts.topics import (
+    ENRICHED_STREAMS,
+    RAW_STREAMS,
+    Stream,
+    StreamPartition,
+    TopicPartition,
+    enriched,
+)
 from tidegate.errors import RetryLater
 from tidegate.kafka.connection import Connection
 from tidegate.kafka.groupless import ATTEMPT_SECONDS, groupless_consumer
@@ -63,17 +70,17 @@ def _look(records: Records, topic: str, partition: int, start: int, end: int) ->
 
 
 def committed(
-    kafka: Connection, group: str, places: Iterable[tuple[Stream, int]]
-) -> dict[tuple[Stream, int], int]:
+    kafka: Connection, group: str, partitions: Iterable[StreamPartition]
+) -> dict[StreamPartition, int]:
     """How far the sink's group has committed the enriched topics; -1 where it has not.
 
     Raises RetryLater while the broker is away.
     """
     consumer = groupless_consumer(kafka, group)
-    wanted = [KafkaPartition(enriched(stream), partition) for stream, partition in places]
+    wanted = [KafkaPartition(enriched(stream), partition) for stream, partition in partitions]
     try:
         found = consumer.committed(wanted, timeout=ATTEMPT_SECONDS)
-        return {(ENRICHED_STREAMS[place.topic], place.partition): place.offset for place in found}
+        return {StreamPartition(ENRICHED_STREAMS[each.topic], each.partition): each.offset for each in found}
     except KafkaException as error:
         raise RetryLater(f"Kafka at {kafka} is away: {error.args[0].str()}") from error
     finally:

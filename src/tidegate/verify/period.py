@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.store.migrate import LEVELS, ttls_in_force
 
-Place = tuple[Stream, str, int]  # stream, epoch, partition
+EpochPartition = tuple[Stream, str, int]  # stream, epoch, partition
 
 
 def kept_since(client: Client, database: str) -> date | None:
@@ -37,7 +37,9 @@ class Offsets(NamedTuple):
     lasts: list[int]
 
 
-def straddling(client: Client, database: str, since: date, until: date) -> Iterator[tuple[Place, Offsets]]:
+def straddling(
+    client: Client, database: str, since: date, until: date
+) -> Iterator[tuple[EpochPartition, Offsets]]:
     """The batches that have days within `since` to `until` and days beyond.
 
     The ledger does not say how many of their rows are of which day, so they belong to no period but a

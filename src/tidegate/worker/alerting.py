@@ -127,8 +127,8 @@ class Alerting:
                     closed = micros(_CLOSED.decode(event.value or b"").closed)
                     await self._close(message.partition, closed)
             except (msgspec.DecodeError, ValueError) as error:
-                place = (message.topic, message.partition, message.offset)
-                log.warning("%s %d %d is no minute: %s", *place, error)
+                position = (message.topic, message.partition, message.offset)
+                log.warning("%s %d %d is no minute: %s", *position, error)
             except Exception:  # a bug there must cost alerts and never events
                 log.exception("minutes at %d %d", message.partition, message.offset)
 

@@ -213,16 +213,16 @@ class DedupTable:
         """
         self._windows = {}
         partitions = {b"%d" % partition: partition for _, partition in positions}
-        ours = {self.window(*place).prefix: (self.window(*place), at) for place, at in positions.items()}
+        ours = {self.window(*key).prefix: (self.window(*key), at) for key, at in positions.items()}
         claims: list[tuple[DedupWindow, Claim]] = []
         for name, value in list(self._table.items()):
             prefix, _, rest = name.partition(b"-")
-            place, _, rest = rest.partition(b"-")
-            found = ours.get(b"%b-%b-" % (prefix, place))
+            letter_and_number, _, rest = rest.partition(b"-")
+            found = ours.get(b"%b-%b-" % (prefix, letter_and_number))
             if found is None or value is None or len(value) < _TIME.size:
                 self._table.pop(name, None)
-                if prefix != self._epoch and value is not None and place[1:] in partitions:
-                    self._ended.append((partitions[place[1:]], (name, None)))
+                if prefix != self._epoch and value is not None and letter_and_number[1:] in partitions:
+                    self._ended.append((partitions[letter_and_number[1:]], (name, None)))
                 continue
             window, position = found
             if not rest:
@@ -286,9 +286,9 @@ class DedupTable:
     def marks(self, positions: Mapping[StreamPartition, int]) -> list[tuple[int, Change]]:
         """The marks that are due before these positions are committed, with their partitions."""
         found = [
-            (place[1], self._windows[place].mark(position))
-            for place, position in positions.items()
-            if place in self._windows
+            (key.partition, self._windows[key].mark(position))
+            for key, position in positions.items()
+            if key in self._windows
         ]
         return [(partition, change) for partition, change in found if change is not None]
 

@@ -125,7 +125,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def _fetch_records(self, consumer: Any, active_partitions: Any, **more: Any) -> Any:
         if self.consumer.large.bytes > LARGE_BYTES and active_partitions:
-            active_partitions = {place for place in active_partitions if place[0] not in RAW_STREAMS}
+            active_partitions = {tp for tp in active_partitions if tp[0] not in RAW_STREAMS}
             if not active_partitions:  # which aiokafka would take for all
                 await asyncio.sleep(FULL_SECONDS)
                 return {}
@@ -136,8 +136,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             """The next offset to read of each partition that has one."""
             if assignment is None or not assignment.active:
                 return {}
-            states = {place: assignment.state_value(place) for place in assignment.tps}
-            return {place: state.position for place, state in states.items() if state.has_valid_position}
+            states = {tp: assignment.state_value(tp) for tp in assignment.tps}
+            return {tp: state.position for tp, state in states.items() if state.has_valid_position}
 
         self.skipped.begin(positions())
         found = await super()._fetch_records(consumer, active_partitions, **more)

@@ -71,7 +71,7 @@ class PartitionState:
     def arrive(self, offset: int, first: int | None = None) -> Arrival:
         """What the record at `offset` is, which stands for the offsets from `first` on too, None for none."""
         first = offset if first is None else first
-        if any(place is not None and first <= place <= offset for place in (self.expected, self.sought)):
+        if any(wanted is not None and first <= wanted <= offset for wanted in (self.expected, self.sought)):
             return Arrival.NEXT
         if offset < self.expected:
             return Arrival.REPEAT

@@ -17,7 +17,7 @@ def test_envelope_lines_are_the_lines_of_the_contract(events: list[bytes]) -> No
     assert envelope_lines(prefix, events) == b"\n".join(envelope_line(prefix, event) for event in events)
 
 
-def place(stream: Stream, event: object, header: str | None = None, partitions: int = 1000) -> int | None:
+def partition(stream: Stream, event: object, header: str | None = None, partitions: int = 1000) -> int | None:
     verdict = examine(stream, builders.body(event))
     assert isinstance(verdict, Event), verdict
     (only,) = group(stream, [verdict.value], header, START, partitions)
@@ -27,30 +27,28 @@ def place(stream: Stream, event: object, header: str | None = None, partitions: 
 
 def test_a_client_is_its_mac_in_any_spelling() -> None:
     spellings = ["AA:BB:CC:00:11:22", "aa-bb-cc-00-11-22", "aabb.cc00.1122", "aabbcc001122"]
-    places = {place("client_events", builders.success(macAddress=mac), "header") for mac in spellings}
-    assert len(places) == 1 and None not in places
+    found = {partition("client_events", builders.success(macAddress=mac), "header") for mac in spellings}
+    assert len(found) == 1 and None not in found
 
 
 def test_a_device_log_goes_by_its_parent() -> None:
-    one = place("device_logs", builders.device_log(parent={"id": "a"}))
-    assert one == place("device_logs", builders.device_log(parent={"id": "a", "name": "b"}, id=7))
-    assert one != place("device_logs", builders.device_log(parent={"id": "b"}))
+    one = partition("device_logs", builders.device_log(parent={"id": "a"}))
+    assert one == partition("device_logs", builders.device_log(parent={"id": "a", "name": "b"}, id=7))
+    assert one != partition("device_logs", builders.device_log(parent={"id": "b"}))
 
 
 def test_a_connection_log_goes_by_its_device_id_then_by_the_header() -> None:
-    session = place("connection_logs", builders.session_log(device_id="d1"), "header")
-    assert session == place("connection_logs", builders.network_log(), "d1")
-    assert session == place("connection_logs", builders.wrapped(builders.legacy_log(device_id="d1")))
-    assert place("connection_logs", builders.network_log()) is None
+    session = partition("connection_logs", builders.session_log(device_id="d1"), "header")
+    assert session == partition("connection_logs", builders.network_log(), "d1")
+    assert session == partition("connection_logs", builders.wrapped(builders.legacy_log(device_id="d1")))
+    assert partition("connection_logs", builders.network_log()) is None
 
 
-def test_fleets_have_places_of_their_own() -> None:
+def test_fleets_have_partitions_of_their_own() -> None:
     verdict = examine("device_logs", builders.body(builders.device_log()))
     assert isinstance(verdict, Event)
-    places = {
-        partition_of("device_logs", verdict.value, None, seed(fleet), 1000) for fleet in ("a", "b", "c")
-    }
-    assert len(places) == 3
+    found = {partition_of("device_logs", verdict.value, None, seed(fleet), 1000) for fleet in ("a", "b", "c")}
+    assert len(found) == 3
 
 
 def test_groups_keep_the_order_of_the_batch() -> None:
