@@ -11,12 +11,16 @@ from typing import NamedTuple
 
 
 class Bounds(NamedTuple):
+    """The most slots that are taken at a time."""
+
     in_all: int
     of_a_fleet: int
     of_a_token: int
 
 
 class Slots:
+    """Hands out slots; used from the event loop alone."""
+
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._taken: Counter[tuple[str, str | None]] = Counter()

@@ -26,6 +26,8 @@ POLL_SECONDS = 0.2
 
 
 class Cut(NamedTuple):
+    """Which rows belong to a backup: all of ended epochs, and of live ones those up to their newest batch."""
+
     epoch: str  # the newest; empty for none
     epochs: tuple[str, ...]  # all that were seen
     live: tuple[str, ...]  # of these, the ones in which a sink may go on meanwhile

@@ -43,6 +43,8 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
+    """What a backup holds: `manifest.json` in its folder, written last."""
+
     format: int
     version: str  # Tidegate's
     clickhouse: str

@@ -52,6 +52,8 @@ class Eraser:
         return {table: self._count(table) for table in (*TABLES, *BESIDE)}
 
     def erase(self, say: Callable[[str], None]) -> Erased:
+        """Erase the client everywhere, and finish what an erasure before left undone; `say` gets progress.
+        Raises RetryLater where its events still come."""
         rows = dict.fromkeys((*TABLES, *BESIDE), 0)
         erasure = audit.new_id()
         for table in TABLES:

@@ -44,6 +44,8 @@ class Day(NamedTuple):
 
 
 class Rollups:
+    """Of one fleet. Raises RetryLater while ClickHouse is away; each method can be called again."""
+
     def __init__(self, client: Client, settings: Settings, fleet: str) -> None:
         self._client = client
         self._settings = settings

@@ -107,6 +107,8 @@ class Role:
 
 
 class Supervisor:
+    """Starts broker, ClickHouse and roles in order, restarts what dies, drains and stops them at the end."""
+
     def __init__(
         self,
         settings: Settings,
@@ -181,6 +183,7 @@ class Supervisor:
     # The life of it all
 
     def run(self) -> int:
+        """Until SIGINT, SIGTERM or SIGHUP; returns the exit status."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         status = 0

@@ -46,6 +46,10 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FailureCatalogue:
+    """What failures mean. Keys are (code, sub-code), None for any sub-code; (reason or status, number) of
+    802.11; and 802.11 names in upper case. `learned` has texts that events brought for codes that no row
+    has."""
+
     by_code: Mapping[tuple[int, int | None], Meaning]
     ieee80211: Mapping[tuple[str, int], Meaning]
     ieee80211_names: Mapping[str, Meaning]
@@ -122,6 +126,8 @@ class FailureCatalogue:
 
 
 def read_failures(vendor: Iterable[Row], ieee80211: Iterable[Row]) -> FailureCatalogue:
+    """The catalogue of rows of `vendor_failure_codes.csv` and `ieee80211_codes.csv`. Raises BadLookup, naming
+    the cell."""
     by_code: dict[tuple[int, int | None], Meaning] = {}
     for row in vendor:
         stage = row.text("stage", required=True, allowed=STAGES)

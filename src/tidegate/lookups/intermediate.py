@@ -23,6 +23,8 @@ class Texts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IntermediateCatalogue:
+    """Texts by (category, type, sub-type) code; None stands for any."""
+
     by_codes: Mapping[tuple[int | None, int | None, int | None], Texts]
 
     def texts(self, category: int | None, type_: int | None, sub_type: int | None) -> Texts:
@@ -35,6 +37,8 @@ class IntermediateCatalogue:
 
 
 def read_intermediate(rows: Iterable[Row]) -> IntermediateCatalogue:
+    """A row also gives the texts of its type and its category, where none of their own came before. Raises
+    BadLookup."""
     by_codes: dict[tuple[int | None, int | None, int | None], Texts] = {}
     for row in rows:
         category = row.whole("categoryCode")

@@ -14,6 +14,8 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 @dataclass(frozen=True, slots=True)
 class ApprovedNetworks:
+    """The rows of `approved_networks.csv`, and the fleets that have any."""
+
     fleets: frozenset[str]
     rows: frozenset[tuple[str, str, str]]  # fleet, network name, bssid; '' stands for any
 
@@ -26,6 +28,7 @@ class ApprovedNetworks:
 
 
 def read_networks(rows: Iterable[Row]) -> ApprovedNetworks:
+    """Raises BadLookup for a row that names neither a network nor an access point."""
     found: set[tuple[str, str, str]] = set()
     for row in rows:
         name = row.text("network_name")

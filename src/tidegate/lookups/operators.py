@@ -23,6 +23,8 @@ _SEPARATORS = str.maketrans("", "", " -/_")
 
 @dataclass(frozen=True, slots=True)
 class Operators:
+    """Mobile operators by MCC and MNC, from `mccmnc.csv`."""
+
     by_code: Mapping[str, Operator]  # "310026": digits of MCC and MNC as the file has them
     by_mcc: Mapping[str, str]  # country of an MCC that serves only one
 

@@ -21,6 +21,8 @@ class Site(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sites:
+    """Sites of `sites.csv` by fleet and location id."""
+
     by_location: Mapping[tuple[str, int], Site]
 
     def find(self, fleet: str, location_id: int | None) -> Site:
@@ -31,6 +33,7 @@ class Sites:
 
 
 def read_sites(rows: Iterable[Row]) -> Sites:
+    """Raises BadLookup for a location that stands there twice, half a coordinate, and no IANA time zone."""
     found: dict[tuple[str, int], Site] = {}
     zones = zoneinfo.available_timezones()
     for row in rows:

@@ -49,6 +49,7 @@ class Vendors:
 
 
 def read_vendors(rows: Iterable[Row]) -> Vendors:
+    """The vendors of rows of `oui.csv`: prefixes of 6, 7 or 9 hexadecimal digits. Raises BadLookup."""
     names: dict[str, int] = {"": 0, _SPLIT: 1}
     found: tuple[dict[int, int], dict[int, int], dict[int, int]] = ({}, {}, {})
     for row in rows:

@@ -37,6 +37,8 @@ NONE = Answer(0)
 
 @dataclass(slots=True, eq=False)
 class Notice:
+    """One change of an alert that is owed to one endpoint. Times are seconds since 1970."""
+
     id: str
     endpoint_id: str
     endpoint: str  # its name

@@ -16,6 +16,8 @@ class State(StrEnum):
 
 
 class Condition(NamedTuple):
+    """Something that was looked at, in words for an operator."""
+
     state: State
     what: str
     do: str = ""  # what an operator does about it

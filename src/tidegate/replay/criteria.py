@@ -20,6 +20,8 @@ READ_ONLY: dict[str, Any] = {"readonly": 2, "max_execution_time": 3600, "max_mem
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
+    """The options of `tidegate replay`; empty ones are no condition."""
+
     kinds: Sequence[str] = ()
     codes: Sequence[str] = ()
     fleets: Sequence[str] = ()

@@ -77,6 +77,7 @@ class Report:
             group.samples.append({"id": item.id, "said": said, "line": shown})
 
     def as_json(self) -> bytes:
+        """What `--json` prints: the counts, and the verdicts with samples of each, most lines first."""
         names = (
             "dry_run",
             "transform_version",
@@ -102,6 +103,7 @@ class Report:
 
 
 def show(report: Report, console: Console) -> None:
+    """Print the verdicts with samples of each, and the summary."""
     table = Table()
     for name in ("stream", "refused for", "now", "lines"):
         table.add_column(name, justify="right" if name == "lines" else "left")

@@ -64,6 +64,8 @@ class Stopped(Exception):
 
 
 class BoundedHttp(HttpToolsProtocol):
+    """One connection. asyncio, httptools and uvicorn call it; `check` ends what takes too long."""
+
     transport: Corked  # type: ignore[assignment]
 
     def __init__(self, *arguments: Any, limits: Limits, ending: Callable[[], bool], **named: Any) -> None:

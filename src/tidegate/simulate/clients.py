@@ -104,6 +104,7 @@ def build_clients(site: Site, rng: random.Random) -> list[Client]:
 
 
 def build_app_devices(site: Site, rng: random.Random, prefix: str) -> list[AppDevice]:
+    """The devices of a site that send connection logs; their ids begin with `prefix`."""
     devices = []
     for number in range(APP_DEVICES[site.kind]):
         system, agent = rng.choice(_SYSTEMS)

@@ -167,6 +167,9 @@ class Truth(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Incident:
+    """A fault that takes hold of a site, or the fleet, for a while. `begin`, `progress` and `finish` change
+    its `effects`."""
+
     name: Name
     site: Site | None  # None: every site
     ap: AccessPoint  # that is concerned, or whose log shows the change

@@ -29,6 +29,8 @@ class Totals:
 
 @dataclass(slots=True)
 class Report:
+    """Counts of what was sent, and the broken events among it."""
+
     streams: dict[Stream, Totals] = field(default_factory=lambda: {stream: Totals() for stream in STREAMS})
     broken: Counter[Code] = field(default_factory=Counter)  # broken events sent, by the code they deserve
     good_refused: int = 0  # over HTTP: refused though nothing was wrong with them

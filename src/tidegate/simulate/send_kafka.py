@@ -41,6 +41,8 @@ class _Frame:
 
 
 class Sender:
+    """Writes frames straight to the raw topics, as a producer without the gateway does."""
+
     def __init__(self, options: Options, simulation: Simulation, report: Report, ledger: Ledger) -> None:
         self._options = options
         self._simulation = simulation

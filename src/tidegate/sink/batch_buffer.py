@@ -22,6 +22,8 @@ class Limits:
 
 
 class BatchBuffer:
+    """Holds frames in the order of their offsets until `cut` takes a batch of them."""
+
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.bytes = 0

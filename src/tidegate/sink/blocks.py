@@ -30,6 +30,8 @@ _TIME = pa.timestamp("us", tz="UTC")
 
 
 class BatchBlocks(NamedTuple):
+    """The inserts of one batch: one for each table and received day."""
+
     days: list[date]  # of the events, ascending
     blocks: list[InsertBlock]
     newest: int = 0  # received time of the newest event, µs; 0 without events

@@ -15,6 +15,8 @@ MOST_HEADERS = 64  # the worker writes twelve at most
 
 
 class Frame(NamedTuple):
+    """An enriched record, as the sink holds it until its batch is built."""
+
     head: EnrichedHeaders
     offset: int  # in the enriched topic
     value: bytes  # Arrow IPC stream of head.accepted rows

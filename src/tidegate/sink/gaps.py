@@ -32,6 +32,8 @@ class _Open:
 
 
 class Gaps:
+    """Keeps open gaps on record in ClickHouse, and asks there whether an operator has accepted them."""
+
     def __init__(self, ledger: Ledger, outcomes: SimpleQueue[Callable[[], None]]) -> None:
         self._ledger = ledger
         self._threads = Threads("gaps", 1, outcomes)

@@ -42,6 +42,8 @@ class Step(Enum):
 
 @dataclass(slots=True, eq=False)
 class Batch:
+    """Frames on their way into ClickHouse, all of one partition and transform_version."""
+
     frames: list[Frame]
     plan: BatchPlan | None = None  # from the start on for a batch that is cut again
     blocks: BatchBlocks | None = None
@@ -79,6 +81,8 @@ class TakeOver:
 
 
 class Partition:
+    """One partition of the enriched topic while it is assigned. Changed by the reader's thread alone."""
+
     def __init__(self, key: StreamPartition, topic: str, limits: Limits) -> None:
         self.key = key
         self.topic = topic

@@ -40,6 +40,9 @@ Fence = Callable[[list[tuple[Partition, int]]], bool]  # commits enriched offset
 
 
 class Pipeline:
+    """Takes batches through build, plan, fence and insert. `advance` is called from the reader's thread; what
+    threads find comes back as functions in `outcomes`, which that thread calls."""
+
     def __init__(
         self,
         client: Client,

@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RefusedLine:
+    """A line that becomes a reject, and why."""
+
     index: int  # of the line in its frame, blank lines not counted
     fault: Fault
     line: bytes  # as it came, without its line break
@@ -56,6 +58,8 @@ class RefusedLine:
 
 
 class Decoded(NamedTuple):
+    """A frame as columns, and the lines that are not among them."""
+
     columns: dict[str, pa.Array[Any]]  # of equal length: one row an accepted line, in any order
     refused: list[RefusedLine]
     lines: int  # accepted + refused

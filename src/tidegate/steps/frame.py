@@ -208,6 +208,10 @@ class FrameSteps:
     def transform(
         self, value: bytes, record: Record, fleets: Container[str] | None, dedup: LineDedup | None
     ) -> Transformed:
+        """One record, decoded and enriched; bad lines are in `refused`. Raises only for a bug in a step.
+
+        `fleets` are those that may be named, None for any; `dedup` leaves out lines whose key came before.
+        """
         named = dict(record.headers)
         received_at = _received_at(named.get("received_at"), record.timestamp)
         no_time = received_at if isinstance(received_at, Fault) else None
@@ -265,6 +269,8 @@ class FrameSteps:
     # --- what goes out
 
     def outputs(self, record: Record, found: Transformed, cut: int | None = None) -> Outputs:
+        """What goes out of a transformed record. `cut`: the bytes that a reject keeps of its line, None for
+        all."""
         rejects = [self._reject(record, line, cut) for line in found.refused]
         head = EnrichedHeaders(
             epoch=self._epoch,

@@ -33,6 +33,8 @@ PINNED: dict[str, str | int] = {
 
 
 class InsertBlock(NamedTuple):
+    """The rows of one insert: of one table and one received day."""
+
     table: str
     columns: list[str]
     token_suffix: str  # behind the plan's token

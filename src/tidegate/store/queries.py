@@ -127,6 +127,7 @@ class ClientEvents:
     ssids: Sequence[str] | None = None
 
     def where(self) -> Where:
+        """The conditions, with their values as query parameters."""
         where = Where()
         where.add("fleet = {fleet:String}", fleet=self.fleet)
         where.named("mac", self.macs)

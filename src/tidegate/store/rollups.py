@@ -33,6 +33,8 @@ LEVELS = (
 
 
 class Column(NamedTuple):
+    """A column of a rollup, and what fills it."""
+
     name: str
     type: str
     comment: str
@@ -47,6 +49,8 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
+    """What one stream counts, at every level."""
+
     title: str
     dimensions: tuple[Column, ...]
     measures: tuple[Column, ...]

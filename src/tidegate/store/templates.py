@@ -59,6 +59,8 @@ ROLLUP_SETTINGS = (*BIG_TABLE_SETTINGS, "min_bytes_for_wide_part = 33554432")
 
 @dataclass(frozen=True, slots=True)
 class Migration:
+    """One file of `migrations/`: its number, its name, and its SQL with `${...}` to fill in."""
+
     version: int
     name: str
     template: str

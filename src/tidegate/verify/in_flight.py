@@ -26,6 +26,8 @@ COUNTED = 200  # offsets of a partition that are looked at one by one
 
 
 class InFlight(NamedTuple):
+    """What of a raw partition is not stored yet."""
+
     stream: Stream
     partition: int
     frames: int  # raw records behind the last one in the ledger

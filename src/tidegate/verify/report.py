@@ -19,6 +19,8 @@ TOLD = 20  # findings that are told one by one
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """What `tidegate verify` found of the received days `since` to `until`, both inclusive."""
+
     since: date
     until: date
     partitions: list[PartitionBalance]

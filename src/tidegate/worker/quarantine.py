@@ -28,6 +28,8 @@ MOST_FLEETS = 10_000  # that are counted in a window: names in refused lines are
 
 
 class OverLimit(NamedTuple):
+    """A fleet that passed the limit, with its lines of the window."""
+
     stream: Stream
     fleet: str  # empty: lines that name none
     lines: int

@@ -108,6 +108,8 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    """One connection: the requests that come on it, one at a time."""
+
     protocol_version = "HTTP/1.1"
     server_version = "Tidegate-ClickHouse"
     disable_nagle_algorithm = True
