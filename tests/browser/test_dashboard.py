@@ -200,7 +200,7 @@ def test_hostile_names_are_text(watched: Watched, place: Place) -> None:
     expect(page.locator("main")).to_contain_text("<img src=x onerror=")
 
 
-def test_live_updates_come_without_a_reload(watched: Watched, place: Place) -> None:
+def test_live_updates_come_without_a_reload(watched: Watched) -> None:
     page = watched.page()
     expect(page.locator("[data-live-state]")).to_contain_text("live")
     page.evaluate("window.stays = 1; document.querySelector('article.incident').remove()")
@@ -302,7 +302,7 @@ def _events(web: httpx.Client, headers: dict[str, str], count: int) -> list[dict
     return found
 
 
-def test_a_page_prints(watched: Watched, place: Place) -> None:
+def test_a_page_prints(watched: Watched) -> None:
     page: Page = watched.page()
     page.emulate_media(media="print")
     expect(page.locator("header nav")).to_be_hidden()

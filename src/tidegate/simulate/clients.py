@@ -126,7 +126,7 @@ def build_app_devices(site: Site, rng: random.Random, prefix: str) -> list[AppDe
     return devices
 
 
-def pick_radio(site: Site, client: Client, ap: AccessPoint, rng: random.Random) -> Radio:
+def pick_radio(client: Client, ap: AccessPoint, rng: random.Random) -> Radio:
     """The radio that the client chooses on an access point: mostly the highest band both have."""
     if rng.random() < 0.85:
         for band in _FAST_BANDS:

@@ -286,7 +286,7 @@ class Simulation:
             self._leave(site, client, radio)
 
     def _radio_near(self, site: Site, client: Client, position: int) -> Radio:
-        return pick_radio(site, client, site.aps[position % len(site.aps)], self._rng)
+        return pick_radio(client, site.aps[position % len(site.aps)], self._rng)
 
     def _attempt(self, site: Site, client: Client, radio: Radio, effects: Effects) -> None:
         """One connection attempt: perhaps its steps, then Success or Failure."""
@@ -443,7 +443,7 @@ class Simulation:
         assert ap is not None
         near = [client for client in clients if client.home == ap.position] or clients
         client = near[int(self._rng.random() * len(near))]
-        self._attempt(site, client, pick_radio(site, client, ap, self._rng), CALM)
+        self._attempt(site, client, pick_radio(client, ap, self._rng), CALM)
 
     def _send_client(self, client: Client, body: bytes) -> None:
         self._pending.append(Event("client_events", body, client.mac))

@@ -8,7 +8,7 @@ so that a device with a slow clock or a late upload does not reopen a minute tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -187,27 +187,6 @@ def _order(item: tuple[tuple[Any, ...], Any]) -> tuple[Any, ...]:
     """The order of counts; no code stands before every code."""
     ssid, stage, outcome, code, sub_code = item[0]
     return ssid, stage, outcome, code is not None, code or 0, sub_code is not None, sub_code or 0
-
-
-def quantile(histogram: Mapping[int, int], q: float) -> float | None:
-    """The q-quantile in ms, 0 <= q <= 1, as its bucket's geometric middle; None of no values.
-
-    Bucket 0 reads as 0, the last bucket as its lower edge.
-    """
-    total = sum(histogram.values())
-    if not total:
-        return None
-    rank = q * (total - 1)
-    seen = 0
-    for bucket in sorted(histogram):
-        seen += histogram[bucket]
-        if seen > rank:
-            break
-    if bucket == 0:
-        return 0.0
-    if bucket == BUCKETS - 1:
-        return float(EDGES[-1])
-    return float(np.sqrt(EDGES[bucket - 1] * EDGES[bucket]))
 
 
 def _minutes(received_at: Column) -> _Axis:

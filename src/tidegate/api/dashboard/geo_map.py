@@ -25,7 +25,6 @@ async def map_page(
     person: Viewer,
     of: str = "sites",
     length: Annotated[str, Query(alias="window")] = "2h",
-    end: str = "",
 ) -> Response:
     """Buckets of the rollups by hour: of the sites of client events, or of devices' connection logs."""
     of = "logs" if of == "logs" else "sites"
