@@ -15,6 +15,10 @@ from typing import Any
 
 from tidegate.local.child import Child
 
+# What a role of a test has unless the test says otherwise: a loaded machine may hold the broker, or the proxy
+# before it, up for longer than the second after which posts are refused.
+PATIENT: Mapping[str, object] = {"gateway_answer_ms": 60_000}
+
 
 def command(*arguments: str, prelude: str = "") -> list[str]:
     """`tidegate <arguments>`. `prelude` is Python that runs in its process before it does."""
@@ -35,7 +39,7 @@ def role(
     """`tidegate <role>`, not started; its log goes into `folder`, under `name` where several of it run."""
     name = name or role
     log = folder / f"{name}.log"
-    return Child(name, command(role, prelude=prelude), log, environment=environment(values))
+    return Child(name, command(role, prelude=prelude), log, environment=environment({**PATIENT, **values}))
 
 
 def run(

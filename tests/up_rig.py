@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+import roles
 import waiting
 
 from tidegate.local.child import free_port
@@ -41,8 +41,8 @@ class Up:
 
     @property
     def environment(self) -> dict[str, str]:
-        own = {f"TIDEGATE_{part.upper()}_LISTEN": listen for part, listen in self.listens.items()}
-        return {**os.environ, **own}
+        listens = {f"{part}_listen": listen for part, listen in self.listens.items()}
+        return roles.environment({**roles.PATIENT, **listens})
 
     def run(self) -> subprocess.CompletedProcess[str]:
         """Run it to its end: for starts that must fail."""

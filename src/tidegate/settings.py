@@ -183,6 +183,9 @@ class Settings:
     gateway_ack_timeout_ms: int = setting(
         10_000, "Longest wait for the broker's ack before 503, milliseconds"
     )
+    gateway_answer_ms: int = setting(
+        850, "Longest silence of the broker, asked ten times a second, before 503, milliseconds"
+    )
     gateway_rate_events_per_second: float = setting(
         0.0, "Rate of a token that names none of its own, events/s; 0: no limit"
     )

@@ -17,10 +17,13 @@ from waiting import await_
 import builders
 from tidegate.local.broker import Broker
 from tidegate.local.child import free_port
+from tidegate.settings import Settings
 
 
 def gateway_on(broker: Broker, folder: Path, **values: object) -> GatewayProcess:
-    return GatewayProcess(broker.bootstrap, folder / "gateway", **values)
+    """With the product's own patience."""
+    own = {"gateway_answer_ms": Settings().gateway_answer_ms, **values}
+    return GatewayProcess(broker.bootstrap, folder / "gateway", **own)
 
 
 def refused(answer: httpx.Response, code: str) -> None:

@@ -28,7 +28,6 @@ from tidegate.kafka.connection import Connection
 logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.1  # between two looks at the broker
-ANSWER_SECONDS = 0.85  # for an answer, before the broker counts as stalled; both together: within a second
 CONNECT_SECONDS = 5.0
 RAW_TOPICS = {stream: raw(stream) for stream in STREAMS}
 
@@ -54,16 +53,19 @@ class Broker:
         kafka: Connection,
         *,
         ack_timeout_ms: int,
+        answer_ms: int,
         max_record_bytes: int,
         least_partitions: Callable[[int], int] = int,
         require: Callable[[], None] = lambda: None,
     ) -> None:
-        """`least_partitions` gives the number to insist on where so many were found; `require` is called in
-        a thread before anything is written, and raises where the topics cannot be written to."""
+        """`answer_ms` is the broker's longest silence before it counts as stalled. `least_partitions` gives
+        the number to insist on where so many were found; `require` is called in a thread before anything is
+        written, and raises where the topics cannot be written to."""
         self._kafka = kafka
         self._least_partitions = least_partitions
         self._require = require
         self._ack_timeout_ms = ack_timeout_ms
+        self._answer_seconds = answer_ms / 1000
         self._max_record_bytes = max_record_bytes
         self._producer: Any = None
         self._watcher: asyncio.Task[None] | None = None
@@ -168,12 +170,12 @@ class Broker:
             raise RetryLater("the producer stopped")
         try:
             # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes with the answer.
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(self._answer_seconds):
                 counts = await self._partition_counts(producer.client)
         except TimeoutError:
             # Under load an ack may come while the question waits its turn.
-            if self.state is State.READY and time.monotonic() - self._answered > ANSWER_SECONDS:
-                self._change(State.STALLED, f"no answer for {ANSWER_SECONDS:g} s")
+            if self.state is State.READY and time.monotonic() - self._answered > self._answer_seconds:
+                self._change(State.STALLED, f"no answer for {self._answer_seconds:g} s")
             return
         missing = [topic for topic in RAW_TOPICS.values() if not counts.get(topic)]
         if missing:

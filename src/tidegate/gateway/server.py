@@ -54,6 +54,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
     broker = Broker(
         connection(settings),
         ack_timeout_ms=settings.gateway_ack_timeout_ms,
+        answer_ms=settings.gateway_answer_ms,
         max_record_bytes=settings.kafka_max_record_bytes,
         least_partitions=partial(expected_partitions, settings),
         require=partial(require_record_size, settings),

@@ -15,7 +15,7 @@ class Asked(Broker):
     """Connected, with a broker that answers when it is told to."""
 
     def __init__(self) -> None:
-        super().__init__(Connection("nowhere"), ack_timeout_ms=1000, max_record_bytes=1000)
+        super().__init__(Connection("nowhere"), ack_timeout_ms=1000, answer_ms=850, max_record_bytes=1000)
         self.answer = asyncio.Event()
         self.asked = asyncio.Event()
         self._producer = SimpleNamespace(
