@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from builders import device_log, failure, intermediate, legacy_log, network_log, session_log, success, wrapped
 from tidegate.contracts.forms import Event, Form, examine, precise, strict
+from tidegate.contracts.frames import BOM, lines_of
 from tidegate.contracts.models import Model
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.steps.decode import decode_frame
@@ -226,7 +227,7 @@ def frame_bytes(draw: st.DrawFn) -> tuple[Stream, bytes]:
     if draw(st.integers(0, 3)) == 0:
         at = draw(st.integers(0, len(value)))
         value = value[:at] + b"\n" + value[at:]
-    return stream, value
+    return stream, draw(st.sampled_from([b"", b"", BOM, BOM + b"\n"])) + value
 
 
 @pytest.mark.parametrize("decoder", native_decoder.NAMES)
@@ -236,7 +237,9 @@ def test_every_line_of_a_frame_has_one_outcome(decoder: str, case: tuple[Stream,
     """accepted + refused = lines, each index once, and the verdict of a line does not hang on its frame."""
     stream, value = case
     native = native_decoder.named(decoder, stream)
-    lines = [line for line in value.split(b"\n") if line.strip()] or [value]
+    counted = value.removeprefix(BOM)
+    lines = [line for line in counted.split(b"\n") if line.strip()] or [counted]
+    assert lines_of(value) == lines
     decoded = decode_frame(
         stream, value, fleet=None, device=None, received_at=1, fleets={"demo"}, native=native
     )

@@ -13,6 +13,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException
 
 from tidegate.api.problems import Problem
+from tidegate.contracts.frames import lines_of
 from tidegate.contracts.position import Position
 from tidegate.contracts.topics import STREAMS, TopicPartition, raw
 from tidegate.errors import RetryLater, Stop
@@ -111,7 +112,7 @@ class RawLog:
 
 
 def _fleet(record: Found, index: int) -> str | None:
-    lines = [line for line in record.value.split(b"\n") if line.strip()]
+    lines = lines_of(record.value)
     if index >= len(lines):
         return None
     try:

@@ -47,6 +47,14 @@ LONGEST_HEADER = 1024  # bytes of a header, but for the rejects
 BOM = b"\xef\xbb\xbf"
 """A byte order mark: it may stand in front of a body and of a record, and means nothing."""
 
+
+def lines_of(value: bytes) -> list[bytes]:
+    """The lines of a raw record that count, in the order of their indexes: those that are not blank. A record
+    without any has one, so that it has an outcome."""
+    value = value.removeprefix(BOM)
+    return [line for line in value.split(b"\n") if line.strip()] or [value]
+
+
 REPLAYED_UNDER = "replayed_under"
 """Header of a raw record that `tidegate replay` wrote: the transform_version by which its lines pass."""
 

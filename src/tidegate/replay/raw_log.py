@@ -3,7 +3,7 @@ pseudonyms."""
 
 from __future__ import annotations
 
-from tidegate.contracts.frames import header_text
+from tidegate.contracts.frames import header_text, lines_of
 from tidegate.contracts.rejects import original_text
 from tidegate.contracts.topics import Stream, raw
 from tidegate.kafka.connection import Connection
@@ -52,5 +52,4 @@ class RawLog:
         record = self._records.first(raw(stream), partition, offset, seconds=SECONDS)
         if record is None or record.offset != offset or record.refused:
             return [], ""
-        lines = [line for line in record.value.split(b"\n") if line.strip()] or [record.value]
-        return lines, header_text(dict(record.headers).get("device") or b"")
+        return lines_of(record.value), header_text(dict(record.headers).get("device") or b"")

@@ -32,7 +32,7 @@ from tidegate.contracts.forms import (
     examine,
     unions,
 )
-from tidegate.contracts.frames import BOM
+from tidegate.contracts.frames import BOM, lines_of
 from tidegate.contracts.keys import EventKey, digest, event_id, event_key
 from tidegate.contracts.native import Decoder
 from tidegate.contracts.position import is_id_of
@@ -114,9 +114,9 @@ def decode_frame(
     that would be refused. `native` takes the lines that it can, if it is here.
     """
     record = _Record(stream, fleet, device, received_at, fleets, max_event_bytes, no_time, aliases or {})
-    value = value.removeprefix(BOM)
     if no_time is not None:
-        return _decode_singly(record, _lines(value))
+        return _decode_singly(record, lines_of(value))
+    value = value.removeprefix(BOM)
     if native is not None and (decoded := _decode_natively(native, record, value)) is not None:
         return decoded
     return _decode_lines(record, value.split(b"\n"))
@@ -126,7 +126,7 @@ def _decode_lines(record: _Record, lines: list[bytes]) -> Decoded:
     taken = _nothing()
     left = _take_all(record, lines, taken)
     if left and not all(map(bytes.strip, lines)):  # blank lines do not count: their numbers go to others
-        lines, taken = _lines(b"\n".join(lines)), _nothing()
+        lines, taken = [line for line in lines if line.strip()] or [b"\n".join(lines)], _nothing()
         left = _take_all(record, lines, taken)
     found = [_line(record, number, lines[number], taken) for number in sorted(left)]
     try:
@@ -145,11 +145,6 @@ def _decode_singly(record: _Record, lines: list[bytes]) -> Decoded:
 
 def _nothing() -> _Taken:
     return _Taken([], [], [], [], [], {}, {}, {})
-
-
-def _lines(value: bytes) -> list[bytes]:
-    """The lines that count. A record with none is one empty line, so that it has an outcome."""
-    return [line for line in value.split(b"\n") if line.strip()] or [value]
 
 
 class _Record(NamedTuple):

@@ -20,6 +20,7 @@ from tidegate.contracts import json_text
 from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.formats import parse_moment
 from tidegate.contracts.frames import (
+    BOM,
     REPLAYED_UNDER,
     EnrichedHeaders,
     Headers,
@@ -161,14 +162,15 @@ class FrameSteps:
         received, and for all where a step fails: they must go by themselves.
         """
         nothing: list[Transformed | None] = [None] * len(records)
-        lines = np.array([sum(map(bool, map(bytes.strip, record.value.split(b"\n")))) for record in records])
+        values = [record.value.removeprefix(BOM) for record in records]
+        lines = np.array([sum(map(bool, map(bytes.strip, value.split(b"\n")))) for value in values])
         if not lines.all():
             return nothing
         of_line = np.repeat(np.arange(len(records)), lines)  # the record of each line
         try:
             decoded = decode_frame(
                 self.stream,
-                b"\n".join(record.value for record in records),
+                b"\n".join([records[0].value, *values[1:]]),  # decode takes the first one's mark away
                 fleet=None,
                 device=None,
                 received_at=NOT_SAID,
@@ -363,11 +365,6 @@ class FrameSteps:
         pack = zstandard.ZstdCompressor(level=1).compress
         packed = len(pack(outputs.enriched)) + (len(pack(outputs.headers[-1][1])) if rejects else 0)
         return packed < self.max_record_bytes * 3 // 4
-
-
-def lines_of(record: Record) -> list[bytes]:
-    """The lines of a record that count, as `decode_frame` counts them."""
-    return [line for line in record.value.split(b"\n") if line.strip()] or [record.value]
 
 
 KEY_REUSED = Fault(

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tidegate.contracts import keys
+from tidegate.contracts.frames import lines_of
 from tidegate.contracts.keys import Change, EventKey, Piece
 from tidegate.contracts.topics import Stream
 from tidegate.steps.decode import RefusedLine
@@ -19,7 +20,6 @@ from tidegate.steps.frame import (
     KeyedLines,
     Record,
     Transformed,
-    lines_of,
     unread,
     with_indexes,
 )
@@ -94,7 +94,7 @@ def without_repeated_pieces(
     """Transform a record without the pieces that were processed before, and count or refuse those."""
     if dedup is None or not dedup.repeats:
         return transform(record)
-    lines = lines_of(record)
+    lines = lines_of(record.value)
     left = dict(enumerate(lines))
     refused: list[RefusedLine] = []
     duplicates = 0

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from tidegate.contracts.frames import lines_of
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.steps.decode import RefusedLine
 from tidegate.steps.frame import (
@@ -19,7 +20,6 @@ from tidegate.steps.frame import (
     LineDedup,
     Record,
     Transformed,
-    lines_of,
     unread,
     with_index,
 )
@@ -57,7 +57,7 @@ def line_by_line(
     at_line: Callable[[int], None] = lambda _: None,
 ) -> Transformed:
     """Set the lines aside on which a step fails; take the others."""
-    lines = lines_of(record)
+    lines = lines_of(record.value)
     batches: list[pa.RecordBatch] = []
     claims: list[bytes] = []
     duplicates = 0

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 import msgspec
+import native_decoder
 import pytest
 from reject_documents import original_bytes
 
@@ -22,8 +23,9 @@ from builders import (
 )
 from tidegate import lookups
 from tidegate.contracts.columns import SCHEMAS
-from tidegate.contracts.frames import read_arrow, read_headers, read_rejects
+from tidegate.contracts.frames import BOM, read_arrow, read_headers, read_rejects
 from tidegate.contracts.limits import largest_event
+from tidegate.contracts.native import Decoder
 from tidegate.contracts.rejects import Code, Kind, Reject
 from tidegate.contracts.topics import Stream
 from tidegate.steps import frame as module
@@ -37,7 +39,7 @@ LIMIT = 1_000_000
 TABLES = lookups.load()
 
 
-def transform_of(stream: Stream, limit: int = LIMIT) -> Transform:
+def transform_of(stream: Stream, limit: int = LIMIT, decoder: Decoder | None = None) -> Transform:
     return Transform(
         FrameSteps(
             stream,
@@ -47,6 +49,7 @@ def transform_of(stream: Stream, limit: int = LIMIT) -> Transform:
             geohash_precision=6,
             clock_skew_seconds=86_400,
             max_record_bytes=limit,
+            decoder=decoder,
         )
     )
 
@@ -255,9 +258,22 @@ def test_a_record_that_kills_goes_line_by_line_without_the_guilty_ones() -> None
     assert outputs.batch.num_rows == 2
 
 
-def together(values: list[bytes], **headers: bytes) -> tuple[list[Outputs], list[Outputs]]:
-    """What records yield at once, and each by itself."""
+def test_line_by_line_the_lines_have_the_indexes_of_the_whole() -> None:
     transform = transform_of("client_events")
+    value = BOM + b"\n" + envelope(success()) + b"\n\n" + envelope(failure(), fleet="other")
+    record = Record(2, 41, 39, value, [], RECEIVED_AT)
+    whole = transform(record, {"demo"})
+    apart = transform.apart(record, {"demo"}, guilty=(), at_line=lambda index: None)
+    assert [reject.index for reject in rejects(apart)] == [1]
+    assert (apart.headers, apart.rejects) == (whole.headers, whole.rejects)
+    assert read_arrow(apart.enriched).equals(read_arrow(whole.enriched))
+
+
+def together(
+    values: list[bytes], decoder: str = "python", **headers: bytes
+) -> tuple[list[Outputs], list[Outputs]]:
+    """What records yield at once, and each by itself."""
+    transform = transform_of("client_events", decoder=native_decoder.named(decoder, "client_events"))
     records = [
         Record(2, number, number - 1, value, list(headers.items()), RECEIVED_AT + number)
         for number, value in enumerate(values)
@@ -274,12 +290,20 @@ def together(values: list[bytes], **headers: bytes) -> tuple[list[Outputs], list
         pytest.param([b'{"fleet":"demo","event":' + body(success()) + b"}"], id="a line without received_at"),
         pytest.param([frame(success()) + b"\n\n\r\n" + frame(failure()) + b"\n"], id="blank lines"),
         pytest.param([frame(success(), fleet="other")], id="an unknown fleet"),
+        pytest.param([BOM + frame(success(), failure())], id="a byte order mark"),
+        pytest.param([BOM + b"\n" + frame(success(), failure())], id="a byte order mark as a line"),
+        pytest.param([BOM], id="a byte order mark alone"),
+        pytest.param([BOM + BOM + b"\n" + frame(success())], id="two byte order marks"),
+        pytest.param([b"\x0b\n" + frame(success())], id="a line of a vertical tab"),
     ],
 )
-def test_many_records_at_once_yield_what_each_yields(odd: list[bytes]) -> None:
+@pytest.mark.parametrize("at", [0, 5])
+@pytest.mark.parametrize("decoder", native_decoder.NAMES)
+def test_many_records_at_once_yield_what_each_yields(decoder: str, at: int, odd: list[bytes]) -> None:
     kinds = (success(), failure(), intermediate())
     values = [frame(*(kinds[(number + i) % 3] for i in range(1 + number % 4))) for number in range(9)]
-    for at_once, alone in zip(*together([*values[:5], *odd, *values[5:]]), strict=True):
+    records = [*values[:at], *odd, *values[at:]]
+    for at_once, alone in zip(*together(records, decoder), strict=True):
         assert at_once.headers == alone.headers
         assert at_once.rejects == alone.rejects
         assert sorted(at_once.failures) == sorted(alone.failures)
