@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,14 +121,14 @@ def test_a_frozen_broker_is_503_and_holds_no_more_than_the_queue(own_broker: Bro
 
 
 def _at_once(gateway: GatewayProcess, bodies: list[bytes]) -> list[httpx.Response]:
-    async def post_all() -> list[httpx.Response]:
-        headers = {"authorization": f"Bearer {gateway.token['ingest']}"}  # type: ignore[index]
-        async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
-            return await asyncio.gather(
-                *(client.post(CLIENT_EVENTS, content=body, headers=headers) for body in bodies)
-            )
-
-    return asyncio.run(post_all())
+    headers = {"authorization": f"Bearer {gateway.token['ingest']}"}  # type: ignore[index]
+    with (
+        httpx.Client(base_url=gateway.url, timeout=60) as client,
+        ThreadPoolExecutor(max_workers=len(bodies)) as threads,
+    ):
+        return list(
+            threads.map(lambda body: client.post(CLIENT_EVENTS, content=body, headers=headers), bodies)
+        )
 
 
 class Senders:
