@@ -18,7 +18,7 @@ from tidegate.contracts import native
 from tidegate.contracts.forms import Event
 from tidegate.contracts.native import Decoder
 from tidegate.contracts.topics import STREAMS, Stream
-from tidegate.gateway import intake, partitioner
+from tidegate.gateway import examine, partitioner
 from tidegate.steps.decode import decode_frame
 from tidegate.steps.frame import FrameSteps, Record
 from tidegate.worker.transform import Transform
@@ -71,7 +71,7 @@ def _works(stream: Stream, frames: list[bytes]) -> Iterator[tuple[str, Work]]:
         seed = partitioner.seed(FLEET)
         for body in bodies:
             if decoder is not None:
-                batch = intake.route(
+                batch = examine.route(
                     decoder,
                     body,
                     "ndjson",
@@ -83,11 +83,11 @@ def _works(stream: Stream, frames: list[bytes]) -> Iterator[tuple[str, Work]]:
                 )
                 assert batch is not None and batch.routes is not None and not batch.routes.left
                 continue
-            split = intake.split(stream, body, "ndjson", MOST)
-            assert isinstance(split, intake.Batch)
-            values = intake.all_good(stream, split.lines, LONGEST)
+            split = examine.split(stream, body, "ndjson", MOST)
+            assert isinstance(split, examine.Batch)
+            values = examine.all_good(stream, split.lines, LONGEST)
             if values is None:  # more than one form
-                verdicts = intake.examine_all(stream, split.lines, LONGEST)
+                verdicts = examine.examine_all(stream, split.lines, LONGEST)
                 values = [verdict.value for verdict in verdicts if isinstance(verdict, Event)]
             partitioner.group(stream, values, None, seed, PARTITIONS)
 

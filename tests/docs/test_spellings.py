@@ -17,7 +17,7 @@ from tidegate.api import parameters
 from tidegate.contracts.formats import EPOCH
 from tidegate.contracts.forms import Event
 from tidegate.contracts.topics import Stream
-from tidegate.gateway import intake
+from tidegate.gateway import examine
 from tidegate.steps.decode import decode_frame
 from tidegate.steps.distinct_values import whole_numbers
 from tidegate.steps.frame import FrameSteps, Record
@@ -40,8 +40,8 @@ def rows(head: str) -> list[tuple[str, str]]:
 def taken(stream: Stream, event: dict[str, Any], column: str) -> Any:
     """A column of the row, by HTTP's judgement and by Kafka; None where both refuse it."""
     line = msgspec.json.encode(event)
-    verdicts = [intake.examine_one(stream, line, MOST), *intake.examine_all(stream, [line], MOST)]
-    quick = intake.all_good(stream, [line], MOST)
+    verdicts = [examine.examine_one(stream, line, MOST), *examine.examine_all(stream, [line], MOST)]
+    quick = examine.all_good(stream, [line], MOST)
     values = []
     for lines in ([line], [line, line + b"x"]):
         value = b"\n".join(lines)
@@ -134,5 +134,5 @@ RECORD_TIME = 1_763_712_000_000_000
 
 @pytest.mark.parametrize(("written", "read"), rows("Content-Type"))
 def test_a_content_type(written: str, read: str) -> None:
-    media = intake.media_type(b"" if written == "none" else written.encode())
+    media = examine.media_type(b"" if written == "none" else written.encode())
     assert (media or REFUSED) == {"JSON": "json", "NDJSON": "ndjson"}.get(read, REFUSED)

@@ -28,7 +28,7 @@ from tidegate.contracts.limits import largest_event
 from tidegate.contracts.position import Position
 from tidegate.contracts.rejects import Fault, Reject
 from tidegate.contracts.topics import STREAMS, Stream
-from tidegate.gateway import intake
+from tidegate.gateway import examine
 from tidegate.keyfile import Keys
 from tidegate.pseudonyms import Stored, stored
 from tidegate.replay.choice import Refused
@@ -390,25 +390,25 @@ bodies = st.sampled_from(STREAMS).flatmap(
 def test_the_gateway_judges_each_event_of_a_body_by_itself(case: tuple[Stream, list[bytes]]) -> None:
     stream, found = case
     wanted = [precise(stream, event) for event in found]
-    sent: list[tuple[bytes, intake.Media]] = [
+    sent: list[tuple[bytes, examine.Media]] = [
         (b"\n".join(found), "ndjson"),
         (b"\r\n".join(found) + b"\n\n", "ndjson"),
         (b"\xef\xbb\xbf[" + b" ,\n".join(found) + b"]", "json"),
     ]
     for body, media in sent:
-        batch = intake.split(stream, body, media, 100)
-        assert isinstance(batch, intake.Batch)
+        batch = examine.split(stream, body, media, 100)
+        assert isinstance(batch, examine.Batch)
         assert [bytes(line) for line in batch.lines] == [event.strip() for event in found]
-        told = intake.examine_all(stream, batch.lines, MOST)
+        told = examine.examine_all(stream, batch.lines, MOST)
         assert list(map(same, told)) == list(map(same, wanted))
-        quick = intake.all_good(stream, batch.lines, MOST)
+        quick = examine.all_good(stream, batch.lines, MOST)
         if quick is not None:
             assert [msgspec.to_builtins(value) for value in quick] == [
                 msgspec.to_builtins(one.value) for one in wanted if isinstance(one, Event)
             ]
     for event, verdict in zip(found, wanted, strict=True):
         if not event.lstrip().startswith(b"["):
-            assert same(intake.examine_body(stream, event, MOST)) == same(verdict)
+            assert same(examine.examine_body(stream, event, MOST)) == same(verdict)
 
 
 def same(verdict: Event | Fault) -> object:

@@ -12,7 +12,7 @@ from test_native_decoder import BODIES, mutated
 from builders import body
 from tidegate.contracts.forms import Event
 from tidegate.contracts.topics import STREAMS, Stream
-from tidegate.gateway import intake, partitioner
+from tidegate.gateway import examine, partitioner
 
 PARTITIONS = 7
 LONGEST = 4096
@@ -21,9 +21,9 @@ BODIES_TRIED = 2000
 
 
 def routed(
-    stream: Stream, text: bytes, media: intake.Media, header: str | None = None
-) -> intake.Batch | None:
-    return intake.route(
+    stream: Stream, text: bytes, media: examine.Media, header: str | None = None
+) -> examine.Batch | None:
+    return examine.route(
         native_decoder.decoders()[stream],
         text,
         media,
@@ -36,7 +36,7 @@ def routed(
 
 
 def groups(stream: Stream, lines: Any, header: str | None) -> dict[int | None, list[int]]:
-    verdicts = intake.examine_all(stream, lines, LONGEST)
+    verdicts = examine.examine_all(stream, lines, LONGEST)
     values = [verdict.value for verdict in verdicts if isinstance(verdict, Event)]
     assert len(values) == len(lines)
     return partitioner.group(stream, values, header, partitioner.seed("demo"), PARTITIONS)
@@ -45,12 +45,12 @@ def groups(stream: Stream, lines: Any, header: str | None) -> dict[int | None, l
 @pytest.mark.parametrize("header", [None, "phone-7"])
 @pytest.mark.parametrize("media", ["json", "ndjson"])
 @pytest.mark.parametrize("stream", STREAMS)
-def test_good_events(stream: Stream, media: intake.Media, header: str | None) -> None:
+def test_good_events(stream: Stream, media: examine.Media, header: str | None) -> None:
     events = [body(one) for one in BODIES[stream] if stream != "connection_logs" or "data" not in one] * 3
     text = b"\r\n".join(events) if media == "ndjson" else b" [" + b" ,\n".join(events) + b"]\n"
-    batch, split = routed(stream, text, media, header), intake.split(stream, text, media, MOST)
+    batch, split = routed(stream, text, media, header), examine.split(stream, text, media, MOST)
     assert batch is not None and batch.routes is not None
-    assert isinstance(split, intake.Batch)
+    assert isinstance(split, examine.Batch)
     assert list(batch.lines) == [bytes(line) for line in split.lines]
     assert batch.routes.groups == groups(stream, split.lines, header)
     assert batch.routes.left == []
@@ -59,7 +59,7 @@ def test_good_events(stream: Stream, media: intake.Media, header: str | None) ->
 
 @pytest.mark.parametrize("media", ["json", "ndjson"])
 @pytest.mark.parametrize("stream", STREAMS)
-def test_mutated_bodies(stream: Stream, media: intake.Media) -> None:
+def test_mutated_bodies(stream: Stream, media: examine.Media) -> None:
     events = [body(one) for one in BODIES[stream]]
     taken = left = 0
     for seed in range(BODIES_TRIED):
@@ -70,8 +70,8 @@ def test_mutated_bodies(stream: Stream, media: intake.Media) -> None:
         if batch is None:
             continue
         assert batch.routes is not None
-        split = intake.split(stream, text, media, MOST)
-        assert isinstance(split, intake.Batch)
+        split = examine.split(stream, text, media, MOST)
+        assert isinstance(split, examine.Batch)
         assert list(batch.lines) == [bytes(line) for line in split.lines]
         good = sorted(index for indexes in batch.routes.groups.values() for index in indexes)
         assert sorted([*good, *batch.routes.left]) == list(range(len(batch.lines)))
@@ -79,7 +79,7 @@ def test_mutated_bodies(stream: Stream, media: intake.Media) -> None:
         for place, indexes in batch.routes.groups.items():
             assert indexes == sorted(indexes)
             for index in indexes:
-                verdict = intake.examine_one(stream, bytes(batch.lines[index]), LONGEST)
+                verdict = examine.examine_one(stream, bytes(batch.lines[index]), LONGEST)
                 assert isinstance(verdict, Event), verdict
                 value = verdict.value
                 assert (

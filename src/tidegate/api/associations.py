@@ -24,12 +24,12 @@ from starlette.requests import Request
 from tidegate.api import links, pseudonymised
 from tidegate.api.access import AnyReader, Reader
 from tidegate.api.exports import CSV_SAFE
-from tidegate.api.found_by import pseudonym_keys
 from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.parameters import Flag, Integer, bad_format, choice, epoch, moment, since, until
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Limits, Reading
 from tidegate.api.signing import Signer
+from tidegate.api.stored_names import pseudonym_keys
 from tidegate.api.streamed_files import Files
 from tidegate.contracts.formats import MICROS_LIMIT, TIME_PATTERN
 from tidegate.keyfile import Keys

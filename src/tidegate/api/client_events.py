@@ -19,7 +19,6 @@ from starlette.requests import Request
 
 from tidegate.api import exports, links
 from tidegate.api.access import AnyReader
-from tidegate.api.found_by import names
 from tidegate.api.newest import ROWS as NEWEST_ROWS
 from tidegate.api.newest import newest
 from tidegate.api.parameters import (
@@ -37,6 +36,7 @@ from tidegate.api.parameters import (
     until,
 )
 from tidegate.api.reading import Reading
+from tidegate.api.stored_names import names
 from tidegate.contracts.forms import EVENT_TYPES
 from tidegate.store import exports as store_exports
 from tidegate.store import queries

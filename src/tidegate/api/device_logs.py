@@ -21,12 +21,12 @@ from starlette.requests import Request
 from tidegate.api import exports, links
 from tidegate.api.access import AnyReader
 from tidegate.api.event_ids import position_of
-from tidegate.api.found_by import names
 from tidegate.api.newest import newest
 from tidegate.api.parameters import Flag, Moment, Rows
 from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
 from tidegate.api.signing import Signer
+from tidegate.api.stored_names import names
 from tidegate.contracts.formats import MICROS_LIMIT
 from tidegate.store import exports as store_exports
 from tidegate.store import queries

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from tidegate.api.access import Reader
+from tidegate.api.export_audit import note_export
 from tidegate.api.export_slots import Bounds, Slots
-from tidegate.api.exported import note_export
 from tidegate.api.problems import Problem
 from tidegate.api.slow_readers import TooSlow
 from tidegate.telemetry import API_FILES, API_FILES_REFUSED

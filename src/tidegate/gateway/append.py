@@ -11,12 +11,12 @@ from tidegate.contracts.forms import Event
 from tidegate.contracts.frames import envelope_prefix, without_breaks
 from tidegate.contracts.rejects import Fault
 from tidegate.contracts.topics import Stream
-from tidegate.gateway import intake, partitioner, pieces, replies
+from tidegate.gateway import examine, partitioner, pieces, replies
 from tidegate.gateway.broker import Broker
 from tidegate.gateway.counters import Counters
+from tidegate.gateway.examine import Text
 from tidegate.gateway.frame_writer import Ack, FrameWriter, Lost, Part
 from tidegate.gateway.idempotency import Landed, Requests
-from tidegate.gateway.intake import Text
 from tidegate.gateway.limits import Rates
 from tidegate.gateway.offload import Offload
 from tidegate.gateway.pieces import Piece
@@ -32,7 +32,7 @@ class Sending(NamedTuple):
     """What a request says beside its body."""
 
     stream: Stream
-    media: intake.Media
+    media: examine.Media
     token: Token
     rates: Rates | None
     device: str | None
@@ -76,7 +76,7 @@ class Appender:
     async def one(self, sending: Sending, line: bytes, keyed: pieces.Keyed | None) -> Reply:
         """The answer to a single event."""
         stream, fleet = sending.stream, sending.fleet
-        verdict = intake.examine_body(stream, line, self._max_event_bytes)
+        verdict = examine.examine_body(stream, line, self._max_event_bytes)
         if isinstance(verdict, Fault):
             self._counters.refused[stream] += 1
             return replies.of_problem(of_fault(verdict))
@@ -130,7 +130,7 @@ class Appender:
         return replies.created(event, outcome.prefix + str(place.first), received_at)
 
     async def batch(
-        self, sending: Sending, batch: intake.Batch, keyed: pieces.Keyed | None, *, is_small: bool
+        self, sending: Sending, batch: examine.Batch, keyed: pieces.Keyed | None, *, is_small: bool
     ) -> Reply:
         """The answer to a batch; of a large one, what takes long is done in the thread of `Offload`."""
         stream, fleet, device = sending.stream, sending.fleet, sending.device
@@ -142,14 +142,14 @@ class Appender:
         groups = self._routed(sending, batch, keyed)
         if groups is None:
             if is_small:
-                values = intake.all_good(stream, lines, most)
+                values = examine.all_good(stream, lines, most)
             else:
-                values = await self._offload(intake.all_good, stream, lines, most)
+                values = await self._offload(examine.all_good, stream, lines, most)
         if values is None:
             if is_small:
                 verdicts = await self._examine(stream, lines, most)
             else:
-                verdicts = await self._offload(intake.examine_all, stream, lines, most)
+                verdicts = await self._offload(examine.examine_all, stream, lines, most)
             failed = [
                 replies.refused(index, verdict, batch.places)
                 for index, verdict in enumerate(verdicts)
@@ -248,11 +248,11 @@ class Appender:
         for at in range(0, len(lines), EXAMINED_AT_ONCE):
             if at:
                 await asyncio.sleep(0)
-            verdicts += intake.examine_all(stream, lines[at : at + EXAMINED_AT_ONCE], most)
+            verdicts += examine.examine_all(stream, lines[at : at + EXAMINED_AT_ONCE], most)
         return verdicts
 
     def _routed(
-        self, sending: Sending, batch: intake.Batch, keyed: pieces.Keyed | None
+        self, sending: Sending, batch: examine.Batch, keyed: pieces.Keyed | None
     ) -> dict[int, list[int]] | None:
         """The indexes of a batch's events by partition, where the native decoder and, of what it left, the
         fast way call all of them good."""
@@ -265,7 +265,7 @@ class Appender:
         groups: dict[int, list[int]] = found  # type: ignore[assignment]
         if left := batch.routes.left:
             lines = [batch.lines[index] for index in left]
-            values = intake.all_good(sending.stream, lines, self._max_event_bytes)
+            values = examine.all_good(sending.stream, lines, self._max_event_bytes)
             if values is None:
                 return None
             for where, indexes in self._group(sending, values, lines, keyed).items():

@@ -25,7 +25,7 @@ from tidegate.contracts.topics import Stream
 from tidegate.contracts.trace import TRACEPARENT, TraceContext
 from tidegate.errors import RetryLater
 from tidegate.gateway.broker import Broker, NotSent, State
-from tidegate.gateway.intake import Text
+from tidegate.gateway.examine import Text
 from tidegate.gateway.limits import HeldBytes
 
 if TYPE_CHECKING:

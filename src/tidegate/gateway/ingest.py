@@ -13,7 +13,7 @@ from tidegate.contracts.native import Decoders
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import Stream
 from tidegate.gateway import body as bodies
-from tidegate.gateway import intake, partitioner, pieces, replies
+from tidegate.gateway import examine, partitioner, pieces, replies
 from tidegate.gateway.append import Appender, Sending
 from tidegate.gateway.auth import authorize
 from tidegate.gateway.body import Disconnected
@@ -155,7 +155,7 @@ class Ingest:
                     f"1 to {KEY_BYTES} characters",
                 )
             )
-        media = intake.media_type(content_type)
+        media = examine.media_type(content_type)
         if media is None:
             return replies.of_problem(_unsupported(content_type))
         if self._broker.state is not State.READY:
@@ -234,7 +234,7 @@ class Ingest:
             )
         if isinstance(content, Fault):
             return replies.of_problem(of_fault(content))
-        count = 1 if isinstance(content, intake.Single) else len(content.lines)
+        count = 1 if isinstance(content, examine.Single) else len(content.lines)
         if count == 0:
             return replies.of_problem(Problem(400, "empty_batch", ""))
         if count > most:
@@ -244,24 +244,24 @@ class Ingest:
         is_new = keyed is None or not keyed.request.landed
         if rates is not None and is_new and (over := rates.admit(count, len(body), self._limits.now())):
             return replies.of_problem(over)
-        if isinstance(content, intake.Single):
+        if isinstance(content, examine.Single):
             return await self._appender.one(sending, content.line, keyed)
         return await self._appender.batch(sending, content, keyed, is_small=is_small)
 
-    def _read(self, sending: Sending, body: bytes) -> intake.Single | intake.Batch | Fault:
+    def _read(self, sending: Sending, body: bytes) -> examine.Single | examine.Batch | Fault:
         """The events of a body. Raises TooMany."""
         most = self._settings.gateway_max_batch_events
         if body[:1] == b"{" and sending.media == "json":
-            return intake.split(sending.stream, body, sending.media, most)  # no batch for the native decoder
+            return examine.split(sending.stream, body, sending.media, most)  # no batch for the native decoder
         body = body.removeprefix(BOM)
-        return self._route(sending, body) or intake.split(sending.stream, body, sending.media, most)
+        return self._route(sending, body) or examine.split(sending.stream, body, sending.media, most)
 
-    def _route(self, sending: Sending, body: bytes) -> intake.Batch | None:
+    def _route(self, sending: Sending, body: bytes) -> examine.Batch | None:
         """The events of a body as the native decoder reads them, if it is here and can tell them."""
         decoder = self._decoders.get(sending.stream)
         if decoder is None:
             return None
-        return intake.route(
+        return examine.route(
             decoder,
             body,
             sending.media,

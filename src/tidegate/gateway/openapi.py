@@ -12,8 +12,8 @@ from tidegate.contracts.position import ID_PATTERN, STREAM_LETTERS
 from tidegate.contracts.rejects import Code
 from tidegate.contracts.topics import Stream
 from tidegate.gateway import replies
+from tidegate.gateway.examine import ENVELOPES
 from tidegate.gateway.ingest import DEVICE_CHARACTERS, KEY_BYTES, PATHS
-from tidegate.gateway.intake import ENVELOPES
 from tidegate.gateway.problems import MEANINGS, Problem
 from tidegate.service import openapi
 from tidegate.settings import Settings

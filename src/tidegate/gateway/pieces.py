@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tidegate.contracts import keys
+from tidegate.gateway.examine import Text
 from tidegate.gateway.frame_writer import Key
 from tidegate.gateway.idempotency import Request
-from tidegate.gateway.intake import Text
 
 # Constants, not settings: gateways that cut differently would not know each other's pieces.
 EVENTS = 500

@@ -12,7 +12,7 @@ from tidegate.worker.commit import Committer, DedupChangelog
 from tidegate.worker.group_consumer import GroupConsumer, Offsets
 from tidegate.worker.in_flight import InFlight
 from tidegate.worker.partition import AssignedPartitions, PartitionState
-from tidegate.worker.publish import Publisher
+from tidegate.worker.publish_minutes import Publisher
 
 log = logging.getLogger(__name__)
 

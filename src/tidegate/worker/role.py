@@ -39,7 +39,7 @@ from tidegate.worker.in_flight import InFlight
 from tidegate.worker.lifecycle import FreezeDetector, Lifecycle, end_within
 from tidegate.worker.partition import AssignedPartitions
 from tidegate.worker.producer import KEYS, UNITS, Producer
-from tidegate.worker.publish import Publisher
+from tidegate.worker.publish_minutes import Publisher
 from tidegate.worker.quarantine import Quarantine
 from tidegate.worker.transform import Transforms
 from tidegate.worker.watchdog import Watchdog, watch_epoch

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tidegate.contracts.forms import Event, examine
+from tidegate.gateway.examine import Batch, Single, all_good, split
 from tidegate.gateway.ingest import PATHS
-from tidegate.gateway.intake import Batch, Single, all_good, split
 from tidegate.gateway.openapi import document
 from tidegate.gateway.problems import MEANINGS
 from tidegate.service import swagger

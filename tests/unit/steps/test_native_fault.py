@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidegate.contracts.topics import Stream
-from tidegate.gateway import intake
+from tidegate.gateway import examine
 from tidegate.steps.decode import Decoded, decode_frame
 
 LINE = b'{"network_type": "wi", "network_security": "wp2"}'
@@ -38,7 +38,7 @@ def test_the_worker_decodes_in_python() -> None:
 
 
 def test_the_gateway_examines_in_python() -> None:
-    found = intake.route(
+    found = examine.route(
         Broken(), b"[%b]" % LINE, "json", seed=0, header=None, partitions=1, longest=1 << 20, most=10
     )
     assert found is None

@@ -18,8 +18,8 @@ from tidegate.api.client_events import KEYS
 from tidegate.api.dashboard import charts, text
 from tidegate.api.dashboard.web import Page, Viewer, go, render
 from tidegate.api.dashboard.windows import window
-from tidegate.api.found_by import names
 from tidegate.api.reading import Reading
+from tidegate.api.stored_names import names
 from tidegate.contracts.formats import parse_mac
 from tidegate.store import dashboard
 

@@ -20,7 +20,6 @@ from starlette.requests import Request
 
 from tidegate.api import exports
 from tidegate.api.access import AnyReader
-from tidegate.api.found_by import names
 from tidegate.api.insight import answers
 from tidegate.api.insight.assemble import (
     NO_FURTHER,
@@ -72,6 +71,7 @@ from tidegate.api.insight.tables import (
 from tidegate.api.lookup_files import LookupFiles
 from tidegate.api.parameters import Instant, Mac, choice, integer, not_in_enum
 from tidegate.api.problems import Problem
+from tidegate.api.stored_names import names
 from tidegate.lookups import Lookups
 from tidegate.lookups.stages import STAGES
 from tidegate.store import insight as questions

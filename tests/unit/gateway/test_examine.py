@@ -9,7 +9,7 @@ import builders
 from tidegate.contracts.forms import Event, examine
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.contracts.topics import STREAMS, Stream
-from tidegate.gateway.intake import (
+from tidegate.gateway.examine import (
     Batch,
     Single,
     all_good,
