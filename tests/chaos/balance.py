@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka import TopicPartition as KafkaPartition
-from stored_rows import micros
+from row_differences import micros
 
 from chaos import contents
 from chaos.sent_log import Event, read

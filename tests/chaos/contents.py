@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from expected import Refusal, expected, rows_of
-from stored_rows import Differences, micros, unlike, unlike_reject
+from row_differences import Differences, micros, unlike, unlike_reject
 
 from chaos.events import NUMBER
 from chaos.sent_log import FLEET, Event

@@ -5,19 +5,26 @@ The Python client is everywhere else in these tests.
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clickhouse_client import rows
-from clickhouse_tools import CACHE, COLUMNS, TABLE, run, url_of
 from toolchains import need
 
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.local.clickhouse.credentials import User
 
 HERE = Path(__file__).parent
+CACHE = Path.home() / ".cache" / "tidegate" / "clients"
+TABLE = "clients.t"
+COLUMNS = (
+    "id UInt64, name String, note Nullable(String), at DateTime64(3, 'UTC'), tags Array(String),"
+    " kind LowCardinality(String)"
+)
 LARGE = "200000 19999900000"
 
 pytestmark = pytest.mark.timeout(1800)
@@ -30,6 +37,19 @@ def table(clickhouse: ClickHouseServer) -> Iterator[str]:
     rows(clickhouse, f"CREATE OR REPLACE TABLE {TABLE} ({COLUMNS}) ENGINE = MergeTree ORDER BY id")
     yield TABLE
     rows(clickhouse, f"DROP TABLE {TABLE}")
+
+
+def run(argv: list[str], folder: Path, *, seconds: float = 900.0, **environment: str) -> str:
+    """What a program printed; it must succeed."""
+    done = subprocess.run(
+        argv, cwd=folder, capture_output=True, text=True, timeout=seconds, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def url_of(server: ClickHouseServer, scheme: str, database: str = "") -> str:
+    return f"{scheme}://{server.url.removeprefix('http://')}/{database}"
 
 
 def built(name: str, package: str) -> str:

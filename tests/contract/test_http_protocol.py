@@ -15,7 +15,7 @@ import metrics
 import pytest
 import roles
 from gateways import CONNECTION_LOGS, GatewayProcess, prepare_topics
-from raw_http import Answer, Wire, exchange
+from handmade_http import Answer, Wire, exchange
 from waiting import await_
 
 import builders

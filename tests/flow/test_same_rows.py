@@ -20,7 +20,7 @@ import zstandard
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Message, Producer
 from expected import Line, Refusal, expected, row_of
-from stored_rows import micros, unlike, unlike_reject
+from row_differences import micros, unlike, unlike_reject
 from up_rig import Up, await_
 
 import builders

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import handmade_batches
 import httpx
 import psutil
 import pytest
-import raw_batches
 import roles
 from conftest import running_broker
 from up_rig import Up
@@ -66,7 +66,7 @@ def peak_of(pid: int) -> int:
 
 def write(rig: Rig, data: bytes, records: int = 1) -> int:
     """Send a batch into partition 0; the offset of its last record."""
-    code, offset = raw_batches.produce(rig.bootstrap, raw("client_events"), 0, data)
+    code, offset = handmade_batches.produce(rig.bootstrap, raw("client_events"), 0, data)
     assert code == 0, f"the broker refuses it with {code}"
     rig.sent["client_events", 0] = offset + records
     return offset + records - 1
@@ -89,7 +89,9 @@ def test_a_bomb_becomes_one_reject(rig: Rig, codec: str) -> None:
     process, before = rig.worker.pid, peak(rig)
     # Snappy packs to a twentieth at best, so less of it fits a record.
     size = BOMB if codec != "snappy" else 200 * MEBIBYTE
-    last = write(rig, raw_batches.batch(raw_batches.packed(codec, raw_batches.bomb(size)), codec=codec))
+    last = write(
+        rig, handmade_batches.batch(handmade_batches.packed(codec, handmade_batches.bomb(size)), codec=codec)
+    )
     _, reject = behind(rig, last)
     assert (reject.code, reject.index) == (Code.TOO_LARGE, 0)
     assert "batch" in reject.detail and reject.allowed == "at most 67108864 bytes"
@@ -100,9 +102,9 @@ def test_a_bomb_becomes_one_reject(rig: Rig, codec: str) -> None:
 def test_a_bomb_of_many_records_stands_for_all_its_offsets(rig: Rig) -> None:
     """Each small; together they are too much."""
     each, many = 16_384, 8192  # 128 MiB
-    body = (raw_batches.record(bytes(each), number=number) for number in range(many))
+    body = (handmade_batches.record(bytes(each), number=number) for number in range(many))
     before = peak(rig)
-    data = raw_batches.batch(raw_batches.packed("gzip", body), codec="gzip", records=many)
+    data = handmade_batches.batch(handmade_batches.packed("gzip", body), codec="gzip", records=many)
     last = write(rig, data, many)
     found, reject = behind(rig, last)
     assert found.head.previous_offset == last - many
@@ -114,12 +116,14 @@ def test_a_record_that_unpacks_to_more_than_a_record_is_refused_alone(rig: Rig) 
     good = envelope(success())
     body = b"".join(
         [
-            raw_batches.record(good),
-            raw_batches.record(bytes(17 * MEBIBYTE), number=1),
-            raw_batches.record(good, number=2),
+            handmade_batches.record(good),
+            handmade_batches.record(bytes(17 * MEBIBYTE), number=1),
+            handmade_batches.record(good, number=2),
         ]
     )
-    last = write(rig, raw_batches.batch(raw_batches.packed("zstd", [body]), codec="zstd", records=3), 3)
+    last = write(
+        rig, handmade_batches.batch(handmade_batches.packed("zstd", [body]), codec="zstd", records=3), 3
+    )
     rig.await_frame("client_events", 0, last)
     outcome = [one.head[5:8] for one in in_sequence(rig.frames("client_events"), 0)[-3:]]
     assert outcome == [(1, 1, 0), (1, 0, 1), (1, 1, 0)]
@@ -129,9 +133,9 @@ def test_a_record_that_unpacks_to_more_than_a_record_is_refused_alone(rig: Rig) 
 def test_a_record_with_thousands_of_headers_is_refused_alone(rig: Rig, count: int) -> None:
     """Four million headers in 8 MB were half a gigabyte of objects."""
     before = peak(rig)
-    many = raw_batches.record(envelope(success()), headers=[(b"", b"")] * count)
-    body = many + raw_batches.record(envelope(success()), number=1)
-    last = write(rig, raw_batches.batch(body, records=2), 2)
+    many = handmade_batches.record(envelope(success()), headers=[(b"", b"")] * count)
+    body = many + handmade_batches.record(envelope(success()), number=1)
+    last = write(rig, handmade_batches.batch(body, records=2), 2)
     rig.await_frame("client_events", 0, last)
     [refused, taken] = in_sequence(rig.frames("client_events"), 0)[-2:]
     [reject] = read_rejects(refused.headers.items())
@@ -143,29 +147,31 @@ def test_a_record_with_thousands_of_headers_is_refused_alone(rig: Rig, count: in
 def test_many_large_records_wait_in_bounded_memory(rig: Rig) -> None:
     """A hundred of 15 MiB, a few KiB each when packed, were all in memory at once."""
     before = peak(rig)
-    data = raw_batches.batch(raw_batches.packed("zstd", raw_batches.bomb(15 * MEBIBYTE)), codec="zstd")
+    data = handmade_batches.batch(
+        handmade_batches.packed("zstd", handmade_batches.bomb(15 * MEBIBYTE)), codec="zstd"
+    )
     for _ in range(100):
         last = write(rig, data)
     rig.await_frame("client_events", 0, last)
     assert peak(rig) - before < 2 * ROOM
 
 
-PACKED = raw_batches.packed("zstd", [raw_batches.record(b"x" * 999)])
+PACKED = handmade_batches.packed("zstd", [handmade_batches.record(b"x" * 999)])
 UNREADABLE = {
-    "no gzip": raw_batches.batch(b"no gzip at all", codec="gzip"),
-    "cut zstd": raw_batches.batch(PACKED[:-9], codec="zstd"),
-    "cut records": raw_batches.batch(raw_batches.record(b"x" * 999)[:-9]),
-    "snappy that lies": raw_batches.batch(b"\xff\xff\xff\xff\x07abc", codec="snappy"),
-    "packed marker": raw_batches.batch(b"no gzip at all", codec="gzip", more=0x30),
-    "cut marker": raw_batches.batch(b"\x7f", more=0x30),
-    "unknown codec": raw_batches.batch(b"abc", codec="unknown"),
+    "no gzip": handmade_batches.batch(b"no gzip at all", codec="gzip"),
+    "cut zstd": handmade_batches.batch(PACKED[:-9], codec="zstd"),
+    "cut records": handmade_batches.batch(handmade_batches.record(b"x" * 999)[:-9]),
+    "snappy that lies": handmade_batches.batch(b"\xff\xff\xff\xff\x07abc", codec="snappy"),
+    "packed marker": handmade_batches.batch(b"no gzip at all", codec="gzip", more=0x30),
+    "cut marker": handmade_batches.batch(b"\x7f", more=0x30),
+    "unknown codec": handmade_batches.batch(b"abc", codec="unknown"),
 }
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_a_batch_that_cannot_be_read_ends_no_worker(rig: Rig, name: str) -> None:
     """aiokafka raised, and again in the next process."""
-    code, offset = raw_batches.produce(rig.bootstrap, raw("client_events"), 0, UNREADABLE[name])
+    code, offset = handmade_batches.produce(rig.bootstrap, raw("client_events"), 0, UNREADABLE[name])
     process = rig.worker.pid
     good = rig.send("client_events", frame(success()))
     assert rig.await_frame("client_events", 0, good).head.accepted == 1
@@ -178,8 +184,8 @@ def test_a_batch_that_cannot_be_read_ends_no_worker(rig: Rig, name: str) -> None
 
 def test_a_header_name_that_is_not_utf8(rig: Rig) -> None:
     """aiokafka raised, and again in the next process."""
-    value = raw_batches.record(envelope(success()), headers=[(b"\xff\xfe", b"x")])
-    last = write(rig, raw_batches.batch(value))
+    value = handmade_batches.record(envelope(success()), headers=[(b"\xff\xfe", b"x")])
+    last = write(rig, handmade_batches.batch(value))
     assert rig.await_frame("client_events", 0, last).head.accepted == 1
 
 
@@ -187,8 +193,8 @@ def test_a_bomb_that_waits_for_the_next_worker(rig: Rig) -> None:
     """The same again in each process: the first record that it reads stands for 8192 offsets."""
     rig.stop()
     many = 8192
-    body = (raw_batches.record(bytes(16_384), number=number) for number in range(many))
-    data = raw_batches.batch(raw_batches.packed("lz4", body), codec="lz4", records=many)
+    body = (handmade_batches.record(bytes(16_384), number=number) for number in range(many))
+    data = handmade_batches.batch(handmade_batches.packed("lz4", body), codec="lz4", records=many)
     write(rig, data, many)
     last = write(rig, data, many)
     rig.start()
@@ -202,11 +208,15 @@ def test_the_ledger_balances_behind_bombs(tmp_path: Path) -> None:
     up.start()
     try:
         topic, bootstrap = raw("client_events"), up.listens["kafka"]
-        good = raw_batches.batch(raw_batches.record(envelope(success())))
-        bomb = raw_batches.batch(raw_batches.packed("gzip", raw_batches.bomb(256 * MEBIBYTE)), codec="gzip")
-        heads = raw_batches.batch(raw_batches.record(envelope(success()), headers=[(b"h", b"")] * 9000))
+        good = handmade_batches.batch(handmade_batches.record(envelope(success())))
+        bomb = handmade_batches.batch(
+            handmade_batches.packed("gzip", handmade_batches.bomb(256 * MEBIBYTE)), codec="gzip"
+        )
+        heads = handmade_batches.batch(
+            handmade_batches.record(envelope(success()), headers=[(b"h", b"")] * 9000)
+        )
         for data in (good, bomb, heads, good):
-            assert raw_batches.produce(bootstrap, topic, 0, data)[0] == 0
+            assert handmade_batches.produce(bootstrap, topic, 0, data)[0] == 0
         counted = (
             "SELECT (SELECT count() FROM tidegate.client_events), groupArray(code) FROM tidegate.rejects"
         )
@@ -227,8 +237,10 @@ def bombed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     up.start()
     try:
         for codec, (stream, offset, size) in LAST.items():
-            data = raw_batches.batch(raw_batches.packed(codec, raw_batches.bomb(size)), codec=codec)
-            assert raw_batches.produce(up.listens["kafka"], raw(stream), 0, data) == (0, offset)
+            data = handmade_batches.batch(
+                handmade_batches.packed(codec, handmade_batches.bomb(size)), codec=codec
+            )
+            assert handmade_batches.produce(up.listens["kafka"], raw(stream), 0, data) == (0, offset)
         await_(lambda: up.sql("SELECT count() FROM tidegate.rejects") == str(len(LAST)), up.said)
         yield up
     finally:

@@ -22,7 +22,7 @@ import pytest
 import roles
 import zstandard
 from gateways import CLIENT_EVENTS, CONNECTION_LOGS, GatewayProcess, prepare_topics, total
-from raw_http import Wire, exchange
+from handmade_http import Wire, exchange
 from waiting import await_
 
 import builders

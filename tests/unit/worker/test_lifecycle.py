@@ -1,4 +1,4 @@
-"""The pulse: a process that stood still is told, one that is busy is not."""
+"""A process that stood still is told, one that is busy is not; and one ends whatever still runs in it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ pulse = FreezeDetector(1.0, frozen)
 pulse.start()
 print("began", flush=True)
 time.sleep(60)
+"""
+STUCK = """
+import threading
+from tidegate.worker.lifecycle import end_within
+threading.Thread(target=threading.Event().wait).start()
+end_within(0.1, 3)
 """
 
 
@@ -50,3 +56,7 @@ def test_one_that_is_busy_is_left_alone() -> None:
         pulse.check()
     pulse.stop()
     assert not told
+
+
+def test_a_process_ends_whatever_still_runs_in_it() -> None:
+    assert subprocess.run([sys.executable, "-c", STUCK], timeout=60).returncode == 3
