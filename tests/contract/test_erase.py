@@ -19,7 +19,7 @@ from tidegate import keyfile, pseudonyms
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.erase.client import Eraser, finish
 from tidegate.erase.mentions import pattern
-from tidegate.erase.rollups import HOURS, Day, Rollups
+from tidegate.erase.rollups import ADDED_UP, HOURS, Day, Rollups
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.pseudonyms import Stored
 from tidegate.settings import Settings
@@ -108,12 +108,20 @@ def contents(client: Client) -> dict[str, Any]:
     ).result_rows
     for name in HOURS:
         found[name] = groups(client, name, "fleet = 'demo'")
+    over_hours = f"fleet = 'demo' AND toDate({{}}) = '{BEFORE:%Y-%m-%d}'"
+    for name, day in zip(ADDED_UP, ("hour", "received_day"), strict=True):
+        found[name] = groups(client, name, over_hours.format(day))
     found["site_minutes"] = groups(client, "site_minutes", f"toDate(minute) = '{BEFORE:%Y-%m-%d}'")
     return found
 
 
 def count_hours(client: Client, settings: Settings) -> None:
-    """As the views of the hours do it sooner or later, of the day that is over while it was one of two."""
+    """As the views of the hours do it sooner or later, of the day that is over while it was one of two. Rows
+    of the day before stand for what they counted then: a table is whole from its first row on."""
+    day = (BEFORE - timedelta(days=1)).date()
+    client.command(f"INSERT INTO site_hours (fleet, site, hour) VALUES ('demo', '', '{day} 00:00:00')")
+    values = f"('demo', '', '{day} 00:00:00', '{day}')"
+    client.command(f"INSERT INTO site_states (fleet, site, bucket, received_day) VALUES {values}")
     for moment in (BEFORE, TODAY):
         Rollups(client, settings, "demo").recount_hours(Day("client_events", moment.date()))
 
@@ -256,6 +264,15 @@ def test_what_is_stored_under_a_pseudonym_goes_too(client: Client, settings: Set
     ]
     assert client.query("SELECT count() FROM device_logs").result_rows == [(0,)]
     assert verify(client, settings, kafka=False).findings == []
+
+
+def test_no_day_is_added_in_front_of_the_hours_that_are_there(client: Client, settings: Settings) -> None:
+    """Of a store whose tables of hours begin later: nothing would be taken to have come in between."""
+    fill(client, settings)
+    rollups = Rollups(client, settings, "demo")
+    rollups.rebuild(Day("client_events", BEFORE.date()))
+    for name, time in zip(ADDED_UP, ("hour", "bucket"), strict=True):
+        assert groups(client, name, f"toDate({time}) <= '{BEFORE:%Y-%m-%d}'") == []
 
 
 def test_spellings() -> None:

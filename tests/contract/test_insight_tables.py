@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
 from collections import Counter, defaultdict
@@ -14,9 +15,12 @@ from clickhouse_connect.driver.client import Client
 from databases import migrated, settings_of
 
 import builders
-from tidegate.erase.rollups import HOURS
+from tidegate.erase.rollups import ADDED_UP, HOURS
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.steps.aggregate import EDGES
+from tidegate.store import insight
+from tidegate.store.insight import Counted
+from tidegate.store.queries import Query
 
 STAGES = ("association", "authentication", "aaa", "dhcp", "dns", "network")
 TEXTS = {"authentication": (8, "EAPOL Handshake Failure"), "dhcp": (903, "DHCP Failure")}
@@ -172,6 +176,64 @@ def test_roams_of_an_hour(client: Client) -> None:
         " GROUP BY ap ORDER BY ap"
     ).result_rows
     assert rows == [("R-1", 0, 0), ("R-2", 1, 1), ("R-3", 1, 0)]
+
+
+def test_hours_that_are_over_answer_as_minutes_do(clickhouse: ClickHouseServer) -> None:
+    """Each question that may read them, of windows that begin and end within hours; late events count."""
+    pick = random.Random(7)
+    now = int(time.time())
+    with migrated(settings_of(clickhouse)) as client:
+
+        def come(offset: int, ago: int) -> None:
+            received = (now - ago) * 1_000_000
+            clock = pick.choice([0, 0, 1800, 9000]) * 1_000_000  # of the devices, behind
+            table_rows.store(
+                client,
+                "client_events",
+                *events(pick, received - clock, 8),
+                offset=offset,
+                received_at=received,
+            )
+
+        def counted() -> Counted:
+            for view in ADDED_UP:
+                client.command(f"SYSTEM REFRESH VIEW {view}_mv")
+                client.command(f"SYSTEM WAIT VIEW {view}_mv")
+            query = insight.counted_hours("demo")
+            [found] = client.query(query.sql, parameters=dict(query.parameters)).result_rows
+            return Counted(*found)
+
+        def rows(query: Query) -> list[str]:
+            return sorted(map(str, client.query(query.sql, parameters=dict(query.parameters)).result_rows))
+
+        assert counted() == (86_400, 3600)  # nothing yet
+        for offset, ago in enumerate(range(0, 44 * 3600, 1700)):
+            come(offset, ago)
+        counted()
+        come(1000, 20 * 3600)  # into an hour that was counted
+        found = counted()
+        assert found.until >= (now - 120) // 3600 * 3600 - 3600
+        for since, until in ((43 * 3600, 0), (15 * 3600 + 77, 4000), (6 * 3600, 0)):
+            window = insight.Window(
+                fleet="demo", since=(now - since) // 60 * 60, until=(now - until) // 60 * 60 + 60
+            )
+            whole = dataclasses.replace(window, since=window.since // 3600 * 3600)
+            for ask in (
+                insight.attempts,
+                insight.newest,
+                insight.clients,
+                insight.usual,
+                lambda of: insight.latencies(of, "1m"),
+                lambda of: insight.series(of, 7200),
+                lambda of: insight.sparklines(of, 3600),
+            ):
+                by_hours = ask(dataclasses.replace(window, counted=found))
+                assert ("FINAL" in by_hours.sql) == (since > 6 * 3600), by_hours.name
+                assert rows(by_hours) == rows(ask(window)), by_hours.name
+            past = insight.latencies(dataclasses.replace(whole, counted=found), "1h")
+            assert rows(past) == rows(insight.latencies(whole, "1h"))
+        odd = insight.series(dataclasses.replace(window, counted=found), 300)
+        assert "FINAL" not in odd.sql  # hours tell nothing of five minutes
 
 
 COUNTED = {

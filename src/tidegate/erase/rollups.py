@@ -35,7 +35,10 @@ HOURS = {
     "radio_hours": "sum(attempts)",
     "contrast_hours": "sumIf(attempts, stage = 'connect' AND dimension = 'ssid')",
 }
-"""Tables of hours, and what of them are the successes and failures."""
+"""Tables of hours that are counted out of the events, and what of them are the successes and failures."""
+
+ADDED_UP = ("site_hours", "site_states")
+"""Tables of hours that are over, made of rollups."""
 
 
 class Day(NamedTuple):
@@ -151,16 +154,25 @@ class Rollups:
         the last two days, when more events came."""
         if day.stream != "client_events":
             return
-        for target in HOURS:
+        for target in (*HOURS, *ADDED_UP):
             mine = f"fleet = {literal(self._fleet)}"
             received = f"toDate({literal(day.day.isoformat())})"
-            self._delete(target, f"{mine} AND toDate(hour) = {received}")
+            if target in ADDED_UP and not self._begins(target, f"{mine} AND %s = {received}"):
+                continue
+            self._delete(target, f"{mine} AND {_day_of(target)} = {received}")
             select = self._views[f"{target}_mv"].partition(" AS\n")[2]
-            counted = _of_rows(select, f"{mine} AND toDate(received_at) = {received}")
+            counted = _of_rows(select, f"{mine} AND %s = {received}")
             with infrastructure():
                 self._client.command(
                     f"INSERT INTO {self._database}.{target} {counted}", settings={"insert_deduplicate": 0}
                 )
+
+    def _begins(self, table: str, where: str) -> bool:
+        """Whether what a table has of the fleet begins on the day or before: readers take it for whole from
+        its first hour to its last, so no day may stand in front by itself."""
+        mine, received = where.split(" AND %s = ")
+        begins = f"count() > 0 AND min({_day_of(table)}) <= {received}"
+        return bool(self._one(f"SELECT {begins} FROM {self._database}.{table} WHERE {mine}"))
 
     def _agree(self, day: Day, where: str) -> bool:
         counts = {
@@ -176,6 +188,13 @@ class Rollups:
             )
         if day.stream != "client_events":
             return len(counts) == 1
+        counts |= {
+            self._one(
+                f"SELECT sum(events) FROM {self._database}.{table} FINAL WHERE {where % _day_of(table)}"
+            )
+            for table in ADDED_UP
+            if self._begins(table, where)
+        }
         attempts = {
             self._one(f"SELECT {sql} FROM {self._database}.{table} FINAL WHERE {where % 'toDate(hour)'}")
             for table, sql in HOURS.items()
@@ -222,23 +241,34 @@ class Rollups:
             yield "site_minutes"
 
 
-_LATELY = (
-    "received_at >= toStartOfHour(now('UTC') - INTERVAL 2 DAY, 'UTC')"
-    " AND (fleet, toStartOfHour(received_at, 'UTC')) IN"
+_LATELY = re.compile(
+    r"(?P<day>received_day) >= toDate\(now\('UTC'\)\) - 2 AND \(fleet, received_day, (?P<bucket>bucket)\) IN"
+    r"|(?P<time>received_at|minute) >= toStartOfHour\(now\('UTC'\) - INTERVAL 2 DAY, 'UTC'\)"
+    r" AND \(fleet, toStartOfHour\((?P=time), 'UTC'\)\) IN"
 )
+_OVER = "{} < toStartOfHour(now('UTC') - INTERVAL 2 MINUTE, 'UTC')"
 
 
 def _of_rows(select: str, rows: str) -> str:
-    """The query of a view of hours, of the events that a condition names in place of the last ones."""
-    before, lately, behind = select.partition(_LATELY)
-    begin = behind.index("(") if lately else 0
+    """The query of a view of hours, of the rows that a condition on their day (`%s`) names in place of the
+    last ones; of rollups, of hours that are over."""
+    lately = _LATELY.search(select)
+    if lately is None:
+        raise ValueError("no view of hours")
+    time = lately["time"]
+    where = rows % (lately["day"] or f"toDate({time})")
+    if time != "received_at":
+        where += f" AND {_OVER.format(time or lately['bucket'])}"
+    behind = select[lately.end() :]
     depth = 0
-    for end in range(begin, len(behind)):
+    for end in range(behind.index("("), len(behind)):
         depth += {"(": 1, ")": -1}.get(behind[end], 0)
         if not depth:
-            return f"{before}{rows}{behind[end + 1 :]}"
+            return f"{select[: lately.start()]}{where}{behind[end + 1 :]}"
     raise ValueError("no view of hours")
 
 
 def _day_of(table: str) -> str:
+    if table in HOURS or table == "site_hours":
+        return "toDate(hour)"
     return "toDate(minute)" if table == "site_minutes" else "received_day"

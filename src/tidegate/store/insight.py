@@ -8,7 +8,8 @@ time of its device.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from tidegate.store.queries import Names, Query, Where
 
@@ -44,22 +45,37 @@ _REFUSED_AS_FULL = (
 )
 
 
+HOUR = 3600
+LEAST_HOURS = 6  # of a window, from which on they are read from the tables of hours: a second part costs, too
+
+
+class Counted(NamedTuple):
+    """The hours, from one second to another, that the tables of hours have."""
+
+    since: int = 0
+    until: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Events of a fleet, and of one site where `site` is not None."""
+    """Events of a fleet, and of one site where `site` is not None. What of it is whole hours that are
+    `counted` is read from the tables of hours."""
 
     fleet: str
     since: int
     until: int
     site: str | None = None
+    counted: Counted = Counted()
 
-    def minutes(self) -> Where:
-        """On site_minutes."""
-        return self._of("minute")
+    def minutes(self, *columns: str) -> tuple[str, Mapping[str, Any]]:
+        """Where to read columns of site_minutes: what stands behind FROM, and its parameters."""
+        return self._of_rollups(("site_minutes", "minute"), ("site_hours", "hour"), columns)
 
-    def buckets(self) -> Where:
-        """On a rollup of client events."""
-        return self._of("bucket")
+    def buckets(self, level: str, *columns: str, only: str = "") -> tuple[str, Mapping[str, Any]]:
+        """The same of client events by `level`, 1m or 1h, where the condition `only` holds."""
+        return self._of_rollups(
+            (f"client_events_{level}", "bucket"), ("site_states", "bucket"), columns, only
+        )
 
     def events(self) -> Where:
         """On client_events."""
@@ -72,6 +88,35 @@ class Window:
         where.add(f"{column} >= toDateTime({{since:UInt32}}, 'UTC')", since=self.since)
         where.add(f"{column} < toDateTime({{until:UInt32}}, 'UTC')", until=self.until)
         return where
+
+    def _of_rollups(
+        self, fine: tuple[str, str], coarse: tuple[str, str], columns: Sequence[str], only: str = ""
+    ) -> tuple[str, Mapping[str, Any]]:
+        (table, time), (hours, hour) = fine, coarse
+        where = self._of(time)
+        if only:
+            where.add(only)
+        since = max(-(-self.since // HOUR) * HOUR, self.counted.since)
+        until = min(self.until // HOUR * HOUR, self.counted.until)
+        if until - since < LEAST_HOURS * HOUR:
+            return f"{table} {where}", where.parameters
+        before, behind = "toDateTime({hours_since:UInt32}, 'UTC')", "toDateTime({hours_until:UInt32}, 'UTC')"
+        whole = Where()
+        whole.add("fleet = {fleet:String}", fleet=self.fleet)
+        whole.add("site = {site:String}", site=self.site)
+        whole.add(f"{hour} >= {before}")
+        whole.add(f"{hour} < {behind}")
+        if only:
+            whole.add(only)
+        where.add(
+            f"({time} < {before} OR {time} >= {behind})",
+            hours_since=since,
+            hours_until=until,
+        )
+        named = ", ".join(columns)
+        coarser = ", ".join(hour if column == time else column for column in columns)
+        sql = f"(SELECT {named} FROM {table} {where} UNION ALL SELECT {coarser} FROM {hours} FINAL {whole})"
+        return sql, where.parameters
 
 
 def _failed(stage: str) -> str:
@@ -98,13 +143,24 @@ def fleets() -> Query:
     )
 
 
-def newest(fleet: str, since: int) -> Query:
-    """Each site that had events since a time (s): the newest one's received time (µs)."""
+def counted_hours(fleet: str) -> Query:
+    """One row: from when (s) and up to when both tables of hours have every hour of the fleet. What is of a
+    device's clock may have been received up to a day before it says that it happened."""
     sql = (
-        "SELECT site, toUnixTimestamp64Micro(max(newest)) FROM site_minutes"
-        " WHERE fleet = {fleet:String} AND minute >= toDateTime({since:UInt32}, 'UTC') GROUP BY site"
+        "SELECT max(since), min(until) FROM ("
+        "SELECT toUnixTimestamp(min(hour)) AS since, toUnixTimestamp(max(hour)) + 3600 AS until"
+        " FROM site_hours WHERE fleet = {fleet:String} UNION ALL"
+        " SELECT toUnixTimestamp(toDateTime(min(received_day) + 1, 'UTC')),"
+        " toUnixTimestamp(max(bucket)) + 3600 FROM site_states WHERE fleet = {fleet:String})"
     )
-    return Query("insight_newest", sql, {"fleet": fleet, "since": since})
+    return Query("insight_counted_hours", sql, {"fleet": fleet})
+
+
+def newest(window: Window) -> Query:
+    """Each site that had events in a window: the newest one's received time (µs)."""
+    source, parameters = window.minutes("site", "newest")
+    sql = f"SELECT site, toUnixTimestamp64Micro(max(newest)) FROM {source} GROUP BY site"
+    return Query("insight_newest", sql, parameters)
 
 
 def site_known(fleet: str, site: str) -> Query:
@@ -121,45 +177,50 @@ def site_known(fleet: str, site: str) -> Query:
 
 def attempts(window: Window) -> Query:
     """A row a site: the counts of _COUNTS, timed and quick successes, disassociations, skewed, events."""
-    where = window.minutes()
+    sums = ("timed", "quick", "disassociations", "skewed", "events")
+    source, parameters = window.minutes("site", "outcome", "stage", *sums)
     sql = (
-        f"SELECT site, {_COUNTS}, sum(timed), sum(quick), sum(disassociations), sum(skewed), sum(events)"
-        f" FROM site_minutes {where} GROUP BY site ORDER BY site"
+        f"SELECT site, {_COUNTS}, {', '.join(f'sum({name})' for name in sums)}"
+        f" FROM {source} GROUP BY site ORDER BY site"
     )
-    return Query("insight_attempts", sql, where.parameters)
+    return Query("insight_attempts", sql, parameters)
 
 
 def series(window: Window, step: int) -> Query:
     """Rows of time (s), the counts of _COUNTS, disassociations and skewed events of each step, in order."""
-    where = window.minutes()
+    if step % HOUR:
+        window = replace(window, counted=Counted())
+    source, parameters = window.minutes("minute", "outcome", "stage", "events", "disassociations", "skewed")
     sql = (
         f"SELECT intDiv(toUnixTimestamp(minute), {{step:UInt32}}) * {{step:UInt32}} AS time, {_COUNTS},"
-        f" sum(disassociations), sum(skewed) FROM site_minutes {where} GROUP BY time ORDER BY time"
+        f" sum(disassociations), sum(skewed) FROM {source} GROUP BY time ORDER BY time"
     )
-    return Query("insight_series", sql, {**where.parameters, "step": step})
+    return Query("insight_series", sql, {**parameters, "step": step})
 
 
 def sparklines(window: Window, step: int) -> Query:
     """A row a site and step with attempts: site, time (s), successes, failures."""
-    where = window.minutes()
+    if step % HOUR:
+        window = replace(window, counted=Counted())
+    source, parameters = window.minutes("site", "minute", "outcome", "events")
     sql = (
         "SELECT site, intDiv(toUnixTimestamp(minute), {step:UInt32}) * {step:UInt32} AS time,"
         " sumIf(events, outcome = 'success'), sumIf(events, outcome = 'failure')"
-        f" FROM site_minutes {where} GROUP BY site, time ORDER BY site, time"
+        f" FROM {source} GROUP BY site, time ORDER BY site, time"
     )
-    return Query("insight_sparklines", sql, {**where.parameters, "step": step})
+    return Query("insight_sparklines", sql, {**parameters, "step": step})
 
 
 def clients(window: Window) -> Query:
     """A row a site and stage, in which clients failed, and one a site with stage '': distinct clients, those
     that failed."""
-    where = window.buckets()
+    source, parameters = window.buckets("1m", "site", "stage", "outcome", "clients")
     sql = (
         "SELECT site, stage, uniqMerge(clients), uniqMergeIf(clients, outcome = 'failure')"
-        f" FROM client_events_1m {where} GROUP BY GROUPING SETS ((site), (site, stage))"
+        f" FROM {source} GROUP BY GROUPING SETS ((site), (site, stage))"
         " HAVING stage != '' OR grouping(stage) = 1"
     )
-    return Query("insight_clients", sql, where.parameters)
+    return Query("insight_clients", sql, parameters)
 
 
 _PARTS = ("connect", "aaa", "dhcp", "dns")
@@ -168,15 +229,14 @@ _PARTS = ("connect", "aaa", "dhcp", "dns")
 def latencies(window: Window, level: str) -> Query:
     """A row a site: median and 95th percentile (ms) of connect, aaa, dhcp and dns of its successes, NaN of
     none. `level` 1m or 1h: the rollup that is read."""
-    where = window.buckets()
-    where.add("outcome = 'success'")
+    names = [f"{part}_latency" for part in _PARTS]
+    source, parameters = window.buckets(level, "site", *names, only="outcome = 'success'")
     columns = ", ".join(
         f"quantilesTimingMerge(0.25, 0.5, 0.75, 0.9, 0.95, 0.99)({part}_latency) AS {part}" for part in _PARTS
     )
     parts = ", ".join(f"{part}[2], {part}[5]" for part in _PARTS)
-    table = {"1m": "client_events_1m", "1h": "client_events_1h"}[level]
-    sql = f"SELECT site, {parts} FROM (SELECT site, {columns} FROM {table} {where} GROUP BY site)"
-    return Query(f"insight_latencies_{level}", sql, where.parameters)
+    sql = f"SELECT site, {parts} FROM (SELECT site, {columns} FROM {source} GROUP BY site)"
+    return Query(f"insight_latencies_{level}", sql, parameters)
 
 
 def usual(window: Window) -> Query:
@@ -186,7 +246,7 @@ def usual(window: Window) -> Query:
     Hours in which an incident was under way do not count: those whose share of failures is more than three
     times, and more than five points above, the site's median hour.
     """
-    where = window.minutes()
+    source, parameters = window.minutes("site", "minute", "outcome", "stage", "events", "timed", "quick")
     stages = ["", *ATTEMPT_STAGES]
     names = ", ".join(f"'{stage}'" for stage in stages)
     failed = ", ".join(["bad", *(f"of_{stage}" for stage in ATTEMPT_STAGES)])
@@ -197,7 +257,7 @@ def usual(window: Window) -> Query:
         "SELECT site, toStartOfHour(minute) AS hour, sumIf(events, outcome = 'success') AS good,"
         " sumIf(events, outcome = 'failure') AS bad, sum(timed) AS of_timed, sum(quick) AS of_quick, "
         + ", ".join(f"{_failed(stage)} AS of_{stage}" for stage in ATTEMPT_STAGES)
-        + f" FROM site_minutes {where} GROUP BY site, hour"
+        + f" FROM {source} GROUP BY site, hour"
     )
     sql = (
         "SELECT site, stage, sumIf(reached, calm), sumIf(failed, calm), countIf(calm),"
@@ -208,7 +268,7 @@ def usual(window: Window) -> Query:
         f" [{failed}])) AS one, one.1 AS stage, one.2 AS reached, one.3 AS failed FROM ({hourly}))"
         " WHERE reached > 0) GROUP BY site, stage"
     )
-    return Query("insight_usual", sql, where.parameters)
+    return Query("insight_usual", sql, parameters)
 
 
 # Service levels beyond connecting: each a row a site of (site, good, total)

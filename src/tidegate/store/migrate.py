@@ -306,8 +306,9 @@ def ttl_days(settings: Settings) -> dict[str, tuple[str, int]]:
     days["expiries"] = ("received_day", max(booked) if all(booked) else 0)
     days["site_minutes"] = ("toDate(minute)", settings.ttl_rollups_1m_days)
     days["site_outcomes"] = ("day", settings.ttl_site_outcomes_days)
-    for table in ("stage_hours", "radio_hours", "contrast_hours"):
+    for table in ("stage_hours", "radio_hours", "contrast_hours", "site_hours"):
         days[table] = ("toDate(hour)", rollups["1h"])
+    days["site_states"] = ("received_day", rollups["1h"])
     return days
 
 

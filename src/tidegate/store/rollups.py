@@ -234,6 +234,7 @@ def template(stream: Stream) -> str:
 def _table(stream: Stream, level: Level) -> str:
     rollup = ROLLUPS[stream]
     columns = [*_head(level), *rollup.dimensions, *rollup.measures]
+    settings = "minute_settings" if rollup.leading and level.suffix == "1m" else "rollup_settings"
     order = ", ".join(["fleet", *rollup.leading, "bucket", *rollup.order, "clock_skew", "received_day"])
     return (
         f"CREATE TABLE IF NOT EXISTS ${{database}}.{stream}_{level.suffix} ${{on_cluster}}\n(\n"
@@ -241,7 +242,7 @@ def _table(stream: Stream, level: Level) -> str:
         + "\n)\nENGINE = ${aggregating_merge_tree}\n"
         f"PARTITION BY {level.partition}\n"
         f"ORDER BY ({order})\n"
-        "SETTINGS ${rollup_settings}\n"
+        f"SETTINGS ${{{settings}}}\n"
         f"COMMENT '{rollup.title} by {level.word}: one row for each combination of what happened';"
     )
 

@@ -1,9 +1,9 @@
 """The numbered migrations: SQL templates beside this module, and the statements that settings make of them.
 
 `${name}` places: database, on_cluster, merge_tree and aggregating_merge_tree (engines), event_settings,
-rollup_settings and dedup_settings (table settings), for each stream its `${<stream>_id}` expression and the
-statements of its `${<stream>_rollups}`, rollup_counts, the counts that `verify` compares, and hours_due, the
-condition of an hour that is counted again.
+rollup_settings, minute_settings and dedup_settings (table settings), for each stream its `${<stream>_id}`
+expression and the statements of its `${<stream>_rollups}`, rollup_counts, the counts that `verify` compares,
+and hours_due, the condition of an hour that is counted again.
 
 A line `-- works from 0009` says that roles which know the migrations up to 9 work with the schema behind this
 one: it adds what they need not know. Without it, they do not start on it.
@@ -55,6 +55,10 @@ HOURS_DUE = (  # of the events of a fleet's hour that are there, and those that 
     " OR sum(there) < 1000000 OR sum(there) >= 2 * sum(known))"  # docs/decisions/0030
 )
 ROLLUP_SETTINGS = (*BIG_TABLE_SETTINGS, "min_bytes_for_wide_part = 33554432")
+MINUTE_SETTINGS = (
+    *ROLLUP_SETTINGS,
+    "index_granularity = 1024",  # sorted by site: a quarter of an hour of each site reads a sixth of the rows
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ def places(settings: Settings) -> dict[str, str]:
         "dedup_settings": dedup,
         "event_settings": ", ".join([dedup, *EVENT_SETTINGS]),
         "rollup_settings": ", ".join([dedup, *ROLLUP_SETTINGS]),
+        "minute_settings": ", ".join([dedup, *MINUTE_SETTINGS]),
         **{f"{stream}_id": id_expression(stream) for stream in STREAMS},
         "rollup_counts": _rollup_counts(database),
         "hours_due": HOURS_DUE,

@@ -44,7 +44,7 @@ def test_one_server_knows_nothing_of_clusters() -> None:
 
 def test_every_table_with_rows_of_a_batch_recognises_its_tokens() -> None:
     tables = [s for s in statements(Settings()) if s.startswith("CREATE TABLE")]
-    assert len(tables) == len(STREAMS) * 4 + 17
+    assert len(tables) == len(STREAMS) * 4 + 19
     for statement in tables:
         assert "non_replicated_deduplication_window = 10000" in statement
 
@@ -58,6 +58,8 @@ def test_every_big_table_has_a_ttl_setting() -> None:
         "stage_hours",
         "radio_hours",
         "contrast_hours",
+        "site_hours",
+        "site_states",
         "expiries",
         "rejects",
         *STREAMS,

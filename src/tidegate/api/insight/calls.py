@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -116,8 +117,8 @@ async def measured(asking: InsightRequest, window: Window, *, moving: bool = Fal
     more than all else together, and changes little where the window is `moving` with the clock, not at all
     where it stands."""
     past = learned_from(asking, window)
-    hours = Window(
-        fleet=window.fleet,
+    hours = replace(
+        past,
         site=window.site,
         since=past.since // HOUR * HOUR,
         until=past.until // HOUR * HOUR,
@@ -149,7 +150,7 @@ async def measured(asking: InsightRequest, window: Window, *, moving: bool = Fal
 def learned_from(asking: InsightRequest, window: Window) -> Window:
     """The week before a window, of all sites: what is usual at a site may have to be learned from others."""
     since = max(0, window.since - PAST, kept_since(asking.settings, asking.fleet, asking.now))
-    return Window(fleet=window.fleet, since=min(since, window.since), until=window.since)
+    return replace(window, site=None, since=min(since, window.since), until=window.since)
 
 
 async def further_levels(asking: InsightRequest, window: Window) -> dict[str, list[Row]]:
@@ -199,9 +200,9 @@ async def overview(
     last = max(newest.values(), default=None)
     if last is not None:
         end = min(end, last // 60_000_000 * 60 + 60)
-    window = Window(fleet=asking.fleet, since=max(0, end - minutes * 60), until=end)
+    window = await asking.window(max(0, end - minutes * 60), end)
     spark_since = max(0, -(-end // HOUR) * HOUR - SPARK_HOURS * HOUR)
-    day = Window(fleet=asking.fleet, since=spark_since, until=end)
+    day = replace(window, since=spark_since)
     found, sparks, alerts = await asyncio.gather(
         measured(asking, window, moving=until is None),
         asking.rows(questions.sparklines(day, HOUR)),
@@ -256,8 +257,9 @@ async def overview(
 
 async def _newest(asking: InsightRequest) -> dict[str, int]:
     """The newest event's received time (µs) by site: of the last days, where there is one in them."""
+    until = int(asking.now) + DAY
     for since in (int(asking.now) - 2 * DAY, 0):
-        rows = await asking.rows(questions.newest(asking.fleet, max(0, since)))
+        rows = await asking.rows(questions.newest(await asking.window(max(0, since), until)))
         if rows:
             return {site: micros for site, micros in rows}
     return {}
@@ -275,7 +277,7 @@ async def sle(
     and of each site, the worst first."""
     if site is not None:
         await _known_site(asking, site)
-    window = Window(fleet=asking.fleet, since=within.since, until=within.until, site=site)
+    window = await asking.window(within.since, within.until, site)
     found, further, newest = await asyncio.gather(
         measured(asking, window), further_levels(asking, window), _newest(asking)
     )
@@ -325,7 +327,7 @@ async def one_site(
     """Where its attempts get stuck, how the window went beside what is usual, why attempts fail, at which
     access points, which clients are hit hardest, and what was changed."""
     await _known_site(asking, site)
-    window = Window(fleet=asking.fleet, since=within.since, until=within.until, site=site)
+    window = await asking.window(within.since, within.until, site)
     step = next(each for each in STEPS if (within.until - within.since) / each <= POINTS)
     lookups = await _lookups(request)
     found, further, rows, alerts, newest = await asyncio.gather(
@@ -461,7 +463,7 @@ async def contrast(
     nothing to do with them."""
     if site is not None:
         await _known_site(asking, site)
-    window = Window(fleet=asking.fleet, since=within.since, until=within.until, site=site)
+    window = await asking.window(within.since, within.until, site)
     past = learned_from(asking, window)
     lookups = await _lookups(request)
     (rows, reasons), usual_rows, newest = await asyncio.gather(

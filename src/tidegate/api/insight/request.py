@@ -20,6 +20,7 @@ from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
 from tidegate.settings import Settings
 from tidegate.store import insight as questions
+from tidegate.store.insight import Counted, Window
 from tidegate.store.queries import Query as StoreQuery
 
 WINDOWS: Mapping[str, int] = {
@@ -38,6 +39,8 @@ DAY = 86_400
 LONGEST = 31 * DAY
 
 PAST_SECONDS = 300.0  # for which an answer about the past is used
+
+COUNTED_SECONDS = 30.0  # for which it is used which hours are counted: they grow by one an hour
 
 Row = dict[str, Any]
 
@@ -82,6 +85,11 @@ class InsightRequest:
         """As `recent`, of the same parameters: events of the past are those that were received then."""
         parameters = tuple(sorted((name, str(value)) for name, value in query.parameters.items()))
         return await self.recent(query, parameters, seconds=PAST_SECONDS)
+
+    async def window(self, since: int, until: int, site: str | None = None) -> Window:
+        """Of the fleet, with the hours of it that the tables of hours have."""
+        [found] = await self.recent(questions.counted_hours(self.fleet), seconds=COUNTED_SECONDS)
+        return Window(fleet=self.fleet, since=since, until=until, site=site, counted=Counted(*found))
 
     async def all(self, *queries: StoreQuery) -> list[list[Sequence[Any]]]:
         """The rows of each of them, asked side by side."""

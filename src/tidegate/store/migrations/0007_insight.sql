@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS ${database}.site_minutes ${on_cluster}
 ENGINE = ${aggregating_merge_tree}
 PARTITION BY toDate(minute)
 ORDER BY (fleet, site, minute, ssid, stage, outcome, failure_code, sub_failure_code)
-SETTINGS ${rollup_settings}
+SETTINGS ${minute_settings}
 COMMENT 'Client events by received minute and site: the counts of the health topic, by failure code too';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.site_minutes_mv ${on_cluster} TO ${database}.site_minutes AS
