@@ -114,6 +114,12 @@ class Up:
             time.sleep(0.005)
         raise LookupError(part)
 
+    def kill(self, part: str) -> None:
+        """Kill a process of it, and wait for its end; a role is started again."""
+        process = psutil.Process(self.pid(part))
+        process.kill()
+        process.wait(10)
+
     # What a user does with it
 
     def tokens(self) -> dict[str, str]:

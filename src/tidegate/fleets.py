@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tidegate import tokens
 from tidegate.errors import RetryLater, UsageError
+from tidegate.file_signature import Signature, signature
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class Fleets:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._signature: tokens.Signature | None = None
+        self._signature: Signature | None = None
         self._checked = 0.0
         self._complaint = ""
         self._known: frozenset[str] = frozenset()
@@ -40,8 +41,8 @@ class Fleets:
     def _refresh(self) -> str | None:
         """Reread the file if it changed; what is wrong with it, if anything is."""
         self._checked = time.monotonic()
-        signature = tokens.signature(self._path)
-        if signature is not None and signature == self._signature:
+        found = signature(self._path)
+        if found is not None and found == self._signature:
             return None
         try:
             content = tokens.read(self._path)
@@ -50,7 +51,7 @@ class Fleets:
         if content is None:
             return f"tokens_file {self._path} is not there, so it is unknown which fleets exist"
         self._known = content.known_fleets()
-        self._signature = signature
+        self._signature = found
         return None
 
     def _complain(self, trouble: str | None) -> None:

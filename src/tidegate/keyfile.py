@@ -25,6 +25,7 @@ from typing import NamedTuple
 import msgspec
 
 from tidegate.errors import UsageError
+from tidegate.file_signature import Signature, signature
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._keys: Keys | None = None
-        self._signature: tuple[int, int, int] | None = None
+        self._signature: Signature | None = None
         self._checked = float("-inf")
 
     def keys(self) -> Keys:
@@ -118,11 +119,10 @@ class KeyFile:
         try:
             if self._keys is None:
                 load_or_create(self.path)
-            state = self.path.stat()
-            signature = (state.st_mtime_ns, state.st_size, state.st_ino)
-            if signature != self._signature:
+            found = signature(self.path)
+            if found != self._signature:
                 self._keys = load(self.path)
-                self._signature = signature
+                self._signature = found
         except (OSError, UsageError) as error:
             if self._keys is None:
                 raise UsageError(str(error)) from error

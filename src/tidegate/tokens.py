@@ -33,6 +33,7 @@ import msgspec
 
 from tidegate import audit_file
 from tidegate.errors import UsageError
+from tidegate.file_signature import Signature, signature
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +83,6 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
         return frozenset(self.fleets) | {row.fleet for row in self.tokens}
 
 
-Signature = tuple[int, int, int]
-
 MOST_BYTES = 64 << 20
 """A larger file is refused: it is something else, and would fill the memory of every role."""
 
@@ -91,15 +90,6 @@ _DECODER = msgspec.json.Decoder(Content)
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-def signature(path: Path) -> Signature | None:
-    """What tells one state of the file from another; None where it is not there."""
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return (state.st_mtime_ns, state.st_size, state.st_ino)
 
 
 def read(path: Path) -> Content | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import metrics
-import psutil
 import pytest
 from gateways import GatewayProcess, prepare_topics, read_all
 from roles import assert_verified
@@ -176,7 +174,7 @@ def test_each_event_is_stored_once_though_the_gateway_is_killed(
     with running(command, sent, pause=0.003) as run:
         while run.process.poll() is None and kills < 2:
             await_(partial(has_reached, run, (kills + 1) * 300), up.said)
-            kill_gateway(up)
+            up.kill("gateway")
             kills += 1
             await_(lambda: is_up(up), up.said)
         run.end()
@@ -210,13 +208,6 @@ def test_each_event_is_stored_once_though_the_gateway_is_killed(
 
 def has_reached(run: Run, sent: int) -> bool:
     return run.sent >= sent or run.process.poll() is not None
-
-
-def kill_gateway(up: Up) -> None:
-    """Kill it; `up` starts it again."""
-    process = psutil.Process(up.pid("gateway"))
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
 
 
 def is_up(up: Up) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import time
 import uuid
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import connector_payloads as made
-import psutil
 import pytest
 import radius_client
 from confluent_kafka import Producer
@@ -61,13 +59,6 @@ def await_rows(up: Up, table: str, columns: str, mark: str, count: int) -> list[
     found = rows(up, table, columns, mark)
     assert len(found) == count, found
     return found
-
-
-def kill_gateway(up: Up) -> None:
-    """Kill it; `up` starts it again."""
-    process = psutil.Process(up.pid("gateway"))
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
 
 
 def settled(up: Up) -> None:
@@ -158,7 +149,7 @@ def test_a_delivery_while_the_gateway_is_away_is_refused_and_lands_once_when_it_
     mark = uuid.uuid4().hex
     body = made.mist("client-join", made.client_join(time.time(), wlan_id=mark))
     with connector("mist", up, tmp_path) as mist:
-        kill_gateway(up)
+        up.kill("gateway")
         answer = mist.post(body, made.signature(SECRET, body))
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) >= 1
@@ -210,7 +201,7 @@ def test_openwifi(up: Up, tmp_path: Path) -> None:
         await_(lambda: first.count("dropped_total", reason="malformed") == 1, first.child.tail)  # it has read
     with killed(Connector("openwifi", tmp_path, gateway, token, **values).start()) as again:
         await_(lambda: rows(up, "client_events", "mac", mark), again.child.tail)
-    kill_gateway(up)
+    up.kill("gateway")
     with connecting("openwifi", tmp_path, gateway, token, **values) as second:
         await_(lambda: len(rows(up, "client_events", "mac", mark)) >= 300, second.child.tail)
         await_(lambda: rows(up, "device_logs", "log_action", mark), second.child.tail)
@@ -250,7 +241,7 @@ def test_radius_accounting_of_radclient(up: Up, tmp_path: Path) -> None:
         assert "Received Accounting-Response" in radclient(radius.radius, start)
         again = f"{start}Acct-Delay-Time = 7\n"  # the same session's start, sent again
         assert "Received Accounting-Response" in radclient(radius.radius, again)
-        kill_gateway(up)
+        up.kill("gateway")
         assert "Received Accounting-Response" in radclient(radius.radius, stop), "it was sent until it was in"
         columns = "event_type, mac, bssid, ssid, event_description, sub_event_description"
         found = await_rows(up, "client_events", columns, mark, 2)
@@ -400,7 +391,7 @@ def test_hostapd_over_syslog_and_its_accounting(up: Up, tmp_path: Path) -> None:
         log_lines(syslog.syslog, said, "-d", "--rfc3164")
         mark = f'{access_point}"'
         await_(lambda: len(rows(up, "client_events", "mac", mark)) >= len(stations), syslog.child.tail)
-        kill_gateway(up)
+        up.kill("gateway")
         log_lines(syslog.syslog, said, "-T", "--rfc5424")
         log_lines(syslog.syslog, said, "-T", "--octet-count")
         wanted = 3 * len(stations)

@@ -119,9 +119,9 @@ def _complete(path: str, method: str, operation: Schema) -> None:
             responses.pop(status, None)
     good = next(answer for status, answer in responses.items() if status < "3")
     if path.endswith("/aps"):
-        good["headers"] = _headers("X-Total-Count", "Link")
+        good["headers"] = openapi.headers_of("X-Total-Count", "Link")
     if path.startswith("/V2/analytics/files/") or len(good.get("content", ())) > 1:
-        good.setdefault("headers", {}).update(_headers("Content-Disposition"))
+        good.setdefault("headers", {}).update(openapi.headers_of("Content-Disposition"))
     example = examples.EXAMPLES.get(path)
     if example is not None:
         media = next(iter(good["content"].values()))
@@ -132,7 +132,7 @@ def _refusals() -> Schema:
     """The refusals, which all calls share, by status."""
     found: Schema = {str(status): answer for status, answer in problems.responses().items()}
     for status, header in REFUSAL_HEADERS.items():
-        found[status]["headers"] = _headers(header)
+        found[status]["headers"] = openapi.headers_of(header)
     return found
 
 
@@ -154,7 +154,3 @@ def _settle(parameter: Schema) -> None:
 
 
 PERIOD = {"startdate": "2024-01-14", "enddate": "2024-01-15", "from": "2024-01-14", "to": "2024-01-15"}
-
-
-def _headers(*names: str) -> Schema:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

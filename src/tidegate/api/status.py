@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import Response
-from starlette.exceptions import HTTPException
 
 from tidegate.api.problems import MEANINGS, Problem
 from tidegate.api.reading import Reading
@@ -29,7 +28,4 @@ async def not_ready(app: FastAPI) -> list[str]:
 
 @router.get("/problems/{code}")
 async def problem(code: str) -> Response:
-    meaning = MEANINGS.get(code)
-    if meaning is None:
-        raise HTTPException(404)
-    return problem_page(code, meaning.title, meaning.advice)
+    return problem_page(code, MEANINGS)

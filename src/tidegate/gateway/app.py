@@ -46,10 +46,7 @@ def pages(settings: Settings) -> FastAPI:
 
     @app.get("/problems/{code}")
     async def problem(code: str) -> Response:
-        meaning = MEANINGS.get(code)
-        if meaning is None:
-            raise HTTPException(404)
-        return problem_page(code, meaning.title, meaning.advice)
+        return problem_page(code, MEANINGS)
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:

@@ -284,7 +284,7 @@ def _refusal(status: int, words: str, code: str) -> Schema:
             }
         },
     }
-    headers = _references(HEADERS_OF.get(status, ()))
+    headers = openapi.headers_of(*HEADERS_OF.get(status, ()))
     if status in (400, 413, 422, 429):  # what is refused before the rate was looked at has none
         headers |= _rate_headers()
     if headers:
@@ -302,15 +302,11 @@ HEADERS_OF: dict[int, tuple[str, ...]] = {
 
 
 def _rate_headers() -> Schema:
-    return _references(("RateLimit", "RateLimit-Policy"))
+    return openapi.headers_of("RateLimit", "RateLimit-Policy")
 
 
 def _taken_headers() -> Schema:
-    return _references(("Idempotent-Replayed",)) | _rate_headers()
-
-
-def _references(names: tuple[str, ...]) -> Schema:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    return openapi.headers_of("Idempotent-Replayed") | _rate_headers()
 
 
 def _reply_name(form: Form) -> str:

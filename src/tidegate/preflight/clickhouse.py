@@ -154,7 +154,7 @@ def _insert_settings(client: Client) -> Condition:
         rows = client.query(
             "SELECT name, value FROM system.settings WHERE name IN {names:Array(String)}",
             parameters={"names": [*pinned, "insert_deduplication_token"]},
-            settings={**pinned, "insert_deduplication_token": "inspection"},
+            settings={**pinned, "insert_deduplication_token": "preflight"},
         ).result_rows
     except Error as error:
         refused_here = error.code is None and not isinstance(error, DatabaseError)  # by the driver itself
@@ -165,7 +165,7 @@ def _insert_settings(client: Client) -> Condition:
     found = {str(name): str(value) for name, value in rows}
     differ = [
         f"{name} is {found.get(name, 'unknown')}, not {value}"
-        for name, value in {**pinned, "insert_deduplication_token": "inspection"}.items()
+        for name, value in {**pinned, "insert_deduplication_token": "preflight"}.items()
         if not _takes(found.get(name, ""), str(value))
     ]
     if differ:

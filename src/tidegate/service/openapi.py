@@ -26,6 +26,11 @@ HEADERS: Schema = {
 }
 
 
+def headers_of(*names: str) -> Schema:
+    """References to headers of the document."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
 def pages(ready: str, codes: Iterable[str], no_such_code: Schema) -> Schema:
     """The paths that need no token. `ready` says what a 200 of /readyz means, `codes` are the problems that
     have a page, `no_such_code` is the answer for any other."""

@@ -1,7 +1,7 @@
 """What the migrations make: tables and views by name, read from their statements.
 
 So `migrate` can tell a table of its own from somebody else's of the same name before it touches either,
-and an inspection can say which are not there.
+and the preflight can say which are not there.
 """
 
 from __future__ import annotations

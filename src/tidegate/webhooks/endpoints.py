@@ -29,6 +29,7 @@ import msgspec
 
 from tidegate.contracts.alerts import Alert, Severity
 from tidegate.errors import UsageError
+from tidegate.file_signature import Signature, signature
 from tidegate.webhooks.addresses import Allowed, BadField, check
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ class EndpointFile:
         self._check_seconds = check_seconds
         self._clock = clock
         self._checked = float("-inf")
-        self._signature: tuple[int, int, int] | None = None
+        self._signature: Signature | None = None
         self._by_id: dict[str, Endpoint] = {}
 
     def endpoints(self) -> dict[str, Endpoint]:
@@ -144,7 +145,7 @@ class EndpointFile:
         now = time.monotonic()
         if now - self._checked >= self._check_seconds:
             self._checked = now
-            found = _signature(self.path)
+            found = signature(self.path)
             if found is None and self._signature is not None:
                 logger.error("webhooks_file %s is gone; the endpoints read before stay in force", self.path)
             elif found != self._signature:
@@ -323,11 +324,3 @@ def _check_text(field: str, text: str) -> None:
         raise BadField(field, f"needs 1 to {MOST_NAME} characters")
     if _UNSEEN.search(text):
         raise BadField(field, f"{text!r} holds a control or direction character")
-
-
-def _signature(path: Path) -> tuple[int, int, int] | None:
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return (state.st_mtime_ns, state.st_size, state.st_ino)

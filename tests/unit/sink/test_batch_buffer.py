@@ -7,20 +7,20 @@ from enriched_frames import frame
 from tidegate.sink.batch_buffer import BatchBuffer, Limits
 
 
-def gathering(rows: int = 100, size: int = 1 << 30, age: float = 0.5) -> BatchBuffer:
+def buffer(rows: int = 100, size: int = 1 << 30, age: float = 0.5) -> BatchBuffer:
     return BatchBuffer(Limits(rows, size, age))
 
 
-def offsets(gathering: BatchBuffer) -> list[list[int]]:
+def offsets(buffer: BatchBuffer) -> list[list[int]]:
     """The source offsets of all batches."""
     batches = []
-    while len(gathering):
-        batches.append([each.head.source_offset for each in gathering.cut()])
+    while len(buffer):
+        batches.append([each.head.source_offset for each in buffer.cut()])
     return batches
 
 
 def test_rows_end_a_batch() -> None:
-    found = gathering(rows=7)
+    found = buffer(rows=7)
     for offset in range(5):
         found.add(frame(offset, count=3))
     assert found.full()
@@ -30,7 +30,7 @@ def test_rows_end_a_batch() -> None:
 
 def test_bytes_end_a_batch_and_a_large_frame_is_one_of_its_own() -> None:
     size = frame(0).size
-    found = gathering(size=2 * size)
+    found = buffer(size=2 * size)
     for offset in range(3):
         found.add(frame(offset))
     found.add(frame(3, count=1000))
@@ -38,14 +38,14 @@ def test_bytes_end_a_batch_and_a_large_frame_is_one_of_its_own() -> None:
 
 
 def test_age_ends_a_batch() -> None:
-    found = gathering(age=0.5)
+    found = buffer(age=0.5)
     found.add(frame(0, arrived=10.0))
     assert not found.due(10.4)
     assert found.due(10.5)
 
 
 def test_versions_epochs_and_jumps_begin_batches() -> None:
-    found = gathering()
+    found = buffer()
     found.add(frame(0))
     found.add(frame(1, version="2"))
     found.add(frame(2, version="2"))
@@ -58,7 +58,7 @@ def test_versions_epochs_and_jumps_begin_batches() -> None:
 
 
 def test_a_jump_before_the_first_frame_breaks_nothing() -> None:
-    found = gathering()
+    found = buffer()
     found.break_off()
     found.add(frame(0))
     found.add(frame(1))

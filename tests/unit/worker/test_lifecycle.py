@@ -15,8 +15,8 @@ from tidegate.worker.lifecycle import FreezeDetector
 def frozen(seconds):
     print("frozen", flush=True)
     os._exit(7)
-pulse = FreezeDetector(1.0, frozen)
-pulse.start()
+detector = FreezeDetector(1.0, frozen)
+detector.start()
 print("began", flush=True)
 time.sleep(60)
 """
@@ -40,21 +40,21 @@ def test_a_process_that_was_stopped_is_told() -> None:
 
 def test_a_caller_may_notice_first() -> None:
     told: list[float] = []
-    pulse = FreezeDetector(0.0, told.append)
-    pulse.start()
-    pulse.check()
-    pulse.stop()
+    detector = FreezeDetector(0.0, told.append)
+    detector.start()
+    detector.check()
+    detector.stop()
     assert told
 
 
 def test_one_that_is_busy_is_left_alone() -> None:
     told: list[float] = []
-    pulse = FreezeDetector(20.0, told.append)
-    pulse.start()
+    detector = FreezeDetector(20.0, told.append)
+    detector.start()
     end = time.monotonic() + 1
     while time.monotonic() < end:
-        pulse.check()
-    pulse.stop()
+        detector.check()
+    detector.stop()
     assert not told
 
 
