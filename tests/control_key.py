@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 VARIABLE = "TIDEGATE_CONTROL_KEY_FILE"
-FILE = str(Path(tempfile.mkdtemp(prefix="tidegate-tests-")) / "control-key.json")
 
-os.environ.setdefault(VARIABLE, FILE)
+if VARIABLE not in os.environ:
+    _folder = Path(tempfile.mkdtemp(prefix="tidegate-tests-"))
+    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+    os.environ[VARIABLE] = str(_folder / "control-key.json")

@@ -97,7 +97,7 @@ SABOTAGES: Mapping[str, Sabotage] = {
     "sequence": Sabotage("frames are taken as they come, whatever their order", {"sink": SEQUENCE}),
     "device-time": Sabotage(
         "tables are partitioned by the device's day, and a batch is one insert all the same",
-        {"migrate": DEVICE_DAYS, "sink": ONE_BLOCK},
+        {"migrate": DEVICE_DAYS, "sink": DEVICE_DAYS + ONE_BLOCK},  # it starts on tables that it knows
         (("within", "sink", "kill ClickHouse"),),
         clock_days=3650,
     ),
