@@ -139,6 +139,7 @@ LIMITS = [
     "10413791999999999", "10413792000000000", '"2016-12-31T23:59:60Z"', '"2016-12-31T23:58:60Z"', "1e400",
     '"2026-11-25T14:08:19.153960Z"',
     '"caf\\ud83d"', '"\\ud83d\\ude00"', "1" * 30,
+    '{"\\ud83d":1e400}', '{"id":{"\\ud83d":[1e400]}}',
 ]  # fmt: skip
 FIELDS = {
     "connection_logs": ["latitude", "longitude", "bssid", "frequency", "inbytes", "network_mccmnc",

@@ -226,7 +226,12 @@ def _read(line: bytes, path: str) -> dict[str, Any] | Fault:
 
 def _fields_of(text: bytes, path: str) -> dict[str, Any]:
     fields = json_text.members(text)
-    return {name: _value(value, f"{path}.{name}" if path else name) for name, value in fields.items()}
+    return {name: _value(value, _path(path, name)) for name, value in fields.items()}
+
+
+def _path(path: str, name: str) -> str:
+    """The path of a field as text that UTF-8 can hold: a key may be half of a surrogate pair, or very long."""
+    return f"{path}.{_short(name)}" if path else _short(name)
 
 
 def _value(text: bytes, path: str) -> Any:

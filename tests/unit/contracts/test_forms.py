@@ -316,6 +316,23 @@ def test_a_fault_can_be_written_whatever_it_quotes(line: bytes) -> None:
     assert msgspec.json.encode(fault)
 
 
+@pytest.mark.parametrize(
+    ("stream", "line", "path"),
+    [
+        ("client_events", body(success(ssid="@")), "ssid"),
+        ("client_events", body(success(locationId={"id": "@"})), "locationId.id"),
+        ("device_logs", body(device_log(parent={"id": "@"})), "parent.id"),
+        ("connection_logs", body(session_log(duration="@")), "duration"),
+    ],
+)
+def test_the_path_to_a_value_deep_in_a_field_can_be_written(stream: Stream, line: bytes, path: str) -> None:
+    """It held the half pair itself: a 500, and a line that stopped every worker that came to it."""
+    fault = refused(stream, line.replace(b'"@"', b'{"\\ud83d":{"%s":1e400}}' % (b"k" * 5000)))
+    assert fault.code is Code.OUT_OF_RANGE
+    assert fault.path.startswith(rf"{path}.\ud83d.kkkk") and len(fault.path) < 200
+    assert msgspec.json.encode(fault)
+
+
 def test_a_repeated_key_counts_as_plain_json_says() -> None:
     line = body(network_log())[:-1] + b', "network_type": "mo"}'
     assert msgspec.to_builtins(taken("connection_logs", line).value)["network_type"] == "mo"
