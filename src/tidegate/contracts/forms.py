@@ -217,30 +217,28 @@ def _read(line: bytes, path: str) -> dict[str, Any] | Fault:
     try:
         if not isinstance(json_text.check(text), dict):
             return _no_object(line, path)
-        return _fields_of(line, "")
+        return {name: _value(value, _path("", name)) for name, value in json_text.members(line).items()}
     except RecursionError:
         return Fault(Code.NOT_JSON, path, _short(line), "one JSON object", "nested too deeply")
     except ValueError as error:
         return Fault(Code.NOT_JSON, path, _short(line), "one JSON object", str(error)[:200])
 
 
-def _fields_of(text: bytes, path: str) -> dict[str, Any]:
-    fields = json_text.members(text)
-    return {name: _value(value, _path(path, name)) for name, value in fields.items()}
-
-
 def _path(path: str, name: str) -> str:
-    """The path of a field as text that UTF-8 can hold: a key may be half of a surrogate pair, or very long."""
+    """The path of a field as UTF-8 can hold it: a sender's key may have half a surrogate pair, or be long."""
     return f"{path}.{_short(name)}" if path else _short(name)
 
 
-def _value(text: bytes, path: str) -> Any:
+def _value(text: bytes, path: str, *, of_event: bool = True) -> Any:
+    """A field's value; of an object that cannot be read its fields, if it is a field `of_event`: no model
+    goes deeper, and each level is one more look through the whole text."""
     try:
         return _OBJECT.decode(text)
     except (msgspec.DecodeError, ValueError):
         pass
-    if text[:1] == b"{":  # one of its fields may be the only one that cannot be read
-        return _fields_of(text, path)
+    if of_event and text[:1] == b"{":  # one of its fields may be the only one that cannot be read
+        fields = json_text.members(text)
+        return {name: _value(value, _path(path, name), of_event=False) for name, value in fields.items()}
     lone = json_text.lone_surrogate(json_text.check(text.decode("utf-8")))
     if lone is None:
         return _Unreadable(
