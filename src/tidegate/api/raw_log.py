@@ -13,7 +13,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException
 
 from tidegate.api.problems import Problem
-from tidegate.contracts.frames import lines_of
+from tidegate.contracts.frames import header_text, lines_of
 from tidegate.contracts.position import Position
 from tidegate.contracts.topics import STREAMS, TopicPartition, raw
 from tidegate.errors import RetryLater, Stop
@@ -121,8 +121,7 @@ def _fleet(record: Found, index: int) -> str | None:
         said = None  # a bare event, or nothing that can be read
     if said:
         return said
-    named = dict(record.headers).get("fleet")
-    return bytes(named or b"").decode("utf-8", "replace")
+    return header_text(dict(record.headers).get("fleet") or b"")
 
 
 def _away() -> Problem:
