@@ -22,7 +22,7 @@ from tidegate.kafka.groupless import groupless_consumer
 from tidegate.kafka.log_ends import topic_ends
 from tidegate.lookups import alert_rules
 from tidegate.settings import Settings, days_of_fleets
-from tidegate.store.client import infrastructure
+from tidegate.store.client import infrastructure, literal
 from tidegate.verify.balance import Finding
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ SETTLED_SECONDS = 30.0  # that a record of the topic may take into the table
 DAY = 86_400
 NEAR = 6 * MINUTE  # by which late events may move an opening
 
-Place = tuple[str, str, str, str]  # fleet, signal, site, stage
+AlertKey = tuple[str, str, str, str]  # fleet, signal, site, stage
 
 
 def findings(client: Client, settings: Settings, *, kafka: bool = True) -> list[Finding]:
@@ -56,7 +56,7 @@ def _numbers(client: Client) -> Iterator[Finding]:
     for fleet, id, first, last, count in rows:
         yield Finding(
             f"alert {id} of fleet {fleet}: {count} of its changes {first} to {last} are stored",
-            f"SELECT * FROM alerts FINAL WHERE id = '{_quoted(id)}' ORDER BY sequence",
+            f"SELECT * FROM alerts FINAL WHERE id = {literal(id)} ORDER BY sequence",
         )
 
 
@@ -82,7 +82,7 @@ def _topic(client: Client, settings: Settings) -> Iterator[Finding]:
             how = "is not stored" if row is None else "is stored otherwise than it was told"
             yield Finding(
                 f"alert {alert.id} of fleet {alert.fleet}: change {alert.sequence} ({alert.state}) {how}",
-                f"SELECT * FROM alerts FINAL WHERE id = '{_quoted(alert.id)}' ORDER BY sequence",
+                f"SELECT * FROM alerts FINAL WHERE id = {literal(alert.id)} ORDER BY sequence",
             )
 
 
@@ -141,46 +141,46 @@ def _folded(client: Client, settings: Settings) -> Iterator[Finding]:
         ).result_rows
     until = min(until, (int(newest) // MINUTE + 1) * MINUTE)
     again = [
-        (_place(one), round(datetime.fromisoformat(one.updated_at).timestamp() * 1e6), one.id)
+        (_key_of(one), round(datetime.fromisoformat(one.updated_at).timestamp() * 1e6), one.id)
         for one in backtest.changes(settings, rules, begin, until)
         if one.sequence == 1 and one.signal != "no_events" and one.fleet not in limited
     ]
     told = [((str(f), str(s), str(site), str(stage)), int(at), str(id)) for f, s, site, stage, at, id in rows]
     told = [opening for opening in told if opening[0][0] not in limited]
-    for place, at, _ in _unmatched(again, told):
+    for key, at, _ in _unmatched(again, told):
         if at < until - NEAR:
             yield Finding(
-                f"{_named(place)}: the stored events open an alert at {_iso(at)} that is not there",
-                f"SELECT * FROM alerts FINAL WHERE site = '{_quoted(place[2])}' ORDER BY updated_at",
+                f"{_named(key)}: the stored events open an alert at {_iso(at)} that is not there",
+                f"SELECT * FROM alerts FINAL WHERE site = {literal(key[2])} ORDER BY updated_at",
             )
-    for place, at, id in _unmatched(told, again):
+    for key, at, id in _unmatched(told, again):
         if begin + NEAR <= at < until - NEAR:
             yield Finding(
-                f"{_named(place)}: alert {id} of {_iso(at)} does not come of the stored events",
-                f"SELECT * FROM alerts FINAL WHERE id = '{_quoted(id)}' ORDER BY sequence",
+                f"{_named(key)}: alert {id} of {_iso(at)} does not come of the stored events",
+                f"SELECT * FROM alerts FINAL WHERE id = {literal(id)} ORDER BY sequence",
             )
 
 
-Opening = tuple[Place, int, str]
+Opening = tuple[AlertKey, int, str]
 
 
 def _unmatched(these: Iterable[Opening], those: Iterable[Opening]) -> Iterator[Opening]:
     """Those openings of one list that the other has not at about the same time."""
-    times: dict[Place, list[int]] = defaultdict(list)
-    for place, at, _ in those:
-        times[place].append(at)
+    times: dict[AlertKey, list[int]] = defaultdict(list)
+    for key, at, _ in those:
+        times[key].append(at)
     for opening in these:
-        place, at, _ = opening
-        if not any(abs(other - at) <= NEAR for other in times[place]):
+        key, at, _ = opening
+        if not any(abs(other - at) <= NEAR for other in times[key]):
             yield opening
 
 
-def _place(alert: Alert) -> Place:
+def _key_of(alert: Alert) -> AlertKey:
     return alert.fleet, alert.signal, alert.scope.site, alert.scope.stage
 
 
-def _named(place: Place) -> str:
-    fleet, signal, site, stage = place
+def _named(key: AlertKey) -> str:
+    fleet, signal, site, stage = key
     return " ".join(
         part for part in (f"fleet {fleet}", f"site {site}" if site else "", signal, stage) if part
     )
@@ -188,7 +188,3 @@ def _named(place: Place) -> str:
 
 def _iso(at: int) -> str:
     return datetime.fromtimestamp(at / 1e6, UTC).strftime("%Y-%m-%dT%H:%MZ")
-
-
-def _quoted(text: str) -> str:
-    return str(text).replace("\\", "\\\\").replace("'", "\\'")
