@@ -63,6 +63,8 @@ class Clients:
 
 
 def connects(found: Counts, usuals: Usuals, site: str, clients: int) -> Row:
+    """Successful connects of a site ('' for the fleet) against its usual rate, with the band in which chance
+    lies; `clients` are those that failed."""
     usual = usuals.rate(site)
     low, high = band(found.attempts, usual.rate)
     rate = share(found.good, found.attempts)
@@ -82,6 +84,8 @@ def connects(found: Counts, usuals: Usuals, site: str, clients: int) -> Row:
 
 
 def stages_of(found: Counts, usuals: Usuals, site: str, clients: Clients | None) -> list[Row]:
+    """Each stage of an attempt with what reached it, failed in it, and is usual; `clients` None: not
+    counted."""
     rows = []
     for stage in ATTEMPT_STAGES:
         reached, failed = found.reached(stage), found.failed(stage)
@@ -139,6 +143,8 @@ def latencies_of(rows: Iterable[Sequence[Any]]) -> dict[str, Latencies]:
 def time_to_connect(
     timed: int, quick: int, usual_quick: float | None, now: Latencies, past: Latencies
 ) -> Row:
+    """Latencies of now beside those of the past, ms: `timed` connects have a time, `quick` of them are within
+    the target. Slow are ten slow ones or more, five points and three times beyond the usual share of them."""
     slow = (
         usual_quick is not None
         and timed - quick >= 10
@@ -180,6 +186,8 @@ def level(
     blame: str | None = None,
     ok: bool | None = None,
 ) -> Row:
+    """One service level: `good` of `total` against its target, unless `ok` says so; `usual` is a share of it,
+    None where unknown."""
     unit, what = LEVELS[name]
     found = share(good, total)
     if ok is None and found is not None:
@@ -218,7 +226,6 @@ TARGETS: Mapping[str, float] = {
     "capacity": 0.95,
     "stability": 0.95,
 }
-
 """Shares from which on a level is in order, where its own past does not say otherwise."""
 
 
@@ -404,6 +411,7 @@ def heat_of(cells: Iterable[Sequence[Any]], within: Span) -> Row:
 
 
 def hit_of(rows: Iterable[Sequence[Any]]) -> list[Row]:
+    """Clients that failed, with their newest failure: rows of `insight.hardest_hit`."""
     found = []
     for mac, vendor, attempts, failures, newest in rows:
         last, stage, code, sub_code, failure, sub_failure, ssid, ap = newest

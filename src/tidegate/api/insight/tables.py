@@ -161,6 +161,7 @@ def flat_shared(one: Row) -> Row:
 async def export(
     request: Request, format: exports.Format, name: str, schema: pa.Schema, rows: Sequence[Row]
 ) -> Response:
+    """Rows as a file of `format`, in a slot of the exports; only the columns of `schema`."""
     files: Files = request.app.state.files
     cut = [{column: row[column] for column in schema.names} for row in rows]
 
