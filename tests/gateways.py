@@ -129,12 +129,12 @@ def read_lines(bootstrap: str, *ids: str) -> list[dict[str, Any]]:
         for id in ids:
             position = parse_id(id)
             assert isinstance(position, Position), id
-            place = (position.stream, position.partition, position.offset)
-            if place not in frames:
+            record = (position.stream, position.partition, position.offset)
+            if record not in frames:
                 partition = KafkaPartition(raw(position.stream), position.partition, position.offset)
                 consumer.assign([partition])
-                frames[place] = _next(consumer).split(b"\n")
-            found.append(json.loads(frames[place][position.index]))
+                frames[record] = _next(consumer).split(b"\n")
+            found.append(json.loads(frames[record][position.index]))
     finally:
         consumer.close()
     return found
@@ -142,10 +142,10 @@ def read_lines(bootstrap: str, *ids: str) -> list[dict[str, Any]]:
 
 def read_headers(bootstrap: str, id: str) -> dict[str, bytes]:
     """The headers of the raw record that an id names."""
-    place = position(id)
+    at = position(id)
     consumer = _consumer(bootstrap)
     try:
-        consumer.assign([KafkaPartition(raw(place.stream), place.partition, place.offset)])
+        consumer.assign([KafkaPartition(raw(at.stream), at.partition, at.offset)])
         message = consumer.poll(10)
         assert message is not None and message.error() is None, message and message.error()
         return dict(message.headers() or [])

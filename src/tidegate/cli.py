@@ -30,10 +30,10 @@ class Commands(click.Group):
         return sorted({*super().list_commands(context), *self.elsewhere})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        place = self.elsewhere.get(name)
-        if place is None:
+        target = self.elsewhere.get(name)
+        if target is None:
             return super().get_command(context, name)
-        module, _, attribute = place.partition(":")
+        module, _, attribute = target.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
@@ -78,11 +78,11 @@ def main() -> None:
     """
 
 
-def _run(role: str, place: str) -> None:
+def _run(role: str, target: str) -> None:
     """Load the settings, set up the logs, run the role to its end."""
     loaded = settings.load()
     configure_logging(role, loaded.log_level, loaded.log_format)
-    module, _, attribute = place.partition(":")
+    module, _, attribute = target.partition(":")
     run: Callable[[settings.Settings], int] = getattr(import_module(module), attribute)
     sys.exit(run(loaded))
 

@@ -29,7 +29,7 @@ def command(since: datetime | None, kinds: tuple[str, ...], kafka: bool) -> None
 
     Tokens and keys from the audit file beside the token file of this machine; erasures, exports, accepted
     gaps, epochs and groups, and new versions of the lookups, from ClickHouse; pauses, acknowledgements,
-    silences and new alert rules from the control topic. Status 1 where a place does not answer, or a line of
+    silences and new alert rules from the control topic. Status 1 where a source does not answer, or a line of
     the audit file was changed or is gone.
     """
     configure_logging("audit", "critical")

@@ -1,4 +1,4 @@
-"""The places that record what operators do, each as entries of one form.
+"""The sources that record what operators do, each as entries of one form.
 
 The audit file beside the tokens has tokens and keys; ClickHouse has erasures, exports, accepted gaps, epochs
 and groups, and the versions of the lookups; the control topic has pauses, acknowledgements, silences and
@@ -126,12 +126,12 @@ def _of_record(record: Signed) -> Entry | None:
         if record.key == NOTED_KEY and record.value:
             rules = msgspec.json.decode(record.value, type=Noted)
             return Entry(at=at, kind="rules_changed", details=msgspec.to_builtins(rules))
-        if place := read_key(record.key):
+        if named := read_key(record.key):
             if not record.value:
-                return Entry(at=at, kind="resumed", fleet=place[1], subject=place[0])
+                return Entry(at=at, kind="resumed", fleet=named[1], subject=named[0])
             pause = msgspec.json.decode(record.value, type=Pause)
             details = {"lines": pause.lines, "rejected": pause.rejected}
-            return Entry(at=at, kind="paused", fleet=place[1], subject=place[0], details=details)
+            return Entry(at=at, kind="paused", fleet=named[1], subject=named[0], details=details)
         if is_acknowledgement(record.key) and record.value:
             ack = msgspec.json.decode(record.value, type=Acknowledgement)
             return Entry(at=at, kind="acknowledged", by=ack.by, fleet=ack.fleet, subject=ack.id)

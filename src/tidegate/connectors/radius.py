@@ -99,23 +99,23 @@ class Radius(asyncio.DatagramProtocol):
             CONNECT_DROPPED.labels(NAME, "malformed").inc()
             log.debug("%s: %s", addr[0], error)
             return
-        place = (addr[0], addr[1], request.identifier, request.authenticator)
+        key = (addr[0], addr[1], request.identifier, request.authenticator)
         now = self._clock()
-        found = self._answers.get(place)
+        found = self._answers.get(key)
         if found is not None and now - found[0] < ANSWER_SECONDS:
             self._transport.sendto(found[1], addr)
-        elif place in self._tasks:
+        elif key in self._tasks:
             pass  # its answer is under way
         elif len(self._tasks) >= IN_FLIGHT:
             CONNECT_DROPPED.labels(NAME, "full").inc()
         else:
             answer = radius_packet.response(request, self._secret)
-            task = asyncio.create_task(self._handle(request, answer, place, addr))
-            self._tasks[place] = task
-            task.add_done_callback(lambda _: self._tasks.pop(place))
+            task = asyncio.create_task(self._handle(request, answer, key, addr))
+            self._tasks[key] = task
+            task.add_done_callback(lambda _: self._tasks.pop(key))
 
     async def _handle(
-        self, request: Request, answer: bytes, place: tuple[Any, ...], addr: tuple[Any, ...]
+        self, request: Request, answer: bytes, key: tuple[Any, ...], addr: tuple[Any, ...]
     ) -> None:
         try:
             payload = self._payload(radius_packet.named(request.attributes), str(addr[0]))
@@ -131,7 +131,7 @@ class Radius(asyncio.DatagramProtocol):
             self._refused(addr, record.path(refused[0].path), refused[0].detail)
             return
         CONNECT_EVENTS.labels(NAME, "acknowledged").inc()
-        _remember(self._answers, place, (self._clock(), answer))
+        _remember(self._answers, key, (self._clock(), answer))
         self._transport.sendto(answer, addr)
 
     def _refused(self, addr: tuple[Any, ...], path: str, detail: str) -> None:

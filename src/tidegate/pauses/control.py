@@ -34,15 +34,15 @@ class Pauses(ControlFollower):
         super().__init__(kafka, GROUP, tells=True)
         self._paused: Paused = {}
 
-    def __contains__(self, place: object) -> bool:
-        return place in self._paused
+    def __contains__(self, stream_and_fleet: object) -> bool:
+        return stream_and_fleet in self._paused
 
     def __len__(self) -> int:
         return len(self._paused)
 
     def of(self, stream: Stream) -> int:
         """How many fleets' streams are paused."""
-        return sum(place[0] == stream for place in self._paused)
+        return sum(paused == stream for paused, _ in self._paused)
 
     def hold(self, pause: Pause) -> None:
         """Hold a pause in this process, before the topic has it."""
@@ -81,14 +81,14 @@ def _of(found: ControlLog, records: Iterable[Signed]) -> Paused:
 
 
 def _with(paused: Paused, record: Signed, found: ControlLog) -> Paused:
-    place = read_key(record.key)
-    if place is None:
+    named = read_key(record.key)
+    if named is None:
         return paused
-    others = {one: pause for one, pause in paused.items() if one != place}
+    others = {one: pause for one, pause in paused.items() if one != named}
     if not record.value:
         return others
     try:
-        return {**others, place: msgspec.json.decode(record.value, type=Pause)}
+        return {**others, named: msgspec.json.decode(record.value, type=Pause)}
     except msgspec.DecodeError:
         found.unreadable(record)
         return paused

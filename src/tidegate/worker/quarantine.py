@@ -61,7 +61,7 @@ class RejectRate:
 
     def is_counting(self, stream: Stream) -> bool:
         """Whether frames without a refused line count as well."""
-        return any(place[0] == stream for place in self._rejected)
+        return any(counted == stream for counted, _ in self._rejected)
 
     def count(
         self, stream: Stream, accepted: Mapping[str, int], rejected: Iterable[str], now: float
