@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from builders import device_log, failure, intermediate, legacy_log, network_log, session_log, success, wrapped
 from tidegate.contracts.forms import Event, Form, examine, precise, strict
-from tidegate.contracts.frames import BOM, lines_of
+from tidegate.contracts.frames import BOM, lines_of, record_of
 from tidegate.contracts.models import Model
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.steps.decode import decode_frame
@@ -220,9 +220,8 @@ def frame_bytes(draw: st.DrawFn) -> tuple[Stream, bytes]:
     stream = draw(st.sampled_from(STREAMS))
     events = draw(st.lists(event_bytes(stream), min_size=1, max_size=8))
     lines = [b'{"fleet":"demo","received_at":1763712000000000,"event":' + event + b"}" for event in events]
-    breaks = draw(
-        st.lists(st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\n \n", b" ", b"", b","]), min_size=8)
-    )
+    kinds = [b"\n", b"\n", b"\n", b"\r\n", b"\n \n", b" ", b"", b",", b"\n" + BOM, b"\n" + BOM + b"\n"]
+    breaks = draw(st.lists(st.sampled_from(kinds), min_size=8))
     value = b"".join(line + brk for line, brk in zip(lines, breaks, strict=False))
     if draw(st.integers(0, 3)) == 0:
         at = draw(st.integers(0, len(value)))
@@ -240,6 +239,7 @@ def test_every_line_of_a_frame_has_one_outcome(decoder: str, case: tuple[Stream,
     counted = value.removeprefix(BOM)
     lines = [line for line in counted.split(b"\n") if line.strip()] or [counted]
     assert lines_of(value) == lines
+    assert lines_of(record_of(lines)) == lines
     decoded = decode_frame(
         stream, value, fleet=None, device=None, received_at=1, fleets={"demo"}, native=native
     )
@@ -249,7 +249,13 @@ def test_every_line_of_a_frame_has_one_outcome(decoder: str, case: tuple[Stream,
     assert decoded.lines == len(lines)
     for index, line in enumerate(lines):
         alone = decode_frame(
-            stream, line, fleet=None, device=None, received_at=1, fleets={"demo"}, native=native
+            stream,
+            record_of([line]),
+            fleet=None,
+            device=None,
+            received_at=1,
+            fleets={"demo"},
+            native=native,
         )
         assert bool(alone.refused) == (index in refused)
         if not alone.refused:

@@ -55,6 +55,13 @@ def lines_of(value: bytes) -> list[bytes]:
     return [line for line in value.split(b"\n") if line.strip()] or [value]
 
 
+def record_of(lines: Iterable[bytes]) -> bytes:
+    """The raw record of these lines: the inverse of lines_of, also where the first begins with a mark of its
+    own, which is none of the record's."""
+    value = b"\n".join(lines)
+    return BOM + value if value.startswith(BOM) else value
+
+
 REPLAYED_UNDER = "replayed_under"
 """Header of a raw record that `tidegate replay` wrote: the transform_version by which its lines pass."""
 

@@ -25,6 +25,7 @@ from tidegate.contracts.frames import (
     EnrichedHeaders,
     Headers,
     header_text,
+    record_of,
     write_arrow,
     write_headers,
 )
@@ -170,7 +171,7 @@ class FrameSteps:
         try:
             decoded = decode_frame(
                 self.stream,
-                b"\n".join([records[0].value, *values[1:]]),  # decode takes the first one's mark away
+                record_of(values),
                 fleet=None,
                 device=None,
                 received_at=NOT_SAID,

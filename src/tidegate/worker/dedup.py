@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tidegate.contracts import keys
-from tidegate.contracts.frames import lines_of
+from tidegate.contracts.frames import lines_of, record_of
 from tidegate.contracts.keys import Change, EventKey, Piece
 from tidegate.contracts.topics import Stream
 from tidegate.steps.decode import RefusedLine
@@ -108,7 +108,7 @@ def without_repeated_pieces(
     found = Transformed(EMPTY[stream], [], 0)
     numbers = list(left)
     if numbers:
-        found = transform(record._replace(value=b"\n".join(left.values())))
+        found = transform(record._replace(value=record_of(left.values())))
     if found.batch.num_rows:
         own = np.array(numbers, np.uint32)[found.batch.column("index").to_numpy()]
         found = found._replace(batch=with_indexes(found.batch, pa.array(own, pa.uint32())))

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from tidegate.contracts.frames import lines_of
+from tidegate.contracts.frames import lines_of, record_of
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.steps.decode import RefusedLine
 from tidegate.steps.frame import (
@@ -69,7 +69,7 @@ def line_by_line(
             continue
         at_line(index)
         try:
-            found = steps.transform(line, record, fleets, dedup)
+            found = steps.transform(record_of([line]), record, fleets, dedup)
         except Exception as error:
             fault = Fault(Code.CRASH, detail=f"{type(error).__name__}: {error}"[:500])
             refused.append(unread(index, fault, line, record))

@@ -258,13 +258,16 @@ def test_a_record_that_kills_goes_line_by_line_without_the_guilty_ones() -> None
     assert outputs.batch.num_rows == 2
 
 
-def test_line_by_line_the_lines_have_the_indexes_of_the_whole() -> None:
+@pytest.mark.parametrize("mark", [b"", BOM, BOM + BOM])
+def test_line_by_line_the_lines_are_those_of_the_whole(mark: bytes) -> None:
+    """A line that began with a mark of its own was refused within its record and taken by itself."""
     transform = transform_of("client_events")
     value = BOM + b"\n" + envelope(success()) + b"\n\n" + envelope(failure(), fleet="other")
+    value += b"\n" + mark + b"\n" + mark + envelope(success(ssid="b"))
     record = Record(2, 41, 39, value, [], RECEIVED_AT)
     whole = transform(record, {"demo"})
     apart = transform.apart(record, {"demo"}, guilty=(), at_line=lambda index: None)
-    assert [reject.index for reject in rejects(apart)] == [1]
+    assert [reject.index for reject in rejects(apart)] == ([1, 2, 3] if mark else [1])
     assert (apart.headers, apart.rejects) == (whole.headers, whole.rejects)
     assert read_arrow(apart.enriched).equals(read_arrow(whole.enriched))
 

@@ -10,7 +10,7 @@ import pytest
 from builders import RECEIVED_AT, body, envelope, success
 from tidegate import lookups
 from tidegate.contracts import keys
-from tidegate.contracts.frames import envelope_prefix, read_headers, read_rejects
+from tidegate.contracts.frames import BOM, envelope_prefix, read_headers, read_rejects
 from tidegate.contracts.rejects import Code
 from tidegate.steps import frame as module
 from tidegate.steps.decode import decode_frame
@@ -82,6 +82,18 @@ def test_pieces_that_were_here_before_are_dropped_and_the_rest_keeps_its_lines()
     assert refused(again) == [(1, Code.NOT_JSON), (5, Code.KEY_REUSED), (6, Code.KEY_REUSED)]
     assert {reject.fleet for reject in read_rejects(again.headers)[1:]} == {"demo"}
     assert len(again.claims) == 1  # of piece l alone
+
+
+@pytest.mark.parametrize("mark", [BOM, BOM + BOM])
+def test_the_mark_of_a_line_behind_repeats_is_the_lines_own(mark: bytes) -> None:
+    """Where the lines left began with one it was taken for their record's: a line of it alone was none any
+    more, those behind it had other indexes, and the counts did not add up."""
+    seen, run = window(), transform()
+    run(record(1, line("a"), pieces=[piece("k", "x", 0, 1)]), FLEETS, seen)
+    lines = [line("a"), mark, line("b"), mark + line("c")]
+    again = run(record(2, *lines, pieces=[piece("k", "x", 0, 1)]), FLEETS, seen)
+    assert (taken(again), again.duplicates) == ([(2, "b")], 1)
+    assert refused(again) == [(1, Code.NOT_JSON), (3, Code.NOT_JSON)]
 
 
 def test_a_record_of_nothing_but_repeats_is_a_frame_without_rows() -> None:
