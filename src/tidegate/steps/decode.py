@@ -275,9 +275,11 @@ def _take(
         numbers = [numbers[place] for place in kept]
     if not found:
         return left
-    received = [record.received_at if item.received_at is None else item.received_at for item in found]
-    if min(received) <= MILLIS_LIMIT:
-        received = [micros_by_magnitude(time) for time in received]
+    said = [item.received_at for item in found]  # in any unit; the record's is in µs whatever it is
+    received = [
+        record.received_at if time is None else time if time > MILLIS_LIMIT else micros_by_magnitude(time)
+        for time in said
+    ]
     taken.numbers.extend(numbers)
     taken.fleets.extend(senders)
     taken.received.extend(received)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import native_decoder
 import pytest
 
 from builders import (
@@ -288,9 +289,14 @@ def test_received_at_in_each_of_its_spellings(stream: Stream, received_at: str) 
 
 
 @pytest.mark.parametrize("received_at", ["", '"received_at":null,'])
-def test_without_received_at_the_records_time_holds(received_at: str) -> None:
+@pytest.mark.parametrize("time", [RECORD_TIME, 1_000_000, -2_208_988_800_000_000])
+@pytest.mark.parametrize("decoder", native_decoder.NAMES)
+def test_without_received_at_the_records_time_holds(decoder: str, time: int, received_at: str) -> None:
+    """One of 1970 was taken for seconds by Python alone, and one before it was a crash there."""
+    native = native_decoder.named(decoder, "client_events")
     line = b'{"fleet":"demo",%s"event":%s}' % (received_at.encode(), body(success()))
-    assert rows(decode("client_events", line))[0]["received_at"] == RECORD_TIME
+    found = rows(decode("client_events", line, received_at=time, native=native))
+    assert found[0]["received_at"] == time
 
 
 def test_each_line_has_its_own_time() -> None:
