@@ -37,7 +37,12 @@ _AP = DIMENSIONS["ap"]
 _MOMENT = "if(clock_skew, received_at, event_time)"
 _ATTEMPT = "outcome IN ('success', 'failure')"
 _CONNECT = "dateDiff('millisecond', association_time, network_time)"
-_DISASSOCIATION = "ifNull(ifNull(event_description, sub_event_description) ILIKE '%disassoc%', false)"
+# Each column by itself: ClickHouse then matches the few texts of its dictionary, not each row's.
+_DISASSOCIATION = (
+    "ifNull(if(isNull(event_description), sub_event_description ILIKE '%disassoc%',"
+    " event_description ILIKE '%disassoc%'), false)"
+)
+_CLIENT = "cityHash64(mac)"  # what is grouped and counted by: 8 bytes, told apart as well as the MACs are
 _REFUSED_AS_FULL = (
     "outcome = 'failure' AND stage = 'association'"
     " AND match(lower(concat(ifNull(failure, ''), ' ', ifNull(sub_failure, ''))),"
@@ -279,9 +284,9 @@ def coverage(window: Window) -> Query:
     where = window.events()
     where.add("isNotNull(rssi)")
     sql = (
-        "SELECT site, countIf(median >= {covered:Int64}), count() FROM ("
+        "SELECT site, countIf(2 * weak <= told), count() FROM ("  # the upper median where there are two
         f"SELECT site, mac, toStartOfMinute({_MOMENT}) AS at,"
-        " quantileExact(0.5)(assumeNotNull(rssi)) AS median"
+        " countIf(rssi < {covered:Int64}) AS weak, count() AS told"
         f" FROM client_events {where} GROUP BY site, mac, at) GROUP BY site"
     )
     return Query("insight_coverage", sql, {**where.parameters, "covered": COVERED_DBM})
@@ -295,24 +300,40 @@ def roaming(window: Window) -> Query:
     """
     where = window.events()
     where.add(f"({_ATTEMPT} OR {_DISASSOCIATION})")
+    names = ("kind", "network", "station", "at")
+    # A client's line as arrays, and each of them moved by one: half of what window functions take.
+    moved = ", ".join(
+        f"arrayPushFront(arrayPopBack({name}), defaultValueOfArgumentType({name}[1])) AS {name}_before,"
+        f" arrayPushBack(arrayPopFront({name}), defaultValueOfArgumentType({name}[1])) AS {name}_behind"
+        for name in names
+    )
+    soon = "dateDiff('second', t, t_behind) <= {back:Int64}"
+    roams = (
+        "arrayMap((k, n, s, k_before, n_before, s_before) -> k_before = 1 AND k <= 2 AND n_before = n"
+        " AND s_before != s, kind, network, station, kind_before, network_before, station_before)"
+    )
+    good = (
+        "arrayCount((r, k, d, n, t, s_before, k_behind, n_behind, s_behind, t_behind) -> r AND k = 1"
+        " AND d BETWEEN 0 AND {quick:Int64}"
+        f" AND NOT (k_behind = 1 AND s_behind = s_before AND n_behind = n AND {soon}),"
+        " roams, kind, took, network, at, station_before, kind_behind, network_behind, station_behind,"
+        " at_behind)"
+    )
+    thrown = (
+        f"arrayCount((k, t, k_behind, t_behind) -> k = 3 AND k_behind IN (1, 2) AND {soon},"
+        " kind, at, kind_behind, at_behind)"
+    )
     sql = (
-        "SELECT site, countIf(roam AND good), countIf(roam), countIf(kind = 'success'), countIf(thrown)"
-        " FROM ("
-        "SELECT site, kind, before.1 = 'success' AND kind IN ('success', 'failure') AND before.2 = network"
-        " AND before.3 != station AS roam,"
-        " kind = 'success' AND took BETWEEN 0 AND {quick:Int64}"
-        " AND NOT (behind.1 = 'success' AND behind.3 = before.3 AND behind.2 = network"
-        " AND dateDiff('second', at, behind.4) <= {back:Int64}) AS good,"
-        " kind = 'disassociation' AND behind.1 IN ('success', 'failure')"
-        " AND dateDiff('second', at, behind.4) <= {back:Int64} AS thrown FROM ("
-        "SELECT site, at, kind, network, station, took,"
-        " lagInFrame(tuple(kind, network, station, at)) OVER line AS before,"
-        " leadInFrame(tuple(kind, network, station, at)) OVER line AS behind FROM ("
-        f"SELECT site, mac, {_MOMENT} AS at, if({_ATTEMPT}, toString(outcome), 'disassociation') AS kind,"
-        f" ifNull(ssid, '') AS network, {_AP} AS station, ifNull({_CONNECT}, -1) AS took, offset, `index`"
-        f" FROM client_events {where})"
-        " WINDOW line AS (PARTITION BY site, mac ORDER BY at, offset, `index`"
-        " ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING))) GROUP BY site"
+        "SELECT site, sum(good), sum(arrayCount(roams)), sum(countEqual(kind, 1)), sum(thrown) FROM ("
+        "SELECT site,"
+        " arraySort(groupArray((moment, offset, `index`, of_kind, of_network, of_station, millis))) AS line,"
+        " line.1 AS at, line.4 AS kind, line.5 AS network, line.6 AS station, line.7 AS took,"
+        f" {moved}, {roams} AS roams, {good} AS good, {thrown} AS thrown FROM ("
+        f"SELECT site, {_CLIENT} AS client, {_MOMENT} AS moment, offset, `index`,"
+        " multiIf(outcome = 'success', 1, outcome = 'failure', 2, 3) AS of_kind,"
+        f" cityHash64(ifNull(ssid, '')) AS of_network, cityHash64({_AP}) AS of_station,"
+        f" ifNull({_CONNECT}, -1) AS millis"
+        f" FROM client_events {where}) GROUP BY site, client) GROUP BY site"
     )
     return Query("insight_roaming", sql, {**where.parameters, "quick": QUICK_MILLIS, "back": RETURN_SECONDS})
 
@@ -323,8 +344,9 @@ def capacity(window: Window) -> Query:
     where = window.events()
     sql = (
         "SELECT site, sumIf(tries - refused, load <= {full:UInt64}), sum(tries) FROM ("
-        f"SELECT site, {_AP} AS station, intDiv(toUnixTimestamp(received_at), {QUARTER}) AS quarter,"
-        f" countIf({_ATTEMPT}) AS tries, countIf({_REFUSED_AS_FULL}) AS refused, uniqExact(mac) AS load"
+        f"SELECT site, cityHash64({_AP}) AS station,"
+        f" intDiv(toUnixTimestamp(received_at), {QUARTER}) AS quarter,"
+        f" countIf({_ATTEMPT}) AS tries, countIf({_REFUSED_AS_FULL}) AS refused, uniqExact({_CLIENT}) AS load"
         f" FROM client_events {where} GROUP BY site, station, quarter) GROUP BY site"
     )
     return Query("insight_capacity", sql, {**where.parameters, "full": FULL_CLIENTS})
@@ -349,12 +371,16 @@ def reasons(window: Window, limit: int) -> Query:
 
 
 def heat(window: Window) -> Query:
-    """Access point × quarter of an hour: access point, time (s), attempts, failures, clients."""
+    """Access point × quarter of an hour, and the whole of them: whether it is the whole, access point, time
+    (s), attempts, failures, refused because the access point is full, clients, those that failed."""
     where = window.events()
     sql = (
-        f"SELECT {_AP} AS station, intDiv(toUnixTimestamp(received_at), {QUARTER}) * {QUARTER} AS time,"
-        f" countIf({_ATTEMPT}), countIf(outcome = 'failure'), uniqExact(mac)"
-        f" FROM client_events {where} GROUP BY station, time ORDER BY station, time"
+        f"SELECT grouping(time) AS whole, {_AP} AS station,"
+        f" intDiv(toUnixTimestamp(received_at), {QUARTER}) * {QUARTER} AS time,"
+        f" countIf({_ATTEMPT}), countIf(outcome = 'failure'), countIf({_REFUSED_AS_FULL}),"
+        f" uniqExact({_CLIENT}), uniqExactIf({_CLIENT}, outcome = 'failure')"
+        f" FROM client_events {where} GROUP BY GROUPING SETS ((station, time), ())"
+        " ORDER BY whole, station, time"
     )
     return Query("insight_heat", sql, where.parameters)
 
@@ -375,16 +401,6 @@ def hardest_hit(window: Window, limit: int) -> Query:
         " ORDER BY failures DESC, count() DESC, mac LIMIT {limit:UInt64}"
     )
     return Query("insight_hardest_hit", sql, {**where.parameters, "limit": limit})
-
-
-def site_clients(window: Window) -> Query:
-    """One row: distinct clients, those that failed, access points, those with failures."""
-    where = window.events()
-    sql = (
-        f"SELECT uniqExact(mac), uniqExactIf(mac, outcome = 'failure'), uniqExact({_AP}),"
-        f" uniqExactIf({_AP}, outcome = 'failure') FROM client_events {where}"
-    )
-    return Query("insight_site_clients", sql, where.parameters)
 
 
 # What the failing attempts share

@@ -2,221 +2,40 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
 
-import httpx
-import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 import table_rows
-from api_server import client_of
 from clickhouse_connect.driver.client import Client
+from insight_events import (
+    BASE,
+    EVENTS,
+    NOW,
+    SINCE,
+    STAGES,
+    Call,
+    Seen,
+    ask,
+    event,
+    failed,
+    of,
+    reached,
+    rounded,
+    store_events,
+    text,
+    tries,
+    usual,
+)
 from prometheus_client import REGISTRY
 
-import builders
 from builders import FAILURES
 from tidegate.api.insight import answers as models
-from tidegate.settings import Settings
 from tidegate.steps.aggregate import aggregate
-from tidegate.tokens import Role, TokenFile
-
-Call = Callable[..., httpx.Response]
-BASE = "/api/v1/insight"
-NOW = 1_763_712_000  # 2025-11-21 08:00:00 UTC: the end of the window, s
-SINCE = NOW - 7200
-STAGES = ("association", "authentication", "aaa", "dhcp", "dns", "network")
-NAMES = {1: "1", 2: "2"}  # a location without a name is its site
-HOSTILE = "=cmd()|'; DROP TABLE client_events; --<script>"
-SECRET = "theirs-51c8"
-
-
-class Seen(NamedTuple):
-    """An event as the model knows it; times in s."""
-
-    at: int
-    site: str
-    mac: str
-    ssid: str
-    ap: str
-    kind: str  # success, failure, disassociation or report
-    stage: str
-    connect: int | None  # ms
-    rssi: int | None
-    channel: int
-
-
-def event(seen: Seen) -> dict[str, Any]:
-    place = {
-        "locationId": {"type": "locallocationid", "id": int(seen.site)},
-        "macAddress": seen.mac,
-        "timestamp": seen.at * 1_000_000,
-        "ssid": seen.ssid,
-        "associatedAPName": seen.ap,
-        "channel": seen.channel,
-    }
-    end = seen.at * 1000
-    if seen.kind == "success":
-        assert seen.connect is not None
-        parts = dict.fromkeys(("aaaLatency", "dhcpLatency", "dnsLatency"), seen.connect // 4)
-        return builders.connected(end, seen.connect, **place, **parts)
-    if seen.kind == "failure":
-        return builders.failed_at(seen.stage, end, 9000, **place)
-    described = "Disassociation" if seen.kind == "disassociation" else "Bandwidth"
-    return builders.intermediate(
-        **place, rssi=seen.rssi, eventDescription=described, subEventDescription=None
-    )
-
-
-def made() -> list[Seen]:
-    """A week of hours with few failures, then two hours in which RADIUS fails at site 1, on one SSID."""
-    pick = random.Random(12)
-    macs = {site: [f"02:00:00:0{site}:00:{n:02x}" for n in range(30)] for site in NAMES}
-    found: list[Seen] = []
-
-    def add(at: int, site: int, bad: dict[str, float]) -> None:
-        ssid = pick.choice(["staff", HOSTILE])
-        ap = f"AP-{site}-{pick.randrange(3)}"
-        kind, stage = "success", ""
-        for name, chance in bad.items():
-            if pick.random() < (chance if name != "aaa" or ssid == "staff" else 0.01):
-                kind, stage = "failure", name
-                break
-        else:
-            if pick.random() < 0.45:
-                kind = pick.choice(["disassociation", "report", "report"])
-        connect = pick.choice([90, 400, 1900, 2000, 2001, 5000]) if kind == "success" else None
-        rssi = pick.randrange(-85, -55) if kind in ("report", "disassociation") else None
-        found.append(
-            Seen(
-                at,
-                NAMES[site],
-                pick.choice(macs[site]),
-                ssid,
-                ap,
-                kind,
-                stage,
-                connect,
-                rssi,
-                pick.choice([1, 36]),
-            )
-        )
-
-    calm = {"association": 0.01, "authentication": 0.02, "aaa": 0.01, "dhcp": 0.01}
-    for hour in range(12):
-        for _ in range(60):
-            for site in NAMES:
-                # one hour of an incident, which must not become usual
-                bad = {**calm, "dhcp": 0.9} if hour == 5 and site == 1 else calm
-                add(SINCE - (hour * 7 + 3) * 3600 + pick.randrange(3000), site, bad)
-    for _ in range(500):
-        add(SINCE + pick.randrange(7200), 1, {**calm, "aaa": 0.8})
-        add(SINCE + pick.randrange(7200), 2, calm)
-    return sorted(found)
-
-
-EVENTS = made()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def events(store: Client) -> None:
-    by_minute: dict[int, list[Seen]] = defaultdict(list)
-    for seen in EVENTS:
-        by_minute[seen.at // 60 * 60].append(seen)
-    # Received in the minute in which they happened; one insert for each day of them.
-    rows = []
-    for offset, (minute, own) in enumerate(sorted(by_minute.items())):
-        at = minute * 1_000_000 + 59_000_000
-        rows.append(
-            table_rows.table("client_events", [event(one) for one in own], offset=offset, received_at=at)
-        )
-    whole = pa.concat_tables(rows)
-    days = pc.cast(whole["received_at"].combine_chunks().view(pa.timestamp("us")), pa.date32())
-    for day in pc.unique(days).to_pylist():
-        mask = pc.equal(days, pa.scalar(day, pa.date32()))
-        table_rows.insert(store, "client_events", whole.filter(mask), token=str(day))
-    place = {"locationId": {"type": "locallocationid", "id": 1}, "timestamp": (NOW - 600) * 1_000_000}
-    theirs = [
-        builders.failure(**place, macAddress=f"02:00:00:0f:00:{n:02x}", ssid=SECRET, associatedAPName=SECRET)
-        for n in range(40)
-    ]
-    table_rows.store(
-        store, "client_events", *theirs, fleet="other", offset=9000, received_at=(NOW - 600) * 1_000_000
-    )
-    for number, (minutes, location) in enumerate([(10, "1"), (140, "1"), (200, "1"), (20, "2"), (30, "12")]):
-        when = datetime.fromtimestamp(NOW - minutes * 60, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        log = builders.device_log(
-            datetime=when, action=f"change-{minutes}", parent={"id": "d", "location": location}
-        )
-        table_rows.store(store, "device_logs", log, offset=number)
-
-
-def ask(api: Call, path: str, model: Any = None, **params: Any) -> Any:
-    answer = api(f"{BASE}/{path}", params={"from": SINCE, "to": NOW} | params)
-    assert answer.status_code == 200, answer.text
-    if model is not None:
-        model.model_validate(answer.json())
-    return answer.json()
-
-
-# The model
-
-
-def of(site: str | None, since: int = SINCE, until: int = NOW) -> list[Seen]:
-    return [one for one in EVENTS if since <= one.at < until and site in (None, one.site)]
-
-
-def tries(events: Iterable[Seen]) -> list[Seen]:
-    return [one for one in events if one.kind in ("success", "failure")]
-
-
-def reached(events: Iterable[Seen], stage: str) -> list[Seen]:
-    later = STAGES[STAGES.index(stage) :]
-    return [one for one in tries(events) if one.kind == "success" or one.stage in later]
-
-
-def failed(events: Iterable[Seen], stage: str | None = None) -> list[Seen]:
-    return [one for one in events if one.kind == "failure" and stage in (None, one.stage)]
-
-
-def usual(site: str, stage: str = "", since: int = SINCE) -> float:
-    """The share that usually fails: by the words of docs/api.md."""
-
-    def counted(name: str) -> tuple[int, int]:
-        hours: dict[int, list[Seen]] = defaultdict(list)
-        for one in of(name, max(0, since - 7 * 86_400), since):
-            hours[one.at // 3600].append(one)
-        pairs = []
-        for own in hours.values():
-            came = reached(own, stage) if stage else tries(own)
-            if came:
-                pairs.append((len(came), len(failed(own, stage or None))))
-        shares = sorted(bad / all_ for all_, bad in pairs if all_ >= 20)
-        bound = max(3 * shares[len(shares) // 2], shares[len(shares) // 2] + 0.05) if shares else math.inf
-        calm = [(all_, bad) for all_, bad in pairs if bad / all_ <= bound]
-        return sum(all_ for all_, _ in calm), sum(bad for _, bad in calm)
-
-    fleet = [sum(each) for each in zip(*map(counted, NAMES.values()), strict=True)]
-    own_reached, own_failed = counted(site)
-    prior = fleet[1] / fleet[0] if fleet[0] >= 200 else 0.03
-    return (own_failed + 20 * prior) / (own_reached + 20)
-
-
-def text(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def rounded(part: float, whole: float) -> float | None:
-    return round(part / whole, 4) if whole else None
-
-
-# What is answered
+    store_events(store)
 
 
 @pytest.mark.parametrize("site", ["1", "2"])
@@ -336,6 +155,7 @@ def test_levels(api: Call, site: str) -> None:
             good_roams += one.kind == "success" and (one.connect or 0) <= 2000 and not back
     assert levels["roaming"] == (good_roams, roams) and roams > 5
     assert levels["stability"] == (len(good) - thrown, len(good)) and thrown > 0
+    assert ask(api, f"sites/{site}", models.Site)["levels"] == row["levels"]
     whole = {level["name"]: (level["good"], level["total"]) for level in answer["levels"]}
     for name, pair in whole.items():
         parts = [level for one in answer["sites"] for level in one["levels"] if level["name"] == name]
@@ -510,107 +330,3 @@ def test_site_minutes_are_the_minutes_of_the_health_topic(store: Client) -> None
     for site, disassociations, skewed in found:
         assert disassociations == signals.get((site, "disassociations"), 0) > 0
         assert skewed == signals.get((site, "clock_skew"), 0)
-
-
-# How it is answered
-
-PATHS = ("overview", "sle", "sites/1", "contrast", "changes", "clients/02:00:00:01:00:01")
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_its_sql_runs_as_it_stands(api: Call, store: Client, path: str) -> None:
-    answer = ask(api, path)
-    assert answer["sql"]
-    for query in answer["sql"]:
-        assert HOSTILE not in query["text"]
-        store.query(query["text"], parameters=query["parameters"])
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_exports_have_the_rows_of_the_answer(api: Call, path: str) -> None:
-    answer = api(f"{BASE}/{path}", params={"from": SINCE, "to": NOW, "format": "csv"})
-    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/csv")
-    rows = list(csv.DictReader(io.StringIO(answer.text)))
-    assert rows
-    assert not any((value or "").startswith("=") for row in rows for value in row.values())
-    for format in ("parquet", "arrow", "ndjson"):
-        other = api(f"{BASE}/{path}", params={"from": SINCE, "to": NOW, "format": format})
-        assert other.status_code == 200 and other.content
-
-
-def test_tables_of_a_site(api: Call) -> None:
-    answer = ask(api, "sites/1")
-    for table, key in (
-        ("reasons", "reasons"),
-        ("funnel", "funnel"),
-        ("levels", "levels"),
-        ("clients", "clients"),
-    ):
-        exported = api(
-            f"{BASE}/sites/1", params={"from": SINCE, "to": NOW, "format": "ndjson", "table": table}
-        ).text
-        assert len(exported.splitlines()) == len(answer[key])
-
-
-@pytest.mark.parametrize(
-    ("path", "params", "status", "where"),
-    [
-        ("sites/nowhere", {}, 404, "site"),
-        ("sites/1%27%20OR%201=1%20--", {}, 404, "site"),
-        ("sle", {"site": "' OR 1=1 --"}, 404, "site"),
-        ("clients/02:00:00:00:00:99", {}, 404, "mac"),
-        ("clients/nonsense", {}, 422, "mac"),
-        ("overview", {"fleet": "other"}, 403, "fleet"),
-        ("sle", {"window": "3h", "from": None}, 422, "window"),
-        ("sle", {"window": "2h"}, 422, "window"),
-        ("sle", {"from": NOW, "to": SINCE}, 422, "to"),
-        ("sle", {"from": NOW - 40 * 86_400}, 422, "from"),
-        ("contrast", {"stage": "' OR 1"}, 422, "stage"),
-        ("overview", {"minutes": "1"}, 422, "minutes"),
-    ],
-)
-def test_bad_questions(api: Call, path: str, params: dict[str, Any], status: int, where: str) -> None:
-    given = {
-        name: value for name, value in ({"from": SINCE, "to": NOW} | params).items() if value is not None
-    }
-    answer = api(f"{BASE}/{path}", params=given)
-    assert (answer.status_code, answer.json()["path"]) == (status, where), answer.text
-
-
-def test_a_window_behind_what_is_kept_says_what_is(
-    settings: Settings, tokens: dict[str, str], store: Client
-) -> None:
-    with client_of(settings, tokens["viewer"], ttl_rollups_1m_days=30) as client:
-        answer = client.get(f"{BASE}/sle", params={"from": SINCE, "to": NOW}).json()
-        assert answer["code"] == "out_of_range" and answer["allowed"].startswith("times since 20")
-        assert client.get(f"{BASE}/sle", params={"window": "1w"}).status_code == 200
-    with client_of(settings, tokens["viewer"], fleet_retention_days="demo=3, other=30") as client:
-        answer = client.get(f"{BASE}/sle", params={"window": "1w"}).json()
-        assert answer["detail"] == "what is older than 3 days is no longer kept"
-        assert client.get(f"{BASE}/sle", params={"window": "1d"}).status_code == 200
-
-
-def test_no_fleet_sees_another(api: Call, settings: Settings) -> None:
-    for path in (*PATHS, "sites/1?table=reasons&format=csv", "contrast?table=pairs&format=ndjson"):
-        answer = api(f"{BASE}/{path}", params={"from": SINCE, "to": NOW} if "?" not in path else {})
-        assert SECRET not in answer.text
-    assert api(f"{BASE}/clients/02:00:00:0f:00:01", params={"window": "2h"}).status_code == 404
-    theirs = api(f"{BASE}/sites/1", role="other", params={"from": SINCE, "to": NOW}).json()
-    assert (theirs["fleet"], theirs["connects"]["attempts"], theirs["connects"]["failures"]) == (
-        "other",
-        40,
-        40,
-    )
-    assert api(f"{BASE}/sites/2", role="other", params={"from": SINCE, "to": NOW}).status_code == 404
-
-
-def test_a_superuser_names_the_fleet(settings: Settings, store: Client) -> None:
-    token = TokenFile(settings.tokens_path).create("all fleets", fleet="*", role=Role.SUPERUSER)
-    with client_of(settings, token) as client:
-        asked = client.get(f"{BASE}/overview")
-        assert (asked.status_code, asked.json()["path"]) == (400, "fleet")
-        assert asked.json()["allowed"] == "demo, health, other"
-        answer = client.get(f"{BASE}/overview", params={"fleet": "other", "to": NOW}).json()
-        assert answer["fleets"] == ["demo", "health", "other"] and [
-            row["site"] for row in answer["sites"]
-        ] == ["1"]

@@ -20,7 +20,7 @@ from tidegate.api.insight.service_levels import (
 from tidegate.lookups import Lookups
 from tidegate.lookups.failures import Seen
 from tidegate.lookups.stages import ACTIONS
-from tidegate.store.insight import ALERT_FIELDS, ATTEMPT_STAGES, CLIENT_FIELDS, QUARTER
+from tidegate.store.insight import ALERT_FIELDS, ATTEMPT_STAGES, CLIENT_FIELDS, FULL_CLIENTS, QUARTER
 
 SILENT_AFTER = 900  # s without an event, where there was traffic in the hours before
 
@@ -384,16 +384,48 @@ def reasons_of(rows: Iterable[Sequence[Any]], failures: int, lookups: Lookups) -
     return found
 
 
-def heat_of(cells: Iterable[Sequence[Any]], within: Span) -> Row:
+class Cell(NamedTuple):
+    """An access point in a quarter of an hour, or all of them: a row of `insight.heat`."""
+
+    whole: int
+    ap: str
+    time: int  # s
+    attempts: int
+    failures: int
+    refused: int
+    clients: int
+    failing: int
+
+
+NO_CELL = Cell(1, "", 0, 0, 0, 0, 0, 0)
+
+
+def reach_of(cells: Sequence[Cell], whole: Cell) -> Row:
+    """How many clients and access points there are, and have failures."""
+    return {
+        "clients": whole.clients,
+        "clients_failing": whole.failing,
+        "aps": len({cell.ap for cell in cells}),
+        "aps_failing": len({cell.ap for cell in cells if cell.failures}),
+    }
+
+
+def capacity_of(cells: Sequence[Cell]) -> tuple[int, int]:
+    """As a row of `insight.capacity`."""
+    roomy = sum(cell.attempts - cell.refused for cell in cells if cell.clients <= FULL_CLIENTS)
+    return roomy, sum(cell.attempts for cell in cells)
+
+
+def heat_of(cells: Sequence[Cell], within: Span) -> Row:
     """Access points, those with the most failures first, each with a cell a quarter of an hour."""
     begin = within.since // QUARTER * QUARTER
     length = -(-(within.until - begin) // QUARTER)
     rows: dict[str, Row] = {}
-    for ap, at, attempts, failures, clients in cells:
+    for cell in cells:
         row = rows.setdefault(
-            ap,
+            cell.ap,
             {
-                "ap": ap,
+                "ap": cell.ap,
                 "total_attempts": 0,
                 "total_failures": 0,
                 "attempts": [0] * length,
@@ -401,10 +433,11 @@ def heat_of(cells: Iterable[Sequence[Any]], within: Span) -> Row:
                 "clients": [0] * length,
             },
         )
-        place = (at - begin) // QUARTER
-        row["attempts"][place], row["failures"][place], row["clients"][place] = attempts, failures, clients
-        row["total_attempts"] += attempts
-        row["total_failures"] += failures
+        place = (cell.time - begin) // QUARTER
+        row["attempts"][place], row["failures"][place] = cell.attempts, cell.failures
+        row["clients"][place] = cell.clients
+        row["total_attempts"] += cell.attempts
+        row["total_failures"] += cell.failures
     aps = sorted(rows.values(), key=lambda row: (-row["total_failures"], row["ap"]))
     times = [seconds_text(begin + place * QUARTER) for place in range(length)]
     return {"step": QUARTER, "times": times, "aps": aps}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -23,12 +23,15 @@ from tidegate.api import exports
 from tidegate.api.access import AnyReader
 from tidegate.api.insight import answers
 from tidegate.api.insight.assemble import (
+    NO_CELL,
     NO_FURTHER,
     SILENT_AFTER,
+    Cell,
     Clients,
     Measured,
     alert_of,
     badness,
+    capacity_of,
     change_of,
     client_event,
     connect_levels,
@@ -38,6 +41,7 @@ from tidegate.api.insight.assemble import (
     lanes_of,
     latencies_of,
     level,
+    reach_of,
     reasons_of,
     sentence,
     series_of,
@@ -153,16 +157,12 @@ def learned_from(asking: InsightRequest, window: Window) -> Window:
     return replace(window, site=None, since=min(since, window.since), until=window.since)
 
 
-async def further_levels(asking: InsightRequest, window: Window) -> dict[str, list[Row]]:
-    """Coverage, roaming, capacity and stability by site."""
-    coverage, roaming, capacity = await asyncio.gather(
-        asking.rows(questions.coverage(window)),
-        asking.rows(questions.roaming(window)),
-        asking.rows(questions.capacity(window)),
-    )
+def further_levels(
+    coverage: Iterable[Sequence[Any]], roaming: Iterable[Sequence[Any]], roomy: Mapping[str, tuple[int, int]]
+) -> dict[str, list[Row]]:
+    """Coverage, roaming, capacity and stability by site; `roomy`: of capacity what is good, and all."""
     covered = {site: (good, total) for site, good, total in coverage}
     moved = {site: values for site, *values in roaming}
-    roomy = {site: (good, total) for site, good, total in capacity}
     levels = {}
     for site in covered.keys() | moved.keys() | roomy.keys():
         good, roams, successes, thrown = moved.get(site, (0, 0, 0, 0))
@@ -278,9 +278,12 @@ async def sle(
     if site is not None:
         await _known_site(asking, site)
     window = await asking.window(within.since, within.until, site)
-    found, further, newest = await asyncio.gather(
-        measured(asking, window), further_levels(asking, window), _newest(asking)
+    found, (coverage, roaming, capacity), newest = await asyncio.gather(
+        measured(asking, window),
+        asking.all(questions.coverage(window), questions.roaming(window), questions.capacity(window)),
+        _newest(asking),
     )
+    further = further_levels(coverage, roaming, {name: (good, total) for name, good, total in capacity})
     levels: dict[str, list[Row]] = {}
     order: dict[str, tuple[Any, ...]] = {}
     for name in {*found.counts, *further}:
@@ -330,25 +333,27 @@ async def one_site(
     window = await asking.window(within.since, within.until, site)
     step = next(each for each in STEPS if (within.until - within.since) / each <= POINTS)
     lookups = await _lookups(request)
-    found, further, rows, alerts, newest = await asyncio.gather(
+    found, rows, alerts, newest = await asyncio.gather(
         measured(asking, window),
-        further_levels(asking, window),
         asking.all(
+            questions.coverage(window),
+            questions.roaming(window),
             questions.series(window, step),
             questions.reasons(window, REASONS),
             questions.heat(window),
             questions.hardest_hit(window, HARDEST_HIT),
-            questions.site_clients(window),
             questions.changes(asking.fleet, site, within.since - BEFORE_ONSET, within.until, CHANGES),
         ),
         alerts_of(asking, site, within.since, within.until),
         _newest(asking),
     )
-    points, reasons, cells, hit, reach, changed = rows
+    coverage, roaming, points, reasons, heat, hit, changed = rows
+    cells = [cell for row in heat if not (cell := Cell(*row)).whole]
+    reach = reach_of(cells, next((cell for row in heat if (cell := Cell(*row)).whole), NO_CELL))
+    further = further_levels(coverage, roaming, {site: capacity_of(cells)})
     last = newest.get(site)
     silent = last is None or within.until * 1_000_000 - last > SILENT_AFTER * 1_000_000
     state, parts = state_of(site, found, silent)
-    [[clients, failing, aps, aps_failing]] = reach
     own = found.counts.get(site, NO_COUNTS)
     tables: dict[str, list[Row]] = {
         "series": series_of(points, found.usuals, site, within, step),
@@ -356,8 +361,14 @@ async def one_site(
         "levels": [*connect_levels(site, found, parts), *further.get(site, NO_FURTHER)],
         "reasons": reasons_of(reasons, own.bad, lookups),
         "aps": [
-            {"ap": ap, "time": seconds_text(at), "attempts": tries, "failures": bad, "clients": seen}
-            for ap, at, tries, bad, seen in cells
+            {
+                "ap": cell.ap,
+                "time": seconds_text(cell.time),
+                "attempts": cell.attempts,
+                "failures": cell.failures,
+                "clients": cell.clients,
+            }
+            for cell in cells
         ],
         "clients": hit_of(hit),
         "changes": [change_of(row, None) for row in changed],
@@ -374,12 +385,7 @@ async def one_site(
         **parts,
         "funnel": tables["funnel"],
         "levels": tables["levels"],
-        "reach": {
-            "clients": clients,
-            "clients_failing": failing,
-            "aps": aps,
-            "aps_failing": aps_failing,
-        },
+        "reach": reach,
         "series": {"step": step, "points": tables["series"]},
         "reasons": tables["reasons"],
         "heat": heat_of(cells, within),
