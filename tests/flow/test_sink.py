@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import enriched_frames
+import handmade_batches
 import pytest
 from click.testing import CliRunner
 from conftest import running_broker
@@ -16,7 +17,7 @@ from sink_rig import SinkRig
 from stopping import stop_at
 from waiting import PATIENCE, await_
 
-from tidegate.contracts.topics import STREAMS
+from tidegate.contracts.topics import STREAMS, enriched
 from tidegate.local.broker import Broker
 from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
@@ -290,10 +291,15 @@ def test_records_that_no_worker_wrote_are_passed_over(rig: SinkRig) -> None:
     rig.write("client_events", 0, 2)
     rig.put_raw("client_events", 0, b"hello")
     rig.put_raw("client_events", 0, b"", [("epoch", b"x")])
+    named = handmade_batches.record(b"", headers=[(b"\xff", b"x")])  # it ended every sink
+    written = handmade_batches.produce(
+        rig.settings.kafka_bootstrap, enriched("client_events"), 0, handmade_batches.batch(named)
+    )
+    assert written[0] == 0
     rig.write("client_events", 0, 2)
     sink = rig.sink()
     rig.await_all()
-    assert sink.metric("tidegate_sink_foreign_records_total") == 2
+    assert sink.metric("tidegate_sink_foreign_records_total") == 3
 
 
 def test_clickhouse_away_is_waited_out_with_bounded_memory(broker: Broker, tmp_path: Path) -> None:

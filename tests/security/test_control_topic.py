@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import handmade_batches
 import pytest
 import roles
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -100,6 +101,16 @@ def test_a_forged_pause_stops_no_fleet(gateway: GatewayProcess) -> None:
     log = gateway.child.tail(200)
     assert "records passed over" in log
     assert "\x1b" not in log and "\nforged line" not in log
+
+
+def test_a_header_that_no_client_can_read_is_an_unsigned_record(gateway: GatewayProcess) -> None:
+    """Its name is not UTF-8: whoever read the topic raised, at its start and behind it."""
+    named = handmade_batches.record(PAUSE, headers=[(b"\xff", b"x")])
+    written = handmade_batches.produce(gateway.bootstrap, CONTROL, 0, handmade_batches.batch(named))
+    assert written[0] == 0
+    await_(lambda: ignored(gateway, "unsigned") == 1)
+    signed_pause(gateway)  # what reads the log anew passes it over, and what follows it goes on
+    assert topics.read_epoch(kafka_of(gateway))
 
 
 def test_a_stranger_ends_no_pause_and_begins_none_again(gateway: GatewayProcess) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ from tidegate.contracts.topics import CONTROL, EPOCH_KEY
 from tidegate.errors import RetryLater, UsageError
 from tidegate.kafka.connection import Connection
 from tidegate.kafka.groupless import ATTEMPT_SECONDS, groupless_consumer
+from tidegate.kafka.headers import headers_of
 from tidegate.keyfile import Keys, load
 from tidegate.telemetry import CONTROL_IGNORED
 
@@ -81,9 +82,9 @@ class ControlLog:
     def take(self, message: Message) -> Signed | None:
         """The next record of the log, None for one that is passed over."""
         key, value = _key_and_value(message)
-        found = verified(self._keys, key, value, _headers(message))
+        found = verified(self._keys, key, value, headers_of(message))
         if found is Doubt.UNKNOWN_KEY and self._reread():
-            found = verified(self._keys, key, value, _headers(message))
+            found = verified(self._keys, key, value, headers_of(message))
         if isinstance(found, Signed):
             found = self._in_order(found)
         if isinstance(found, Signed):
@@ -157,7 +158,7 @@ def history(kafka: Connection) -> list[Signed]:
     keys = control_keys(kafka)
     found: dict[tuple[bytes, str, int], Signed] = {}
     for message in _messages(kafka):
-        record = verified(keys, *_key_and_value(message), _headers(message))
+        record = verified(keys, *_key_and_value(message), headers_of(message))
         if isinstance(record, Signed):
             found.setdefault((record.key, record.epoch, record.at), record)
     return sorted(found.values(), key=lambda record: record.at)
@@ -198,10 +199,6 @@ def _key_and_value(message: Message) -> tuple[bytes | None, bytes | None]:
         key.encode() if isinstance(key, str) else key,
         value.encode() if isinstance(value, str) else value,
     )
-
-
-def _headers(message: Message) -> Iterable[tuple[str, bytes | None]]:
-    return message.headers() or ()
 
 
 def _epoch_of(record: Signed) -> str:

@@ -22,6 +22,7 @@ from tidegate.contracts.trace import TRACEPARENT, context_of
 from tidegate.errors import Stop, TidegateError
 from tidegate.kafka.connection import connection
 from tidegate.kafka.groupless import groupless_consumer
+from tidegate.kafka.headers import headers_of
 from tidegate.kafka.retention import RetentionWatch
 from tidegate.settings import Settings
 from tidegate.sink.batch_buffer import Limits
@@ -219,14 +220,13 @@ class Sink:
         if partition in self._sought or message.offset() < partition.position:
             return  # fetched before a seek
         self._away = ""
+        headers = headers_of(message)
         try:
-            frame = read_frame(
-                message.headers(), message.value(), offset=message.offset(), arrived=time.monotonic()
-            )
+            frame = read_frame(headers, message.value(), offset=message.offset(), arrived=time.monotonic())
             if (frame.head.stream, frame.head.source_partition) != partition.key:
                 raise BadFrame(f"it is of {frame.head.stream} partition {frame.head.source_partition}")
             if self._traces is not None:
-                frame = frame._replace(trace=context_of(message.headers(), TRACEPARENT))
+                frame = frame._replace(trace=context_of(headers, TRACEPARENT))
         except BadFrame as error:
             SINK_FOREIGN.labels(partition.stream).inc()
             log.warning("%s offset %d is no frame: %s", message.topic(), message.offset(), error)
