@@ -13,6 +13,7 @@ from tidegate.errors import RetryLater
 from tidegate.kafka.bounded_fetch import refusal_of
 from tidegate.kafka.probe_thread import ProbeThread
 from tidegate.steps.frame import Record
+from tidegate.steps.received import written_at
 from tidegate.telemetry import (
     WORKER_CRASHES,
     WORKER_FAILURES,
@@ -95,14 +96,13 @@ class RecordConsumer:
                 if self._lifecycle.stopping or not self._assigned.holds(partition, state):
                     return
             WORKER_WAIT_SECONDS.labels(stream).inc(time.perf_counter() - begun)
-        timestamp = round(message.timestamp * 1_000_000) if message.timestamp and message.timestamp > 0 else 0
         record = Record(
             message.partition,
             message.offset,
             state.accept(message.offset),
             message.value or b"",
             () if refusal else message.headers or (),
-            timestamp or time.time_ns() // 1000,
+            written_at(message.timestamp, time.time_ns() // 1000),
             refusal and Fault(refusal.code, "", "", refusal.allowed, refusal.detail),
         )
         if refusal is not None:

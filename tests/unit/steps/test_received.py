@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tidegate.steps.received import DAY, HOUR, bounded, bounded_one, kept_days
+from tidegate.steps.received import DAY, HOUR, bounded, bounded_one, kept_days, written_at
 
 WRITTEN = 1_763_712_000_000_000
 
@@ -21,6 +21,8 @@ WRITTEN = 1_763_712_000_000_000
         (WRITTEN - 91 * DAY, 90, True),
         (0, 90, True),
         (0, 0, False),  # a table that keeps everything
+        (-1, 0, True),  # a day that no partition has: it counted to one of 2079
+        (-DAY, 90, True),
         (WRITTEN + 26 * HOUR, 0, True),
         (2**62, 90, True),
     ],
@@ -33,6 +35,25 @@ def test_a_time_that_would_not_be_kept_gives_way_to_the_records(
     times = pa.array([WRITTEN, said], pa.int64())
     found, count = bounded(times, np.array([5, WRITTEN]) + [WRITTEN - 5, 0], keep_days=keep_days)
     assert (found.to_pylist(), count) == ([WRITTEN, wanted], int(replaced))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wanted"),
+    [
+        (WRITTEN / 1e6, WRITTEN),
+        (0.001, 1000),
+        (WRITTEN / 1e6 + 24 * 3600, WRITTEN + DAY),
+        (WRITTEN / 1e6 + 26 * 3600, WRITTEN),
+        (9_223_372_036_854_775.807, WRITTEN),  # the most milliseconds that a record can say
+        (0.0, WRITTEN),
+        (-0.001, WRITTEN),
+        (None, WRITTEN),
+    ],
+)
+def test_a_records_own_time_that_cannot_be_is_none(seconds: float | None, wanted: int) -> None:
+    """Without LogAppendTime the sender says it: one far ahead was no number of a column, which stopped the
+    sink."""
+    assert written_at(seconds, WRITTEN) == wanted
 
 
 def test_a_fleet_that_is_kept_shorter() -> None:
