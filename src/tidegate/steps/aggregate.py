@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +56,7 @@ COLUMNS: dict[Stream, tuple[str, ...]] = {
     "device_logs": (*_ALWAYS, "device_location"),
 }
 """The columns that are read."""
+_MOST = 1 << 62  # places and cells, so that the number of each fits 64 bits
 _NO_CODE: tuple[int | None, int | None] = (None, None)
 
 Integers = npt.NDArray[np.int64]
@@ -71,6 +73,10 @@ def aggregate(stream: Stream, batch: pa.RecordBatch) -> list[PartialCounts]:
         *(_axis(batch, name) for name in ("fleet", dimensions.site, dimensions.ssid, "stage", "outcome")),
     ]
     minutes, fleets, sites, ssids, stages, outcomes = (values for _, values in axes)
+    cells_at_most = prod(len(values) for _, values in axes) * (batch.num_rows + 1)  # a row has one code
+    if cells_at_most >= _MOST and batch.num_rows > 1:
+        half = batch.num_rows // 2
+        return merge_all([*aggregate(stream, batch.slice(0, half)), *aggregate(stream, batch.slice(half))])
     places, size = _combine(axes[:3], (np.zeros(batch.num_rows, np.int64), 1))
     failed = _where(axes[5], FAILURE)
     clients = _clients(batch, dimensions.client)
@@ -293,9 +299,6 @@ def _codes(batch: pa.RecordBatch, failed: npt.NDArray[np.bool_] | bool) -> _Axis
         (code_values[one // len(sub_values)], sub_values[one % len(sub_values)]) for one in found.tolist()
     ]
     return codes, [_NO_CODE, *listed]
-
-
-_MOST = 1 << 62  # so that a group and a client fit one number
 
 
 class _Clients:

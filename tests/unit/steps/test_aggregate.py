@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import enriched_frames
 import msgspec
+import pyarrow as pa
 import pytest
 from enriched_events import enriched_frame
 from hypothesis import given
@@ -107,6 +109,36 @@ def test_many_sites_do_not_change_the_count() -> None:
     assert [one.site for one in found] == sorted(str(n) for n in range(300))
     assert sum(count.events for one in found for count in one.counts) == 2000
     assert sum(sum(one.latencies["dhcp"].values()) for one in found) == 2000
+
+
+def test_events_that_have_nothing_in_common_are_counted_where_they_are() -> None:
+    """Minutes, sites, networks and codes multiplied to more than 64 bits hold: counts went elsewhere."""
+    count = 36_000
+    numbers = range(count)
+    batch = enriched_frames.rows("client_events", [START + number * MINUTE for number in numbers])
+    columns: dict[str, list[Any]] = {
+        "site": [f"site {number}" for number in numbers],
+        "ssid": [f"net {number}" for number in numbers],
+        "ap_name": [f"ap {number}" for number in numbers],
+        "outcome": ["failure"] * count,
+        "stage": [f"stage {number % 8}" for number in numbers],
+        "failure_code": list(numbers),
+        "sub_failure_code": list(numbers),
+    }
+    for name, values in columns.items():
+        at_ = batch.schema.get_field_index(name)
+        field = batch.schema.field(at_)
+        batch = batch.set_column(at_, field, pa.array(values, field.type))
+    found = {one.site: one for one in aggregate("client_events", batch)}
+    assert len(found) == count
+    for number in numbers:
+        one = found[f"site {number}"]
+        stage = f"stage {number % 8}"
+        assert one.minute == START // MINUTE * MINUTE + number * MINUTE
+        assert [bare(cell) for cell in one.counts] == [
+            Count(f"net {number}", stage, "failure", 1, number, number)
+        ]
+        assert [(ap.ap, ap.stage, ap.events) for ap in one.aps] == [(f"ap {number}", stage, 1)]
 
 
 def test_partials_of_different_minutes_do_not_add_up() -> None:
