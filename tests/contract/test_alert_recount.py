@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import roles
@@ -15,10 +17,11 @@ import builders
 from tidegate import lookups
 from tidegate.alerts import backtest, recount
 from tidegate.contracts.alerts import Alert
-from tidegate.contracts.counts import MINUTE
+from tidegate.contracts.counts import MINUTE, PartialCounts
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.lookups import alert_rules
 from tidegate.settings import Settings
+from tidegate.steps.aggregate import aggregate, merge_all
 from tidegate.store.alerts import block
 from tidegate.store.insert import insert
 from tidegate.verify.alerts import findings
@@ -58,6 +61,71 @@ def folded(client: Client, settings: Settings) -> list[Alert]:
     tables = lookups.load(settings.lookups_dir)
     until = BEGIN + MINUTES * MINUTE
     return list(recount.changes(client, tables, alert_rules.load(""), BEGIN, until))
+
+
+def test_stored_events_are_counted_as_their_frames_are_by_any_number_of_processes(
+    clickhouse: ClickHouseServer,
+) -> None:
+    """Two fleets, four sites, a midnight; what an event may leave out, and lines that came late."""
+    rng = random.Random(7)
+    begin = BEGIN // recount.DAY * recount.DAY + recount.DAY - 40 * MINUTE
+    until = begin + 80 * MINUTE
+    settings = settings_of(clickhouse)
+    partials: list[PartialCounts] = []
+    with migrated(settings) as client:
+        for minute in range(80):
+            at = begin + minute * MINUTE
+            for fleet in ("demo", "other"):
+                events = [_event(rng, at, broken=20 <= minute < 45) for _ in range(24)]
+                frame = table("client_events", events, fleet=fleet, offset=minute, received_at=at)
+                client.insert_arrow("client_events", frame)
+                partials += [one for batch in frame.to_batches() for one in aggregate("client_events", batch)]
+            logs = [
+                builders.network_log(network_name=rng.choice(("Guest", None)), network_security="opn")
+                for _ in range(4)
+            ]
+            device = rng.choice(("phone", None))
+            frame = table("connection_logs", logs, device=device, offset=minute, received_at=at)
+            client.insert_arrow("connection_logs", frame)
+            partials += [one for batch in frame.to_batches() for one in aggregate("connection_logs", batch)]
+        for share in ((0, 1), (0, 2), (1, 2)):
+            counted = [
+                one
+                for _, places in recount.minutes(client, begin, until, "", share)
+                for one in places.values()
+            ]
+            assert counted
+            mine = {one.key[1:3] for one in counted} if share[1] > 1 else None
+            assert sorted(counted, key=lambda one: one.key) == [
+                one for one in merge_all(partials) if mine is None or one.key[1:3] in mine
+            ]
+        rules = alert_rules.load("")
+        whole = list(recount.changes(client, lookups.load(settings.lookups_dir), rules, begin, until))
+        assert {one.fleet for one in whole} == {"demo", "other"}
+        assert len({one.scope.site for one in whole}) > 2
+        for processes in (1, 2):
+            assert list(backtest.changes(settings, rules, begin, until, processes=processes)) == whole
+
+
+def _event(rng: random.Random, received_at: int, *, broken: bool) -> dict[str, Any]:
+    site = rng.randrange(4)
+    fields: dict[str, Any] = {
+        "locationId": {"type": "locallocationid", "id": site},
+        "macAddress": f"02:00:00:00:{site:02x}:{rng.randrange(40):02x}",
+        "timestamp": received_at - rng.choice((0, 0, 0, 3 * recount.DAY)),  # late, or a wrong clock
+        "ssid": rng.choice(("Staff", "Guest", None)),
+        "associatedAPName": rng.choice(("AP1", "AP2", None)),
+        "bssid": rng.choice(("00:11:74:8c:94:c0", None)),
+    }
+    if broken and rng.random() < 0.6:
+        return builders.failure(**fields, subFailureCode=rng.choice((14, None)))
+    if rng.random() < 0.3:
+        said = rng.choice(("Client disassociated", "Roaming", None))
+        return builders.intermediate(
+            **fields, eventDescription=said, subEventDescription=rng.choice(("disassociation", None))
+        )
+    times = {f"{name}Latency": rng.choice((rng.randrange(4000), None)) for name in ("aaa", "dhcp", "dns")}
+    return builders.success(**fields, **times)
 
 
 def test_stored_events_give_their_alerts_and_a_deleted_row_is_found(

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
 from tidegate.contracts.alert_rules import Rules
 from tidegate.contracts.alerts import Alert
-from tidegate.contracts.columns import SCHEMAS
 from tidegate.contracts.counts import MINUTE, PartialCounts
 from tidegate.contracts.topics import Stream
 from tidegate.lookups import Lookups
@@ -23,9 +21,10 @@ DAY = 24 * HOUR
 AT_ONCE = 1_000_000  # events that are read and counted together, about: each read looks through a whole day
 STREAMS: tuple[Stream, ...] = ("client_events", "connection_logs")
 ARROW = {
-    "output_format_arrow_low_cardinality_as_dictionary": 0,
+    "output_format_arrow_low_cardinality_as_dictionary": 1,
     "output_format_arrow_string_as_string": 1,
 }
+_READ = {"bssid": "if(isNull(ap_name), bssid, NULL) AS bssid"}  # names an access point that has no name
 
 Place = tuple[str, str, str]
 
@@ -74,7 +73,7 @@ def first_event(client: Client) -> int | None:
 def _counted(
     client: Client, stream: Stream, since: int, until: int, fleet: str, share: tuple[int, int]
 ) -> list[PartialCounts]:
-    columns = ", ".join(COLUMNS[stream])
+    columns = ", ".join(_READ.get(name, name) for name in COLUMNS[stream])
     where = "received_at >= fromUnixTimestamp64Micro({since:Int64}) AND received_at < "
     where += "fromUnixTimestamp64Micro({until:Int64}) AND ({fleet:String} = '' OR fleet = {fleet:String})"
     if share[1] > 1:
@@ -88,11 +87,9 @@ def _counted(
         )
     if not table.num_rows:
         return []
-    schema = pa.schema([SCHEMAS[stream].field(name) for name in COLUMNS[stream]])
-    whole = pa.Table.from_arrays(
-        [table.column(field.name).cast(field.type) for field in schema], schema=schema
-    ).combine_chunks()
-    return merge_all(one for batch in whole.to_batches() for one in aggregate(stream, batch))
+    batches = table.unify_dictionaries().combine_chunks().to_batches()
+    partials = [one for batch in batches for one in aggregate(stream, batch)]
+    return partials if len(batches) == 1 else merge_all(partials)
 
 
 def micros(moment: datetime) -> int:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from tidegate.contracts.counts import MINUTE, ApCount, Count, Histogram, PartialCounts, Signal, SiteMinute
 from tidegate.contracts.topics import Stream
-from tidegate.steps.distinct_values import Column, distinct, numpy_buffer, valid, whole_numbers
+from tidegate.steps.distinct_values import Column, distinct, indices, numpy_buffer, valid, whole_numbers
 from tidegate.steps.outcome import FAILURE, SUCCESS
 from tidegate.steps.sketch import EMPTY, K, hashes, union
 
@@ -88,7 +88,7 @@ def aggregate(stream: Stream, batch: pa.RecordBatch) -> list[PartialCounts]:
     rest, of_stage = np.divmod(rest, len(stages))
     of_place, of_ssid = np.divmod(rest, len(ssids))
     sketches = clients.by(numbers, failed)
-    code_pairs = list(map(codes.__getitem__, which_code.tolist()))
+    which_codes = which_code.tolist()
     counts = list(
         map(
             Count,
@@ -96,9 +96,9 @@ def aggregate(stream: Stream, batch: pa.RecordBatch) -> list[PartialCounts]:
             map(stages.__getitem__, of_stage.tolist()),
             map(outcomes.__getitem__, of_outcome.tolist()),
             events.tolist(),
-            (code for code, _ in code_pairs),
-            (sub_code for _, sub_code in code_pairs),
-            (sketches.get(cell, EMPTY) for cell in cells.tolist()) if sketches else repeat(EMPTY, len(cells)),
+            map([code for code, _ in codes].__getitem__, which_codes),
+            map([sub_code for _, sub_code in codes].__getitem__, which_codes),
+            map(sketches.get, cells.tolist(), repeat(EMPTY)) if sketches else repeat(EMPTY, len(cells)),
         )
     )
     seen = clients.by(places, None)
@@ -338,17 +338,18 @@ class _Clients:
         of_group, of_rank = np.divmod(pairs, size)
         ordered = self._hashes[of_rank]
         whole = ordered.astype(">u8").tobytes()
-        return {group: whole[8 * start : 8 * min(end, start + K)] for group, start, end in _runs(of_group)}
+        starts = _starts(of_group)
+        ends = np.append(starts[1:], len(of_group))
+        groups_, cuts = of_group[starts].tolist(), (8 * np.minimum(ends, starts + K)).tolist()
+        slices = map(slice, (8 * starts).tolist(), cuts)
+        return dict(zip(groups_, map(whole.__getitem__, slices), strict=True))
 
 
 def _clients(batch: pa.RecordBatch, name: str | None) -> _Clients:
     if name is None:
         return _Clients(np.full(batch.num_rows, -1), np.empty(0, np.uint64))
     encoded: Any = pc.dictionary_encode(batch.column(name))
-    numbers = encoded.indices
-    if numbers.null_count:
-        numbers = numbers.fill_null(-1)
-    return _Clients(numbers.to_numpy(), hashes(encoded.dictionary))
+    return _Clients(indices(encoded.indices), hashes(encoded.dictionary))
 
 
 def _aps(
@@ -364,9 +365,9 @@ def _aps(
     if attempts is None:
         return {}
     name, bssid = batch.column("ap_name"), batch.column("bssid")
-    column = (
-        name if not name.null_count else bssid if name.null_count == len(name) else pc.coalesce(name, bssid)
-    )
+    column = name if not name.null_count else bssid
+    if 0 < name.null_count < len(name):
+        column = pc.coalesce(name.cast(bssid.type), bssid)
     of_ap, aps = _text_axis(column)
     of_stage, stage_names = stages
     numbers, size = _combine([(of_ap, aps), (of_stage, stage_names)], (places, 1))
@@ -380,7 +381,7 @@ def _aps(
             map(aps.__getitem__, which_ap.tolist()),
             map(stage_names.__getitem__, which_stage.tolist()),
             events.tolist(),
-            (sketches.get(cell, EMPTY) for cell in found.tolist()),
+            map(sketches.get, found.tolist(), repeat(EMPTY)),
         )
     )
     return {place: counts[start:end] for place, start, end in _runs(of_place)}

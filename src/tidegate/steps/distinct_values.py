@@ -32,9 +32,25 @@ _CONSTANT_TEXT = 64
 
 
 def distinct(column: Column) -> tuple[Codes, list[Any]]:
-    """Codes of shape (n,) and the values they number; null is a value like any other."""
+    """Codes of shape (n,) and the values they number; null is a value like any other.
+
+    A column that is encoded already may have values that no row has.
+    """
+    if isinstance(column, pa.DictionaryArray):
+        values: list[Any] = column.dictionary.to_pylist()
+        if column.null_count:
+            values.append(None)
+        return indices(column.indices, len(values) - 1), values
     encoded: Any = _ENCODE.call([column], _WITH_NULL)
-    return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+    return indices(encoded.indices), encoded.dictionary.to_pylist()
+
+
+def indices(column: Column, null: int = -1) -> npt.NDArray[Any]:
+    """The numbers of an encoded column, `null` for nulls. Arrow's own ways to numpy load pandas first."""
+    sign = "u" if pa.types.is_unsigned_integer(column.type) else "i"
+    type_ = np.dtype(f"{sign}{column.type.bit_width // 8}")
+    numbers = numpy_buffer(column.buffers()[1], type_, len(column), column.offset * type_.itemsize)
+    return np.where(valid(column), numbers, null) if column.null_count else numbers
 
 
 def take(column: Column, places: npt.NDArray[Any]) -> Column:

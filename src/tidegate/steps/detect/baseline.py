@@ -74,6 +74,7 @@ class Baseline:
         self._rates: dict[Place, Rates] = {}
         self._rules: dict[tuple[str, str], list[Rule]] = {}  # site and signal -> their rules
         self._scores: dict[tuple[str, str], float] = {}
+        self._least: dict[tuple[str, str], float] = {}
         self._by_name = {rule.name: rule for rule in context.rules.rules}
         self._exchange = exchange
         self._fleets = self._totals()
@@ -93,6 +94,15 @@ class Baseline:
             known = max((rule.score_open for rule in self.rules(site, signal)), default=12.0)
             self._scores[site, signal] = known
         return known
+
+    def asks(self, unit: Unit, key: Key) -> bool:
+        """Whether there is as much evidence for a key as the easiest rule of its signal asks for."""
+        known = self._least.get((unit.site, key[0]))
+        if known is None:
+            rules = [one for one in self.rules(unit.site, key[0]) if one.threshold is None]
+            known = min((rule.score_open for rule in rules), default=math.inf)
+            self._least[unit.site, key[0]] = known
+        return unit.tracks[key].evidence >= known
 
     def rule(self, name: str) -> Rule:
         """The rule of that name; the defaults where it is gone."""

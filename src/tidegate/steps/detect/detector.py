@@ -11,7 +11,7 @@ from tidegate.contracts.counts import MINUTE
 from tidegate.steps.detect.baseline import Baseline, Exchange, Place, alone
 from tidegate.steps.detect.closing import go_on
 from tidegate.steps.detect.context import Context
-from tidegate.steps.detect.evidence import Evidence
+from tidegate.steps.detect.evidence import Evidence, telling
 from tidegate.steps.detect.figures import NOTHING, Counted, Figures
 from tidegate.steps.detect.grouping import Grouping
 from tidegate.steps.detect.incidents import begin, changed, hush
@@ -64,7 +64,7 @@ class Detector:
                 unit.window.clear()
                 unit.silent, unit.missing = 0, 0.0
             counted = documents.get(place)
-            if counted is None and not unit.active and not unit.tracks:  # a quiet minute where nothing is on
+            if counted is None and not unit.active and not telling(unit.tracks):  # nothing, and nothing is on
                 keep(unit, NOBODY)
                 found = silence(self._baseline, unit, minute, 0)
                 told = [begin(self._baseline, unit, found, minute, NOTHING)] if found is not None else []

@@ -6,9 +6,11 @@ What is not failures is tested alike: slow successes, disassociations, wrong clo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tidegate.contracts.counts import MINUTE, Signal, Sketch
 from tidegate.steps.aggregate import LATENCIES
-from tidegate.steps.detect.baseline import Baseline, Rates, rate
+from tidegate.steps.detect.baseline import Baseline, Rate, Rates, rate
 from tidegate.steps.detect.figures import Counted, Figures
 from tidegate.steps.detect.state import WINDOW, Hits, Key, Track, Unit, keep, part_key
 from tidegate.steps.sketch import EMPTY, estimate, union, values_of
@@ -59,29 +61,70 @@ class Evidence:
         """Add the minute to the unit's window, to what is usual, and to its tracks."""
         unit, counted = self._unit, self._counted
         keep(unit, self.now)
-        self._stages()
+        calm = not self.figures.failed and not unit.active
+        if calm:
+            self._pass_stages()
+        else:
+            self._stages()
         if counted is not None:
             self._signals(counted)
             self._latencies(counted)
-        tracks = unit.tracks
-        if tracks and (counted is not None or unit.active):
-            parts, touched, active = self.figures.parts, self._touched, unit.active
-            for key, track in list(tracks.items()):
-                if key in touched:
-                    continue
-                _, _, ssid, ap = key
-                if not ssid and not ap:
-                    self._pass(key, "")
-                    continue
-                on = bool(active) and key in active
-                if not on and self.minute - track.last > WINDOW * MINUTE:
-                    del tracks[key]  # the site's own track remembers longer
+        if unit.tracks:
+            if not calm:
+                self._pass_all()
+            elif counted is not None:
+                self._fade_all()
+
+    def _pass_stages(self) -> None:
+        """Count a minute without failures, and without an alert."""
+        succeeded = self.figures.succeeded
+        if not succeeded:
+            return
+        for stage, usual in self._unit.usual.items():
+            if stage[0] != "~":
+                usual.now[1] += succeeded
+        self._count_parts()
+
+    def _fade_all(self) -> None:
+        """Without failures and without an alert: the evidence fades with what passed."""
+        tracks, figures = self._unit.tracks, self.figures
+        parts, succeeded, touched = figures.parts, figures.succeeded, self._touched
+        late = self.minute - WINDOW * MINUTE
+        for key, track in list(tracks.items()):
+            signal, stage, ssid, ap = key
+            if ssid or ap:
+                if track.last < late:
+                    del tracks[key]
                     continue
                 part = f"a{ap}" if ap else f"s{ssid}"
-                if part in parts and not on:
+                if part in parts:
                     self._fade(key, track, part)
-                elif on:
-                    self._pass(key, part)
+            elif signal == "stage_failures":
+                if succeeded:
+                    self._fade_stage(key, track, stage, succeeded)
+            elif key not in touched:
+                self._pass(key, "")
+
+    def _pass_all(self) -> None:
+        """Move the tracks whose keys had no failure."""
+        unit = self._unit
+        tracks, parts, touched, active = unit.tracks, self.figures.parts, self._touched, unit.active
+        for key, track in list(tracks.items()):
+            if key in touched:
+                continue
+            _, _, ssid, ap = key
+            if not ssid and not ap:
+                self._pass(key, "")
+                continue
+            on = bool(active) and key in active
+            if not on and self.minute - track.last > WINDOW * MINUTE:
+                del tracks[key]  # the site's own track remembers longer
+                continue
+            part = f"a{ap}" if ap else f"s{ssid}"
+            if part in parts and not on:
+                self._fade(key, track, part)
+            elif on:
+                self._pass(key, part)
 
     def _stages(self) -> None:
         """Count the minute's failures, and the evidence in them, by stage and by part."""
@@ -161,6 +204,9 @@ class Evidence:
                 if len(parts) >= MOST_PARTS:
                     continue
                 known = parts[part] = {}
+            if len(found) == 1 and "" in found:  # successes alone
+                known[""] = known.get("", 0.0) + found[""]
+                continue
             for stage, count in found.items():
                 if "" in known:
                     known[""] += count
@@ -188,14 +234,29 @@ class Evidence:
     def _fade(self, key: Key, track: Track, part: str) -> None:
         """As `_pass`, for a part without an alert: most of what is on record most of the time."""
         rate_ = self._rates.get(key) or self._baseline.part_rate(self._unit, key, part, self._rates)
-        attempts = self.figures.part_reached(part, key[1])
-        if rate_ is None or not 0.0 < track.score <= TELLING:
-            self._gather(key, rate_.of(0, attempts) if rate_ is not None else NONE)
+        if rate_ is not None:
+            self._weaken(key, track, self.figures.part_reached(part, key[1]), rate_)
+
+    def _fade_stage(self, key: Key, track: Track, stage: str, attempts: int) -> None:
+        """The same for the whole of a stage."""
+        rate_ = self._rates.get(stage) or self._baseline.rate(self._unit, stage, self._rates)
+        if rate_ is not None:
+            self._weaken(key, track, attempts, rate_)
+            if track.score > 0.0:
+                hit(track.hits, self.figures, stage, parts=track.score > 2.0)
+
+    def _weaken(self, key: Key, track: Track, attempts: int, rate_: Rate) -> None:
+        """As `_gather` of so many attempts without a failure, where there is no alert."""
+        score = track.score
+        if not 0.0 < score <= TELLING:
+            self._gather(key, rate_.of(0, attempts))
             return
-        track.score += attempts * rate_.passed
-        if track.score <= 0.0:
+        score += attempts * rate_.passed
+        if score <= 0.0:
+            track.score = 0.0
             del self._unit.tracks[key]
             return
+        track.score = score
         much = track.much + attempts * rate_.passed_much
         track.much = min(much, self._ceiling(key)) if much > TELLING else max(much, 0.0)
 
@@ -276,9 +337,8 @@ class Evidence:
             slowest = usual.hours.get(-1)  # set where the hour ends
             if slowest is not None and rules:
                 limit, slow = slowest[0][0], 0
-                for bucket in histogram:
-                    if bucket > limit:
-                        slow += histogram[bucket]
+                if max(histogram) > limit:
+                    slow = sum(count for bucket, count in histogram.items() if bucket > limit)
                 if slow or key in unit.tracks:
                     values = sum(histogram.values())
                     seen = max(estimate(counted.clients), 1)
@@ -338,6 +398,11 @@ class Evidence:
         if usual is None:
             usual = self._unit.usual[stage] = Usual()
         return usual
+
+
+def telling(tracks: Mapping[Key, Track]) -> list[Key]:
+    """Those whose evidence is worth a question."""
+    return [key for key, track in tracks.items() if track.score > TELLING or track.much > TELLING]
 
 
 def hit(hits: Hits, figures: Figures, stage: str, *, parts: bool) -> None:

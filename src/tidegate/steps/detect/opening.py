@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.counts import MINUTE
 from tidegate.steps.detect.baseline import Baseline
-from tidegate.steps.detect.evidence import TELLING, Evidence
+from tidegate.steps.detect.evidence import Evidence, telling
 from tidegate.steps.detect.state import NETWORKS, OFTEN, WINDOW, Key, Unit, part_name, window_name
 
 PART_SCORE = 3.0  # more for an SSID or an access point: there are many of them
@@ -25,9 +25,9 @@ class Due(NamedTuple):
 def due(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Due]:
     """What is an alert by this minute, parts before the whole."""
     found: list[Due] = []
-    telling = [key for key, track in unit.tracks.items() if track.score > TELLING or track.much > TELLING]
-    if telling:
-        found += _tracked(baseline, unit, telling)
+    asked = [key for key in telling(unit.tracks) if baseline.asks(unit, key)]
+    if asked:
+        found += _tracked(baseline, unit, asked)
     if evidence.figures.failed:
         found += _floor(baseline, unit, evidence)
     if unit.stream == "connection_logs":
@@ -37,8 +37,8 @@ def due(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Due]:
             yield one
 
 
-def _tracked(baseline: Baseline, unit: Unit, telling: Iterable[Key]) -> Iterator[Due]:
-    for key in sorted(telling, key=lambda one: (not (one[2] or one[3]), one)):
+def _tracked(baseline: Baseline, unit: Unit, keys: Iterable[Key]) -> Iterator[Due]:
+    for key in sorted(keys, key=lambda one: (not (one[2] or one[3]), one)):
         track = unit.tracks[key]
         signal, stage, ssid, ap = key
         part = bool(ssid or ap)
