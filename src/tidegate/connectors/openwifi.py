@@ -21,12 +21,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from tidegate.connectors.allowed_networks import Allowed
 from tidegate.connectors.gateway_client import GatewayClient
-from tidegate.connectors.record import Fields, Record, identified, iso, without_nothing
+from tidegate.connectors.record import Fields, Record, document_of, identified, iso, without_nothing
 from tidegate.contracts.topics import Stream
 from tidegate.errors import RetryLater
 from tidegate.kafka.group import group_options
@@ -227,10 +226,10 @@ def _read(message: Message) -> list[tuple[Stream, Record]]:
     written = milliseconds / 1000 if kind else time.time()
     topic, position = message.topic(), f"{message.topic()} {message.partition()} {message.offset()}"
     try:
-        document = msgspec.json.decode(message.value() or b"")
+        document = document_of(message.value() or b"")
         if not isinstance(document, dict):
             raise ValueError("no JSON object")
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except ValueError as error:
         log.warning("%s is no record of OpenWiFi: %s", position, error)
         CONNECT_DROPPED.labels(NAME, "malformed").inc()
         return []

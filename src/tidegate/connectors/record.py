@@ -6,7 +6,7 @@ So the gateway takes a payload that comes again, or that somebody recorded and p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from tidegate.errors import Rejected
 Fields = Mapping[str, Any]
 
 ID_HEX = 32  # 128 bits
+DEEPEST = 100  # levels of a document: what is made of it is written again, a few levels deeper
 
 
 class BadPayload(Rejected):
@@ -59,6 +60,24 @@ class Payload(NamedTuple):
 
 def join(place: str, name: str) -> str:
     return f"{place}.{name}" if place and name else place or name
+
+
+def document_of(body: bytes) -> Any:
+    """A JSON document. Raises ValueError where it is none, or deeper than DEEPEST."""
+    try:
+        document: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    level: list[Any] = [document]
+    for _ in range(DEEPEST):
+        level = [inner for one in level if isinstance(one, dict | list) for inner in _inner(one)]
+        if not level:
+            return document
+    raise ValueError(f"more than {DEEPEST} levels deep")
+
+
+def _inner(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def identified(connector: str, event: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import msgspec
 
 from tidegate.connectors import meraki, mist
 from tidegate.connectors.gateway_client import GatewayClient
-from tidegate.connectors.record import BadPayload, Fields, Payload, Record, join
+from tidegate.connectors.record import BadPayload, Fields, Payload, Record, document_of, join
 from tidegate.errors import RetryLater, UsageError
 from tidegate.service.asgi import Receive, Scope, Send
 from tidegate.service.problem import PROBLEM_JSON, encoded
@@ -169,8 +169,8 @@ class Webhook:
         if vendor.signs_the_body and not vendor.is_genuine(self._secret, headers, body, {}):
             return self._stranger()
         try:
-            document: Any = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            document = document_of(body)
+        except ValueError as error:
             return refusal(400, "not_json", str(error))
         if not isinstance(document, dict):
             return refusal(400, "not_object", "a delivery is one JSON object")
