@@ -285,9 +285,9 @@ def coverage(window: Window) -> Query:
     where.add("isNotNull(rssi)")
     sql = (
         "SELECT site, countIf(2 * weak <= told), count() FROM ("  # the upper median where there are two
-        f"SELECT site, mac, toStartOfMinute({_MOMENT}) AS at,"
+        f"SELECT site, {_CLIENT} AS client, toStartOfMinute({_MOMENT}) AS at,"
         " countIf(rssi < {covered:Int64}) AS weak, count() AS told"
-        f" FROM client_events {where} GROUP BY site, mac, at) GROUP BY site"
+        f" FROM client_events {where} GROUP BY site, client, at) GROUP BY site"
     )
     return Query("insight_coverage", sql, {**where.parameters, "covered": COVERED_DBM})
 
@@ -395,10 +395,14 @@ def hardest_hit(window: Window, limit: int) -> Query:
         f" toString(failure), toString(sub_failure), ifNull(ssid, ''), {_AP}),"
         " (received_at, offset, `index`), outcome = 'failure')"
     )
+    worst = (
+        "GROUP BY mac HAVING countIf(outcome = 'failure') > 0"
+        " ORDER BY countIf(outcome = 'failure') DESC, count() DESC, mac LIMIT {limit:UInt64}"
+    )
+    # Who they are first: the table is sorted by client, so all else is read of a few granules.
     sql = (
-        f"SELECT mac, any(vendor), count(), countIf(outcome = 'failure') AS failures, {last}"
-        f" FROM client_events {where} GROUP BY mac HAVING failures > 0"
-        " ORDER BY failures DESC, count() DESC, mac LIMIT {limit:UInt64}"
+        f"SELECT mac, any(vendor), count(), countIf(outcome = 'failure'), {last} FROM client_events {where}"
+        f" AND mac IN (SELECT mac FROM client_events {where} {worst}) {worst}"
     )
     return Query("insight_hardest_hit", sql, {**where.parameters, "limit": limit})
 

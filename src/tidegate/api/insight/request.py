@@ -55,6 +55,7 @@ class InsightRequest:
         self.fleet = fleet
         self.now = now
         self.queries: list[StoreQuery] = []
+        self._counted: Counted | None = None
 
     @property
     def settings(self) -> Settings:
@@ -88,8 +89,10 @@ class InsightRequest:
 
     async def window(self, since: int, until: int, site: str | None = None) -> Window:
         """Of the fleet, with the hours of it that the tables of hours have."""
-        [found] = await self.recent(questions.counted_hours(self.fleet), seconds=COUNTED_SECONDS)
-        return Window(fleet=self.fleet, since=since, until=until, site=site, counted=Counted(*found))
+        if self._counted is None:
+            [found] = await self.recent(questions.counted_hours(self.fleet), seconds=COUNTED_SECONDS)
+            self._counted = Counted(*found)
+        return Window(fleet=self.fleet, since=since, until=until, site=site, counted=self._counted)
 
     async def all(self, *queries: StoreQuery) -> list[list[Sequence[Any]]]:
         """The rows of each of them, asked side by side."""
