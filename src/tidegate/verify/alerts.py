@@ -8,12 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-import msgspec
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from tidegate.alerts import backtest, recount
-from tidegate.contracts.alerts import Alert
+from tidegate.contracts.alerts import Alert, moment, read
 from tidegate.contracts.counts import MINUTE
 from tidegate.contracts.topics import ALERTS
 from tidegate.errors import RetryLater
@@ -73,7 +72,7 @@ def _topic(client: Client, settings: Settings) -> Iterator[Finding]:
         if key in told:
             continue
         told.add(key)
-        at = round(datetime.fromisoformat(alert.updated_at).timestamp())
+        at = round(moment(alert.updated_at).timestamp())
         kept = settings.kept_days(alert.fleet, settings.ttl_alerts_days)
         if kept and at < time.time() - (kept - 1) * DAY:
             continue
@@ -108,8 +107,8 @@ def _records(kafka: Connection) -> Iterator[Alert]:
                 if time.time() - message.timestamp()[1] / 1000 < SETTLED_SECONDS:
                     break
                 try:
-                    yield msgspec.json.decode(message.value() or b"", type=Alert)
-                except msgspec.DecodeError:
+                    yield read(message.value())
+                except ValueError:  # neither the sink nor notify takes it
                     continue
     except KafkaException as error:
         raise RetryLater(f"{ALERTS}: {error.args[0].str()}") from error
