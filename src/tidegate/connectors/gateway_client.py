@@ -32,6 +32,7 @@ CONNECTIONS = 32  # at once
 SECONDS = 15.0  # for one answer: the gateway itself waits 10 s for the broker
 LOOK_SECONDS = 2.0  # between looks at a gateway that is away
 MOST_AFTER = 300.0  # seconds that a Retry-After is heeded for
+UNREADABLE = frozenset({"not_json", "not_utf8"})  # codes of a body that no event can be told in
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -86,21 +87,48 @@ class GatewayClient:
     ) -> list[Refusal]:
         """Post events of one stream; returns those that the gateway refuses, when all others are in.
 
-        `key` is their Idempotency-Key; without one each event has to carry an `event_id`. Raises RetryLater
-        where it is not known that they are in: the same call again lands them once.
+        `key` is their Idempotency-Key; without one each event has to carry an `event_id`. What is refused as
+        a whole goes in two halves, so that one event which cannot be read, or many which are too large
+        together, hold up no others. Raises RetryLater where it is not known that they are in: the same call
+        again lands them once.
         """
+        found = await self._batch(stream, events, key)
+        if not isinstance(found, Refusal):
+            return found
+        if len(events) == 1:
+            return [found]
+        refused = []
+        middle = len(events) // 2
+        for first, half in ((0, events[:middle]), (middle, events[middle:])):
+            for one in await self.deliver(stream, half, key=f"{key}.{first}" if key else ""):
+                refused.append(msgspec.structs.replace(one, index=first + one.index))
+        return refused
+
+    async def _batch(
+        self, stream: Stream, events: Sequence[dict[str, Any]], key: str
+    ) -> list[Refusal] | Refusal:
+        """The events of one request that are refused; or why all of them are, for what one of them holds."""
         head = self._heads[stream] + (f"Idempotency-Key: {key}\r\n".encode("ascii") if key else b"")
-        answer = await self._post(head, msgspec.json.encode(events))
+        try:
+            body = msgspec.json.encode(events)
+        except RecursionError:
+            return Refusal(0, "not_json", detail="nested too deeply", status=HTTPStatus.BAD_REQUEST)
+        answer = await self._post(head, body)
         if answer.status in (201, 207):
             self._say("")
-        elif answer.status not in (400, 422):
+        elif answer.status not in (400, 413, 422):
             raise self._trouble(answer)
         refused = _decode(answer, _Batch).errors
         if any(one.status >= 500 for one in refused):  # a part of them may not be in
             raise RetryLater(f"the gateway answers {refused[0].code} for a part of the events")
-        if answer.status in (400, 422) and len(refused) != len(events):
+        if answer.status in (201, 207) or (refused and len(refused) == len(events)):
+            return refused
+        problem = _decode(answer, _Problem)
+        if answer.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE and problem.code not in UNREADABLE:
             raise self._trouble(answer)
-        return refused
+        self._say("")
+        detail = problem.detail or f"the gateway answers {answer.status}"
+        return Refusal(0, problem.code or "too_large", detail=detail, status=answer.status)
 
     async def look(self) -> None:
         """Ask a gateway that is away whether it is back, for ever: who is not ready is sent nothing."""

@@ -151,6 +151,9 @@ class Hostapd(asyncio.DatagramProtocol):
         self._delivering = asyncio.create_task(self._deliver())
         return f"{self._listen}, UDP and TCP"
 
+    def delivering(self) -> asyncio.Task[None]:
+        return self._delivering
+
     async def stop(self, seconds: float) -> None:
         self._datagrams.close()
         self._server.close()

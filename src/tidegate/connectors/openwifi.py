@@ -168,6 +168,9 @@ class OpenWifi:
         self._running = asyncio.create_task(self._run())
         return f"{', '.join(TOPICS)} of {self._bootstrap}"
 
+    def delivering(self) -> asyncio.Task[None]:
+        return self._running
+
     async def stop(self, seconds: float) -> None:
         """What is not committed by then is read again."""
         self._stopping = True

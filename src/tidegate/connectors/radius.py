@@ -75,6 +75,9 @@ class Radius(asyncio.DatagramProtocol):
         own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         return f"{self._listen}, UDP"
 
+    def delivering(self) -> None:
+        """Each request has a task of its own."""
+
     async def stop(self, seconds: float) -> None:
         """What is under way is answered; what comes meanwhile is not, and comes again."""
         self._secret = b""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from tidegate.connectors.allowed_networks import Allowed
 from tidegate.connectors.gateway_client import GatewayClient
@@ -31,6 +31,9 @@ class Receiver(Protocol):
 
     async def start(self) -> str:
         """Listen; returns where, for the log. Raises UsageError."""
+
+    def delivering(self) -> asyncio.Task[None] | None:
+        """The task that delivers between start and stop, where there is one: it ends with an error alone."""
 
     async def stop(self, seconds: float) -> None:
         """Take nothing more, and have what was taken delivered within that time."""
@@ -85,10 +88,18 @@ async def _receive(settings: Settings, name: str) -> None:
     with status:
         log.info("%s: listens on %s; status on %s", name, await receiver.start(), settings.connect_listen)
         looking = asyncio.create_task(gateway.look())
-        await stopping.wait()
-        await receiver.stop(DRAIN_SECONDS)
-        looking.cancel()
-        gateway.close()
+        told: asyncio.Task[Any] = asyncio.create_task(stopping.wait())
+        tasks = filter(None, (told, receiver.delivering()))
+        try:
+            done, _ = await asyncio.wait([*tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # a bug there ends the process, which is started again, and not its work alone
+        finally:
+            try:
+                await receiver.stop(DRAIN_SECONDS)
+            finally:
+                looking.cancel()
+                gateway.close()
 
 
 def _reasons(gateway: GatewayClient, *, stopping: bool) -> list[str]:
