@@ -18,6 +18,7 @@ import click
 from tidegate import __version__, settings
 from tidegate.errors import TidegateError, UsageError
 from tidegate.kafka.acls import ROLES
+from tidegate.log_format import escaped
 from tidegate.telemetry import configure_logging
 
 
@@ -41,7 +42,7 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except TidegateError as error:
-            click.echo(f"tidegate: {error}", err=True)
+            click.echo("\n".join(map(escaped, f"tidegate: {error}".split("\n"))), err=True)
             sys.exit(2 if isinstance(error, UsageError) else 1)
 
 

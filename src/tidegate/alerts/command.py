@@ -16,6 +16,7 @@ from tidegate.contracts.alert_rules import Rules
 from tidegate.contracts.counts import MINUTE
 from tidegate.errors import UsageError
 from tidegate.kafka.connection import connection
+from tidegate.log_format import escaped
 from tidegate.lookups import alert_rules
 from tidegate.store.client import connect, infrastructure
 from tidegate.telemetry import configure_logging
@@ -57,7 +58,8 @@ def test(file: Path | None, since: str, fleet: str) -> None:
     for change in backtest.changes(settings.load(), rules, begin, until, fleet):
         if change.sequence == 1:
             counts[change.rule] += 1
-            click.echo(f"{change.updated_at}  {change.severity:8}  {change.rule:20}  {change.summary}")
+            said = f"{change.updated_at}  {change.severity:8}  {change.rule:20}  {change.summary}"
+            click.echo(escaped(said))
     total = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
     click.echo(f"{counts.total()} alerts: {total}")
 
@@ -82,12 +84,12 @@ def list_(everything: bool, fleet: str) -> None:
     finally:
         client.close()
     for id, owner, state, severity, started, summary in rows:
-        click.echo(f"{id}  {owner:12} {state:9} {severity:8} {started}  {_plain(str(summary))}")
+        click.echo(escaped(f"{id}  {owner:12} {state:9} {severity:8} {started}  {summary}"))
     if not rows:
         click.echo("no alerts")
     for one in control.silences(connection(loaded), fleet):
         what = f"rule {one.rule or '(any)'} at site {one.site or '(any)'}"
-        click.echo(_plain(f"silence: {one.fleet}: {what} until {one.until} by {one.by}"))
+        click.echo(escaped(f"silence: {one.fleet}: {what} until {one.until} by {one.by}"))
 
 
 @command.command("ack")
@@ -144,8 +146,3 @@ def _seconds(text: str) -> float:
     if match is None:
         raise UsageError(f"{text!r} is no length of time such as 90m, 12h or 14d")
     return float(int(match[1]) * _UNITS[match[2]])
-
-
-def _plain(text: str) -> str:
-    """Without what a terminal would take for a command."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)

@@ -9,6 +9,7 @@ import click
 from tidegate import settings
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.kafka.connection import connection
+from tidegate.log_format import escaped
 from tidegate.pauses import control
 from tidegate.telemetry import configure_logging
 
@@ -24,7 +25,7 @@ def paused() -> None:
     """List them, with what was refused in the window that passed the limit."""
     found = control.read(connection(settings.load()))
     for pause in sorted(found.values(), key=lambda pause: pause.since):
-        name = pause.fleet or "(none)"
+        name = escaped(pause.fleet) or "(none)"
         click.echo(
             f"{name:24} {pause.stream:16} {pause.since}  {pause.rejected} of {pause.lines} lines refused"
         )

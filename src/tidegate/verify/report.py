@@ -11,6 +11,7 @@ from typing import TextIO
 
 import msgspec
 
+from tidegate.log_format import escaped
 from tidegate.verify.balance import SINCE, Finding, PartitionBalance
 from tidegate.verify.in_flight import InFlight
 
@@ -96,7 +97,7 @@ def show(report: Report, say: Callable[[str], None], *, width: int = PLAIN_WIDTH
 def show_findings(report: Report, say: Callable[[str], None]) -> None:
     """What does not balance, each with the SQL that shows it."""
     for finding in report.findings[:TOLD]:
-        say(f"{finding.what}\n  {finding.sql};")
+        say(f"{escaped(finding.what)}\n  {escaped(finding.sql)};")
 
 
 def _rows(report: Report) -> Iterator[list[str]]:
