@@ -27,6 +27,7 @@ from tidegate.settings import Settings
 from tidegate.steps.detect import Context, Detector, Unit, context_of, micros
 from tidegate.telemetry import WORKER_ALERTS, WORKER_ALERTS_LATE, WORKER_DETECT_SECONDS
 from tidegate.worker.lifecycle import FreezeDetector
+from tidegate.worker.minutes import AHEAD
 from tidegate.worker.producer import Producer
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,15 @@ def load_rules(settings: Settings, tables: Lookups) -> Rules:
     """Raises UsageError for a file that is wrong."""
     sites = {site.name for site in tables.sites.by_location.values()}
     return alert_rules.load(settings.alerts_rules_file, sites or None)
+
+
+def minute_of(text: str, now: int) -> int:
+    """µs of the minute that a document names. Raises ValueError for one that no worker can have told by then,
+    behind which every other would be over."""
+    minute = micros(text)
+    if minute > now + AHEAD:
+        raise ValueError(f"minute {text} lies ahead")
+    return minute
 
 
 class Alerting:
@@ -124,9 +134,9 @@ class Alerting:
                 if message.key:
                     self._wait(message.partition, _COUNTS.decode(event.value or b""))
                 else:
-                    closed = micros(_CLOSED.decode(event.value or b"").closed)
+                    closed = minute_of(_CLOSED.decode(event.value or b"").closed, time.time_ns() // 1000)
                     await self._close(message.partition, closed)
-            except (msgspec.DecodeError, ValueError) as error:
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 position = (message.topic, message.partition, message.offset)
                 log.warning("%s %d %d is no minute: %s", *position, error)
             except Exception:  # a bug there must cost alerts and never events
@@ -151,7 +161,7 @@ class Alerting:
     # --- minutes
 
     def _wait(self, partition: int, document: MinuteCounts) -> None:
-        minute = micros(document.minute)
+        minute = minute_of(document.minute, time.time_ns() // 1000)
         if minute > self._folded.get(partition, 0):
             place = (document.stream, document.fleet, document.site or "")
             self._waiting[partition].setdefault(minute, {})[place] = document

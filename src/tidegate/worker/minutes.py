@@ -141,7 +141,8 @@ class Minutes:
                 continue
             self._latest[source] = order
             read_to = self._read_to[partition]
-            read_to[source[1]] = max(block.read_to, read_to.get(source[1], 0))
+            # Without LogAppendTime it is senders who say when a record was written.
+            read_to[source[1]] = max(min(block.read_to, now + AHEAD), read_to.get(source[1], 0))
             merged += 1
             self._close(source, block, touched)
             for partial in block.partials:

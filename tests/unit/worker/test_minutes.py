@@ -157,6 +157,18 @@ def test_old_minutes_leave_the_table() -> None:
     assert sum(map(len, topic.tables)) == KEEP_MINUTES
 
 
+def test_a_partition_is_not_read_further_than_now() -> None:
+    """One record that its sender dated a year ahead closed every minute of it: alerts saw none of them."""
+    topic = Topic()
+    topic.send(block(0, [partial("a")], read_to=NOW + 365 * 24 * 60 * MINUTE))
+    told = [
+        msgspec.json.decode(value, type=MinutesClosed).closed
+        for minutes in topic.minutes
+        for _, value in minutes.close(1)
+    ]
+    assert len(told) == 3 and set(told) == {"2027-01-15T08:03:00Z"}
+
+
 def test_a_minute_is_closed_when_every_raw_partition_is_read_past_its_end() -> None:
     topic = Topic()
     closed = [f"2027-01-15T0{8 + number // 60}:{number % 60:02d}:00Z" for number in range(3)]
