@@ -25,12 +25,15 @@ from clickhouse_connect.driver.client import Client
 from benchmarks import workload
 from benchmarks.stack import FLEET
 from tidegate.contracts.topics import STREAMS, Stream, StreamPartition
+from tidegate.erase.rollups import ADDED_UP, of_rows
 from tidegate.lookups import load
+from tidegate.settings import Settings
 from tidegate.simulate.fleet import write_lookups
 from tidegate.simulate.schedule import parse
 from tidegate.simulate.simulation import Plan, Simulation
 from tidegate.steps.decode import decode_frame
 from tidegate.steps.enrich import enrich
+from tidegate.store.templates import migrations
 
 DAYS = 30
 DAY_ROWS = 600_000  # of the day that is repeated, at most
@@ -137,6 +140,7 @@ def fill(client: Client, folder: Path, rows: int, tell: Callable[[str], None] = 
             client.command(_copy(client, stream, partition, first, start, day, cohort, cohorts))
         tell(f"{(number + 1) * count:,} events, {time.monotonic() - begin:.0f} s")
     merge_days(client, tell)
+    _add_up_hours(client)
     stored = sum(int(client.query(f"SELECT count() FROM {s}").result_rows[0][0]) for s in STREAMS)
     first_day = datetime.fromtimestamp(start / 1e6, UTC).date().isoformat()
     history = History(stored, DAYS, first_day)
@@ -310,6 +314,16 @@ def _copy(
         f"INSERT INTO {stream} ({columns}) SETTINGS {settings}"
         f" SELECT {values} FROM {STAGING}.{stream} WHERE partition = {partition} ORDER BY offset, index"
     )
+
+
+def _add_up_hours(client: Client) -> None:
+    """Of all days, which their views do of the last two."""
+    for migration in migrations():
+        for statement in migration.statements(Settings(clickhouse_database=str(client.database))):
+            for table in ADDED_UP:
+                if f".{table}_mv " in statement:
+                    select = of_rows(statement.partition(" AS\n")[2], "%s > toDate(0)")
+                    client.command(f"INSERT INTO {table} {select}")
 
 
 def merge_days(client: Client, tell: Callable[[str], None] = lambda text: None) -> None:

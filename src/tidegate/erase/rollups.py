@@ -161,7 +161,7 @@ class Rollups:
                 continue
             self._delete(target, f"{mine} AND {_day_of(target)} = {received}")
             select = self._views[f"{target}_mv"].partition(" AS\n")[2]
-            counted = _of_rows(select, f"{mine} AND %s = {received}")
+            counted = of_rows(select, f"{mine} AND %s = {received}")
             with infrastructure():
                 self._client.command(
                     f"INSERT INTO {self._database}.{target} {counted}", settings={"insert_deduplicate": 0}
@@ -249,7 +249,7 @@ _LATELY = re.compile(
 _OVER = "{} < toStartOfHour(now('UTC') - INTERVAL 2 MINUTE, 'UTC')"
 
 
-def _of_rows(select: str, rows: str) -> str:
+def of_rows(select: str, rows: str) -> str:
     """The query of a view of hours, of the rows that a condition on their day (`%s`) names in place of the
     last ones; of rollups, of hours that are over."""
     lately = _LATELY.search(select)
