@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -195,6 +196,14 @@ def counted(rig: Rig, site: int) -> int:
 def assert_counted(rig: Rig, site: int, events: int) -> None:
     await_(lambda: counted(rig, site) >= events, lambda: f"{counted(rig, site)} of {events}")
     assert counted(rig, site) == events
+
+
+def test_a_name_of_any_length_stops_nothing(rig: Rig) -> None:
+    """One event with an SSID of a MiB ended the worker for good: no changelog took its minute."""
+    site = {"type": "locallocationid", "id": 991}
+    name = random.Random(5).randbytes(1_000_000).hex()
+    rig.send("client_events", frame(success(locationId=site, ssid=name), received_at=now()))
+    assert_counted(rig, 991, 1)
 
 
 def test_killed_half_way_every_record_comes_out_in_one_sequence_and_counts_once(rig: Rig) -> None:

@@ -56,6 +56,8 @@ COLUMNS: dict[Stream, tuple[str, ...]] = {
     "device_logs": (*_ALWAYS, "device_location"),
 }
 """The columns that are read."""
+LONGEST_NAME = 255
+"""Characters of a site, an SSID or an access point that are counted by: an event may bring a MiB of them."""
 _MOST = 1 << 62  # places and cells, so that the number of each fits 64 bits
 _NO_CODE: tuple[int | None, int | None] = (None, None)
 
@@ -208,14 +210,14 @@ def _axis(batch: pa.RecordBatch, name: str | None) -> _Axis:
     """A text column; null counts as ''."""
     if name is None or batch.column(name).null_count == batch.num_rows:
         return np.zeros(1, np.int64), [""]
-    return _text_axis(batch.column(name))
+    return _text_axis(batch.column(name), None if name == "fleet" else LONGEST_NAME)
 
 
-def _text_axis(column: Column) -> _Axis:
+def _text_axis(column: Column, longest: int | None = LONGEST_NAME) -> _Axis:
     codes, values = distinct(column)
-    if len(values) == 1:
-        return np.zeros(1, np.int64), values
-    texts = [value or "" for value in values]
+    texts = [(value or "")[:longest] for value in values]
+    if len(texts) == 1:
+        return np.zeros(1, np.int64), texts
     ordered = sorted(set(texts))
     numbers = {text: number for number, text in enumerate(ordered)}
     return np.array([numbers[text] for text in texts])[codes], ordered

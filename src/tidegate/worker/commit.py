@@ -24,7 +24,7 @@ COMMIT_SECONDS = 2.0
 
 
 class Committer:
-    """`partitions`: how many `tidegate.partials` has."""
+    """`partitions`: how many `tidegate.partials` has; `record_bytes`: the largest that a record may be."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Committer:
         transforms: Transforms,
         *,
         partitions: int,
+        record_bytes: int,
     ) -> None:
         self._assigned = assigned
         self._in_flight = in_flight
@@ -44,6 +45,7 @@ class Committer:
         self._consumer = consumer
         self._transforms = transforms
         self._partitions = partitions
+        self._most_bytes = record_bytes // 2
         self._committing = asyncio.Lock()
 
     async def run(self) -> None:
@@ -100,7 +102,8 @@ class Committer:
                 if state.uncommitted.stream == "client_events" and state.uncommitted.newest is not None:
                     self._transforms.learn(state.uncommitted.newest)
             acked = asyncio.Event()
-            self._producer.send_partials(split_by_site(blocks, self._partitions), acked.set)
+            records = split_by_site(blocks, self._partitions, most_bytes=self._most_bytes)
+            self._producer.send_partials(records, acked.set)
             await acked.wait()
             if not moved:
                 return

@@ -227,6 +227,7 @@ def _app(settings: Settings, partitions: int) -> Any:
         producer_compression_type="zstd",
         # One record a batch: asked for a topic's end, the embedded broker leaves out all but the first
         # record of the last batch, and Faust would read its table up to there only.
+        producer_max_request_size=settings.kafka_max_record_bytes,
         producer_max_batch_size=1,
         producer_linger=0,
         producer_request_timeout=30.0,

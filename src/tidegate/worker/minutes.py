@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 KEEP_MINUTES = 15  # behind the newest minute of a partition; what comes later than that is not counted
 GRACE = 5_000_000  # µs behind a minute's end in which what was received in it is still written to its topic
+MOST_BYTES = 8 << 20  # of a record of counts, half of what a topic takes where nothing else is set
 AHEAD = 5 * MINUTE  # how far a received time may stand before the clock; what is further is not counted
 
 
@@ -75,8 +76,11 @@ def partition_of(fleet: str, site: str, partitions: int) -> int:
     return zlib.crc32(site_key(fleet, site)) % partitions
 
 
-def split_by_site(blocks: Iterable[CountBlock], partitions: int) -> list[bytes]:
-    """The record for each partition of `tidegate.partials`.
+def split_by_site(
+    blocks: Iterable[CountBlock], partitions: int, *, most_bytes: int = MOST_BYTES
+) -> list[bytes]:
+    """The record for each partition of `tidegate.partials`. The largest counts are left out where it would
+    have more than `most_bytes`: one that the broker does not take cannot be skipped.
 
     Every block goes to every partition, if only to say that it has nothing there: that takes back what an
     earlier try at the same frames gave.
@@ -97,14 +101,45 @@ def split_by_site(blocks: Iterable[CountBlock], partitions: int) -> list[bytes]:
                     block.read_to,
                 )
             )
-    return [_ENCODE(batch) for batch in split]
+    return [_within(batch, most_bytes) for batch in split]
+
+
+def _within(blocks: list[CountBlock], most_bytes: int) -> bytes:
+    record = _ENCODE(blocks)
+    if len(record) <= most_bytes:
+        return record
+    sizes = sorted((len(_ENCODE(one)), at) for at, one in enumerate(_partials(blocks)))
+    total = 0
+    kept: set[int] = set()
+    for size, at in sizes:
+        total += size + 1
+        if total > most_bytes // 2:
+            break
+        kept.add(at)
+    log.warning(
+        "%d of %d partial counts are not counted: they are too large", len(sizes) - len(kept), len(sizes)
+    )
+    numbered = iter(range(len(sizes)))
+    return _ENCODE(
+        [
+            msgspec.structs.replace(block, partials=[one for one in block.partials if next(numbered) in kept])
+            for block in blocks
+        ]
+    )
+
+
+def _partials(blocks: Iterable[CountBlock]) -> Iterator[PartialCounts]:
+    for block in blocks:
+        yield from block.partials
 
 
 class Minutes:
     """The minutes of the partitions at hand, over a table that survives this process."""
 
-    def __init__(self, table: MutableMapping[bytes, bytes]) -> None:
+    def __init__(self, table: MutableMapping[bytes, bytes], *, most_bytes: int = MOST_BYTES) -> None:
+        """A minute of more than `most_bytes` is not kept: the broker would not take it."""
         self._table = table
+        self._most_bytes = most_bytes
         self._clear()
 
     def _clear(self) -> None:
@@ -156,7 +191,11 @@ class Minutes:
                 self._open[source].add(key)
                 self._keys(partition, partial.minute).add(key)
         for key, minute in touched.items():
-            self._table[key] = _ENCODE(minute)
+            value = _ENCODE(minute)
+            if len(value) > self._most_bytes:
+                log.warning("minute %.200r has %d bytes of counts and begins again", key, len(value))
+                value = _ENCODE(Minute(minute.partition, minute.minute))
+            self._table[key] = value
         self._changed |= touched.keys()
         self._expire(partition)
         return Merged(merged, repeated, late)

@@ -22,7 +22,7 @@ PUBLISH_SECONDS = 5.0
 class Publisher:
     """The minutes of the partitions assigned here; `table` is the Faust table that keeps them.
 
-    `partitions`: how many each raw topic has.
+    `partitions`: how many each raw topic has; `record_bytes`: the largest record that a topic takes.
     """
 
     def __init__(
@@ -32,10 +32,11 @@ class Publisher:
         freeze_detector: FreezeDetector,
         *,
         partitions: int,
+        record_bytes: int,
     ) -> None:
         self._table = table
         self._sources = partitions * len(STREAMS)
-        self._minutes = Minutes(table)
+        self._minutes = Minutes(table, most_bytes=record_bytes // 2)
         self._producer = producer
         self._freeze_detector = freeze_detector
 

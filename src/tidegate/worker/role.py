@@ -113,7 +113,11 @@ class Worker:
         self._app = FaustApp(settings, partitions)
         consumer = self._app.consumer
         self._publisher = Publisher(
-            self._app.table("health"), self._producer, self._freeze_detector, partitions=partitions
+            self._app.table("health"),
+            self._producer,
+            self._freeze_detector,
+            partitions=partitions,
+            record_bytes=settings.kafka_max_record_bytes,
         )
         seen = self._app.table("keys")
         assert seen.changelog_topic_name == KEYS
@@ -178,6 +182,7 @@ class Worker:
             consumer,
             transforms,
             partitions=partitions,
+            record_bytes=settings.kafka_max_record_bytes,
         )
         self._assignment = Assignment(
             self._assigned,

@@ -15,6 +15,7 @@ from tidegate.contracts.counts import MINUTE, ApCount, Count, PartialCounts, Sig
 from tidegate.contracts.topics import Stream
 from tidegate.steps.aggregate import (
     EDGES,
+    LONGEST_NAME,
     aggregate,
     merge,
     merge_all,
@@ -139,6 +140,23 @@ def test_events_that_have_nothing_in_common_are_counted_where_they_are() -> None
             Count(f"net {number}", stage, "failure", 1, number, number)
         ]
         assert [(ap.ap, ap.stage, ap.events) for ap in one.aps] == [(f"ap {number}", stage, 1)]
+
+
+def test_a_name_of_any_length_counts_by_its_beginning() -> None:
+    """One event with an SSID of a MiB was a minute that no changelog took: it ended every worker."""
+    long = "n" * LONGEST_NAME
+    for lines in (
+        [builders.success(ssid=long + "x" * 100_000, associatedAPName=long + "y" * 100_000)],
+        [builders.success(ssid=long + "x"), builders.success(ssid=long + "y")],
+        [builders.success(ssid=long), builders.failure(ssid=long + "x"), builders.success(ssid="Corp")],
+    ):
+        found = partials("client_events", *map(builders.envelope, lines))
+        names = {count.ssid for one in found for count in one.counts}
+        assert names <= {long, "Corp"} and {len(ap.ap) for one in found for ap in one.aps} <= {
+            LONGEST_NAME,
+            len(str(lines[-1]["associatedAPName"])),
+        }
+        assert sum(count.events for one in found for count in one.counts) == len(lines)
 
 
 def test_partials_of_different_minutes_do_not_add_up() -> None:

@@ -169,6 +169,31 @@ def test_a_partition_is_not_read_further_than_now() -> None:
     assert len(told) == 3 and set(told) == {"2027-01-15T08:03:00Z"}
 
 
+def test_counts_that_no_topic_takes_are_left_out() -> None:
+    """The broker refused the record, and the worker ended, and again behind its committed position."""
+    sites = [partial(f"{number}-{'s' * (10 * number)}") for number in range(1, 60)]
+    blocks = [block(0, sites)]
+    whole = [len(record) for record in split_by_site(blocks, PARTITIONS)]
+    most = max(whole) // 2
+    records = split_by_site(blocks, PARTITIONS, most_bytes=most)
+    assert all(2 <= len(record) <= most for record in records)
+    kept = [msgspec.json.decode(record, type=list[CountBlock])[0] for record in records]
+    assert all((one.start, one.generation) == (blocks[0].start, blocks[0].generation) for one in kept)
+    assert 5 < sum(len(one.partials) for one in kept) < 59
+
+
+def test_a_minute_that_no_changelog_takes_begins_again() -> None:
+    table: dict[bytes, bytes] = {}
+    minutes = Minutes(table, most_bytes=2000)
+    [record] = split_by_site([block(0, [partial("a" * 1500, 2), partial("b", 3)])], 1)
+    [later] = split_by_site([block(1, [partial("a" * 1500, 2), partial("b", 3)])], 1)
+    minutes.merge(0, record, NOW)
+    minutes.merge(0, later, NOW)
+    assert max(map(len, table.values())) <= 2000
+    told = [msgspec.json.decode(value, type=MinuteCounts) for _, _, value in minutes.publish()]
+    assert [(one.site, sum(count.events for count in one.counts)) for one in told] == [("b", 6)]
+
+
 def test_a_minute_is_closed_when_every_raw_partition_is_read_past_its_end() -> None:
     topic = Topic()
     closed = [f"2027-01-15T0{8 + number // 60}:{number % 60:02d}:00Z" for number in range(3)]
