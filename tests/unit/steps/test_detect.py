@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tidegate.contracts.alerts import Acknowledgement, Alert
 from tidegate.contracts.counts import MINUTE, ApCount, Count, PartialCounts, Signal
 from tidegate.lookups import alert_rules
-from tidegate.steps.detect import Context, Detector, Unit, iso, no_silence
+from tidegate.steps.detect import Context, Detector, Unit, detector, iso, no_silence
 
 START = 29_803_680 * MINUTE  # 2026-09-01 00:00 UTC
 RULES = alert_rules.load("")
@@ -413,3 +413,27 @@ def test_what_is_usual_raises_no_alert_in_a_week(share: float) -> None:
         failing = tuple(rng.randrange(100, 400) for _ in range(attempts) if rng.random() < share)
         fleet.give(minute(succeeded=attempts - len(failing), failing=tuple(set(failing))))
     assert [one for one in fleet.changes if one.sequence == 1] == []
+
+
+def test_a_fleet_has_room_for_so_many_sites(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A location that no file has is a site all the same, and a sender can make up any number of them."""
+    monkeypatch.setattr(detector, "MOST_UNITS", 3)
+    fleet = Fleet()
+    others = msgspec.structs.replace(minute("x"), fleet="other")
+    fleet.give(*(minute(site) for site in "abcde"), others)
+    fleet.give(*(minute(site) for site in "ebafg"))
+    found = sorted((place[1], place[2]) for place in fleet.detector.units)
+    assert found == [("demo", "a"), ("demo", "b"), ("demo", "c"), ("other", "x")]
+
+
+def test_codes_that_a_sender_made_up_do_not_pile_up() -> None:
+    """A unit is a record of its table's changelog: one that is too long would be refused at every try."""
+    fleet = Fleet()
+    fleet.usual()
+    for turn in range(30):
+        found = minute(succeeded=10, failing=tuple(range(100 + turn, 110 + turn)))
+        made_up = [Count("net", "dhcp", "failure", 1, turn * 500 + one, 7) for one in range(500)]
+        fleet.give(msgspec.structs.replace(found, counts=[*found.counts, *made_up]))
+    assert fleet.changes
+    [unit] = fleet.detector.units.values()
+    assert len(msgspec.msgpack.encode(unit)) < 100_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from tidegate.steps.detect.silence import silence
 from tidegate.steps.detect.state import NOBODY, Unit, keep
 
 GAP_MINUTES = 60  # without a minute, after which windows begin anew
+MOST_UNITS = 20_000  # of a fleet in a partition: a location that no file has is a site all the same
 FORGET_MINUTES = 8 * 1440  # without an event, after which a unit is forgotten
 
 
@@ -47,9 +49,7 @@ class Detector:
         A minute at or before the last one of a unit changes nothing.
         """
         units = self.units
-        for place in documents:
-            if place not in units:
-                units[place] = Unit(*place)
+        self._begin(documents)
         if len(self._order) != len(units):
             self._order = sorted(units.items())
         changes: list[Alert] = []
@@ -91,6 +91,16 @@ class Detector:
         """The changes of a fleet's alerts whose silence began or ended by `at` (µs)."""
         baseline = self._baseline
         return [change for unit in baseline.alerting(fleet) for change in hush(baseline, unit, at)]
+
+    def _begin(self, places: Iterable[Place]) -> None:
+        """A unit for each place that has none, as long as its fleet has room for it."""
+        new = [place for place in places if place not in self.units]
+        if new:
+            of_fleet = Counter(fleet for _, fleet, _ in self.units)
+            for place in new:
+                of_fleet[place[1]] += 1
+                if of_fleet[place[1]] <= MOST_UNITS:
+                    self.units[place] = Unit(*place)
 
     def _join(self, unit: Unit, change: Alert) -> Alert:
         told = self._grouping.join(change)

@@ -194,7 +194,7 @@ class Evidence:
             track.hits.attempts += reached
             track.hits.failures += failed
             for code, count in figures.codes[stage].items():
-                track.hits.codes[code] = track.hits.codes.get(code, 0) + count
+                track.hits.count_code(code, count)
 
     def _count_parts(self) -> None:
         parts, active = self._unit.parts, self._unit.active
@@ -410,7 +410,7 @@ def hit(hits: Hits, figures: Figures, stage: str, *, parts: bool) -> None:
     hits.attempts += figures.reached(stage)
     hits.failures += figures.failed.get(stage, 0)
     for code, count in figures.codes.get(stage, {}).items():
-        hits.codes[code] = hits.codes.get(code, 0) + count
+        hits.count_code(code, count)
     if parts:
         for part, found in figures.parts.items():
             known = hits.parts.get(part)

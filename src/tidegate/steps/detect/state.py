@@ -14,6 +14,8 @@ from tidegate.steps.usual import Pair, Usual
 WINDOW = 15  # minutes over which distinct clients are counted
 OFTEN = 60  # minutes over which clients on insecure and unapproved networks are counted
 
+MOST_CODES = 512  # failure codes that are followed for a key
+
 Key = tuple[str, str, str, str]  # signal, stage, SSID, access point
 NETWORKS = ("insecure_network", "unapproved_network")
 
@@ -28,6 +30,11 @@ class Hits(msgspec.Struct, array_like=True):
     failures: int = 0
     codes: dict[str, int] = {}  # "code/sub-code" -> failures
     parts: dict[str, list[int]] = {}  # "s" or "a" and a name -> attempts, failures
+
+    def count_code(self, code: str, count: int) -> None:
+        """Of codes beyond MOST_CODES it is not told how many failures had them."""
+        if code in self.codes or len(self.codes) < MOST_CODES:
+            self.codes[code] = self.codes.get(code, 0) + count
 
 
 class Track(msgspec.Struct, array_like=True):
