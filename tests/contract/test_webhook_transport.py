@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,12 @@ def test_the_connection_goes_to_the_address_that_was_checked(
     """A name that answers otherwise at the second look (rebinding) is looked up once."""
     looks: list[object] = []
 
-    async def rebinding(self: object, host: object, port: int, **more: object) -> list[Any]:
+    def rebinding(host: object, port: int, **more: object) -> list[Any]:
         looks.append(host)
         address = "127.0.0.1" if len(looks) == 1 else "127.0.0.2"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", rebinding)
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     with receiver(always(Reply()), tmp_path, name="hooks.example") as at:
         url = at.url.replace("127.0.0.1", "hooks.example")
         assert send(at, url + "/hook").delivered  # and TLS is held to the name
@@ -69,14 +70,47 @@ def test_the_connection_goes_to_the_address_that_was_checked(
 
 
 def test_one_private_address_among_several_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def both(self: object, host: object, port: int, **more: object) -> list[Any]:
+    def both(host: object, port: int, **more: object) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in ("127.0.0.1", "10.0.0.1")]
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", both)
+    monkeypatch.setattr(socket, "getaddrinfo", both)
     with receiver(always(Reply()), tmp_path) as at:
         answer = send(at, at.url.replace("127.0.0.1", "hooks.example"))
     assert answer.error == "hooks.example has address 10.0.0.1, which is private (10.0.0.0/8)"
     assert at.connections == 0
+
+
+def test_names_that_nobody_answers_for_hold_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than a loop has threads by default, and one of them by many webhooks."""
+    over = threading.Event()
+    looks: list[str] = []
+
+    def look_up(host: str, port: int, **more: object) -> list[Any]:
+        looks.append(host)
+        if host != "hooks.example":
+            over.wait(300)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    async def send_all(at: Receiver) -> Answer:
+        transport = Transport(LOOPBACK, seconds=300.0, ca_file=str(at.ca_file))
+        names = [*(f"n{number}.example" for number in range(40)), *["same.example"] * 200]
+        waiting = [asyncio.create_task(transport.send(f"https://{name}/", REQUEST)) for name in names]
+        try:
+            while len(looks) < 41:
+                await asyncio.sleep(0.01)
+            return await transport.send(at.url.replace("127.0.0.1", "hooks.example") + "/hook", REQUEST)
+        finally:
+            over.set()
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with receiver(always(Reply()), tmp_path, name="hooks.example") as at:
+        assert asyncio.run(send_all(at)).delivered
+    assert looks.count("same.example") == 1
 
 
 def test_a_redirect_is_not_followed(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import asyncio
 import socket
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import httptools
 
@@ -24,6 +26,7 @@ from tidegate.webhooks.text import clean
 MOST_ANSWER = 65_536  # bytes that are read of an answer, its head among them
 MOST_TOLD = 200  # characters of it that an error quotes
 MOST_ADDRESSES = 4  # that are tried
+LOOKUPS = 64  # names looked up at once; one that nobody answers for takes a thread for half a minute
 
 
 class Answer(NamedTuple):
@@ -45,6 +48,8 @@ class Transport:
     def __init__(self, allow: Allowed, *, seconds: float, ca_file: str = "") -> None:
         self._allow = allow
         self._seconds = seconds
+        self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
+        self._lookups: dict[tuple[str, int], asyncio.Future[list[Any]]] = {}
         try:
             self._context = ssl.create_default_context(cafile=ca_file or None)
         except (OSError, ssl.SSLError) as error:
@@ -75,9 +80,9 @@ class Transport:
 
     async def _send(self, url: str, request: Request) -> Answer:
         parts = split(url)
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
-        to = target(url, self._allow, addresses_of(found))
+        to = target(
+            url, self._allow, addresses_of(await self._look_up(parts.hostname or "", parts.port or 443))
+        )
         reader, writer = await self._connect(to)
         try:
             writer.write(_head(to, request) + request.body)
@@ -91,6 +96,22 @@ class Transport:
             return answer.answer()
         finally:
             writer.transport.abort()
+
+    async def _look_up(self, host: str, port: int) -> list[Any]:
+        """As socket.getaddrinfo. A name is looked up once at a time, however many wait for it, so that one
+        whose servers do not answer holds up no notices to others."""
+        lookup = self._lookups.get((host, port))
+        if lookup is None:
+            call = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            lookup = asyncio.get_running_loop().run_in_executor(self._threads, call)
+            self._lookups[host, port] = lookup
+            lookup.add_done_callback(partial(self._looked_up, (host, port)))
+        return await asyncio.shield(lookup)
+
+    def _looked_up(self, name: tuple[str, int], lookup: asyncio.Future[list[Any]]) -> None:
+        del self._lookups[name]
+        if not lookup.cancelled():
+            lookup.exception()  # whoever waited may have given up
 
     async def _connect(self, to: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         failed: OSError | None = None
