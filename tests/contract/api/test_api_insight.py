@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 
 import pytest
 import table_rows
+from alert_documents import alert
 from clickhouse_connect.driver.client import Client
 from insight_events import (
     BASE,
@@ -31,6 +33,8 @@ from prometheus_client import REGISTRY
 from builders import FAILURES
 from tidegate.api.insight import answers as models
 from tidegate.steps.aggregate import aggregate
+from tidegate.store.alerts import block
+from tidegate.store.insert import insert
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -330,3 +334,19 @@ def test_site_minutes_are_the_minutes_of_the_health_topic(store: Client) -> None
     for site, disassociations, skewed in found:
         assert disassociations == signals.get((site, "disassociations"), 0) > 0
         assert skewed == signals.get((site, "clock_skew"), 0)
+
+
+def test_what_is_open_is_in_the_overview_though_no_event_is_near_it(api: Call, store: Client) -> None:
+    now = text(int(time.time()))
+    silent = alert(id="a1", site="nowhere", stage="", started_at=now, updated_at=now)
+    flood = alert(id="a2", site="", stage="", started_at=now, updated_at=now)
+    insert(store, str(store.database), block([silent, flood], ""), token="")
+    try:
+        answer = api(f"{BASE}/overview").json()
+    finally:
+        store.command("TRUNCATE TABLE alerts")
+    models.Overview.model_validate(answer)
+    [row] = [row for row in answer["sites"] if row["site"] == "nowhere"]
+    assert row["state"] == "silent" and [one["id"] for one in row["alerts"]] == ["a1"]
+    assert [one["id"] for one in answer["alerts"]] == ["a2"]
+    assert answer["summary"]["sites"] == 3

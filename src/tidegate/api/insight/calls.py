@@ -201,12 +201,14 @@ async def overview(
     if last is not None:
         end = min(end, last // 60_000_000 * 60 + 60)
     window = await asking.window(max(0, end - minutes * 60), end)
+    # What is open now may have begun behind the newest event: a paused stream, a fleet that is silent.
+    told = math.ceil(asking.now) if until is None else end
     spark_since = max(0, -(-end // HOUR) * HOUR - SPARK_HOURS * HOUR)
     day = replace(window, since=spark_since)
     found, sparks, alerts = await asyncio.gather(
         measured(asking, window, moving=until is None),
         asking.rows(questions.sparklines(day, HOUR)),
-        alerts_of(asking, None, end - 1, end),
+        alerts_of(asking, None, told - 1, told),
     )
     lines: dict[str, list[float | None]] = {}
     for site, at, good, bad in sparks:
@@ -214,7 +216,8 @@ async def overview(
         line[(at - spark_since) // HOUR] = share(good, good + bad)
     open_alerts = [one for one in alerts if one["state"] != "resolved"]
     rows = []
-    for site in sorted({*newest, *lines, *found.counts}):
+    alerting = {one["site"] for one in open_alerts} - {""}  # some for longer than events are looked for
+    for site in sorted({*newest, *lines, *found.counts, *alerting}):
         silent = site not in newest or end * 1_000_000 - newest[site] > SILENT_AFTER * 1_000_000
         state, parts = state_of(site, found, silent and site not in found.counts)
         disassociations, skewed = found.signs.get(site, (0, 0))
