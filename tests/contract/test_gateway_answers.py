@@ -8,9 +8,11 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import native_decoder
 import pytest
 import zstandard
 from gateways import (
@@ -25,7 +27,9 @@ from gateways import (
 )
 
 import builders
+from tidegate.contracts.frames import BOM
 from tidegate.contracts.topics import Stream
+from tidegate.local.broker import Broker
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "identity": bytes,
@@ -208,6 +212,22 @@ def test_a_good_batch_is_201_with_count_and_ids_in_order(
     assert answer.json().keys() == {"count", "ids"}
     assert answer.json()["count"] == 60 == len(set(answer.json()["ids"]))
     assert [line["event"] for line in gateway.lines(*answer.json()["ids"])] == batch
+
+
+@pytest.mark.parametrize("decoder", ["python", "native"])
+def test_one_byte_order_mark_means_nothing_and_a_second_is_no_json(
+    embedded_broker: Broker, tmp_path: Path, decoder: str
+) -> None:
+    if decoder == "native":
+        native_decoder.decoders()
+    event = json.dumps(builders.success()).encode()
+    with running_gateway(embedded_broker.bootstrap, tmp_path, decoder=decoder) as gateway:
+        for body, headers in ((event, {}), (b"[%b]" % event, {}), (event, NDJSON), (b"\n" + event, NDJSON)):
+            assert gateway.post(CLIENT_EVENTS, BOM + body, headers=headers).status_code == 201
+            assert gateway.post(CLIENT_EVENTS, BOM + BOM + body, headers=headers).status_code != 201
+            assert gateway.post(CLIENT_EVENTS, b"\n" + BOM + body, headers=headers).status_code != 201
+        two = gateway.post(CLIENT_EVENTS, BOM + BOM + event + b"\n" + event, headers=NDJSON)
+        assert two.status_code == 207 and [error["index"] for error in two.json()["errors"]] == [0]
 
 
 def test_ndjson_of_one_line_is_a_batch(gateway: GatewayProcess) -> None:

@@ -253,8 +253,9 @@ class Ingest:
         most = self._settings.gateway_max_batch_events
         if body[:1] == b"{" and sending.media == "json":
             return examine.split(sending.stream, body, sending.media, most)  # no batch for the native decoder
-        body = body.removeprefix(BOM)
-        return self._route(sending, body) or examine.split(sending.stream, body, sending.media, most)
+        # One mark is the body's, and `split` takes it off itself; a second one stands before the first event.
+        routed = self._route(sending, body.removeprefix(BOM))
+        return routed or examine.split(sending.stream, body, sending.media, most)
 
     def _route(self, sending: Sending, body: bytes) -> examine.Batch | None:
         """The events of a body as the native decoder reads them, if it is here and can tell them."""
