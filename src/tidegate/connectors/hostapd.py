@@ -27,6 +27,7 @@ from tidegate.connectors.allowed_networks import Allowed
 from tidegate.connectors.gateway_client import GatewayClient
 from tidegate.connectors.record import without_nothing
 from tidegate.connectors.syslog import MOST_BYTES, Line, Malformed, parse, read_frame
+from tidegate.connectors.syslog_connections import Connections
 from tidegate.errors import RetryLater, UsageError
 from tidegate.settings import Settings, address
 from tidegate.telemetry import CONNECT_DROPPED, CONNECT_EVENTS, CONNECT_WAITING
@@ -130,7 +131,7 @@ class Hostapd(asyncio.DatagramProtocol):
         self._more = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._connections = 0
+        self._connections = Connections(CONNECTIONS)
         self._stopping = False
 
     async def start(self) -> str:
@@ -182,18 +183,22 @@ class Hostapd(asyncio.DatagramProtocol):
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host = str(writer.get_extra_info("peername")[0])
-        if host not in self._allowed or self._connections >= CONNECTIONS:
-            reason = "full" if host in self._allowed else "stranger"
-            CONNECT_DROPPED.labels(NAME, reason).inc()
+        if host not in self._allowed:
+            CONNECT_DROPPED.labels(NAME, "stranger").inc()
             writer.transport.abort()
             return
-        self._connections += 1
+        connection = self._connections.enter(host, writer, time.monotonic())
+        if connection is None:
+            CONNECT_DROPPED.labels(NAME, "full").inc()
+            writer.transport.abort()
+            return
         try:
             while not self._stopping:
                 await self._room.wait()
                 message = await read_frame(reader)
                 if message is None:
                     break
+                connection.heard = time.monotonic()
                 if message.strip():
                     self._take(message, host)
         except Malformed as error:
@@ -202,7 +207,7 @@ class Hostapd(asyncio.DatagramProtocol):
         except OSError:
             pass
         finally:
-            self._connections -= 1
+            self._connections.leave(connection)
             writer.transport.abort()
 
     def _take(self, message: bytes, host: str) -> None:

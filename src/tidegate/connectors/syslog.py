@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 MOST_BYTES = 8192  # of a message
+FRAME_SECONDS = 30.0  # that a message may take to come, from its first byte on
 _MOST_DIGITS = 5  # of a length in front of a frame
 
 
@@ -89,13 +90,19 @@ def _nearest(text: str, received: float) -> float:
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
-    """The next message of a TCP connection; None at its end. Raises Malformed for one that is too long or no
-    frame: what stands behind it cannot be told apart."""
+    """The next message of a TCP connection; None at its end. Raises Malformed for one that is too long, does
+    not come to its end or is no frame: what stands behind it cannot be told apart."""
     first = await reader.read(1)
     if not first:
         return None
-    if first.isdigit():
-        return await _counted(reader, first)
+    try:
+        async with asyncio.timeout(FRAME_SECONDS):
+            return await (_counted(reader, first) if first.isdigit() else _line(reader, first))
+    except TimeoutError:
+        raise Malformed(f"not whole within {FRAME_SECONDS:g} seconds") from None
+
+
+async def _line(reader: asyncio.StreamReader, first: bytes) -> bytes:
     try:
         line = first + await reader.readuntil(b"\n")
     except asyncio.IncompleteReadError as error:
