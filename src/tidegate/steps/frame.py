@@ -346,15 +346,17 @@ class FrameSteps:
             replayed_under=_text_header(record, REPLAYED_UNDER) if line.origin else "",
         )
 
-    def whole_refused(self, record: Record) -> Transformed:
+    def whole_refused(self, record: Record, crash: str = "") -> Transformed:
         """The record as a single refused line, because it was not read, or what comes of it would not fit a
-        Kafka record."""
+        Kafka record. `crash`: or why else it is beyond all steps."""
         fault = record.refused or Fault(
             Code.TOO_LARGE,
             found=f"{len(record.value)} bytes",
             allowed=f"at most {self.max_record_bytes} bytes after processing",
             detail="the record is too large to process",
         )
+        if crash:
+            fault = Fault(Code.CRASH, detail=crash)
         line = RefusedLine(0, fault, record.value, "", record.timestamp)
         return Transformed(EMPTY[self.stream], [line], 1)
 

@@ -1,6 +1,7 @@
 """Isolates lines on which a step fails: the whole record is tried again, then line by line.
 
-A line that fails alone is set aside as a reject of kind `crash` with its bytes; the others go on.
+A line that fails alone, or of which no output can be made, is set aside as a reject of kind `crash` with its
+bytes; the others go on.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from tidegate.contracts.frames import lines_of, record_of
 from tidegate.contracts.rejects import Code, Fault
 from tidegate.steps.decode import RefusedLine
 from tidegate.steps.frame import (
+    CUT_BYTES,
     EMPTY,
     FrameSteps,
+    KeyedLines,
     LineDedup,
     Record,
     Transformed,
@@ -64,15 +67,17 @@ def line_by_line(
     refused: list[RefusedLine] = []
     for index, line in enumerate(lines):
         if index in guilty:
-            fault = Fault(Code.CRASH, detail="the process died at this line")
-            refused.append(unread(index, fault, line, record))
+            refused.append(_crashed(steps, index, "the process died at this line", line, record))
             continue
         at_line(index)
+        found = None
         try:
             found = steps.transform(record_of([line]), record, fleets, dedup)
+            steps.outputs(record, found, CUT_BYTES)
         except Exception as error:
-            fault = Fault(Code.CRASH, detail=f"{type(error).__name__}: {error}"[:500])
-            refused.append(unread(index, fault, line, record))
+            if found is not None and dedup is not None:
+                dedup.take_back(KeyedLines([], [], list(found.claims)))
+            refused.append(_crashed(steps, index, f"{type(error).__name__}: {error}"[:500], line, record))
             continue
         refused += [replace(item, index=index) for item in found.refused]
         claims += found.claims
@@ -83,3 +88,15 @@ def line_by_line(
     if batches:
         batch = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
     return Transformed(batch, refused, len(lines), duplicates, claims)
+
+
+def _crashed(steps: FrameSteps, index: int, detail: str, line: bytes, record: Record) -> RefusedLine:
+    """The line as a reject, with what its envelope says if a reject can be made of that."""
+    fault = Fault(Code.CRASH, detail=detail)
+    try:
+        found = unread(index, fault, line, record)
+        steps.outputs(record, Transformed(EMPTY[steps.stream], [found], 1), CUT_BYTES)
+    except Exception:
+        log.exception("%s partition %d offset %d: line %d", steps.stream, *record[:2], index)
+        return RefusedLine(index, Fault(Code.CRASH), line, "", record.timestamp)
+    return found

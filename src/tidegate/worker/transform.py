@@ -45,9 +45,13 @@ class Transform:
         `window` knows the keys of the records before it, and takes this one's; None looks at no keys.
         """
         if self._stays_closed(record):
-            return self.steps.outputs(record, self.steps.whole_refused(record), CUT_BYTES)
-        dedup = None if window is None else RecordDedup(window, record.offset, record.headers)
-        return self._whole_or_refused(record, dedup, lambda thin: attempt(self.steps, thin, fleets, dedup))
+            return self._refused_whole(record)
+        dedup = _dedup(window, record)
+        found = without_repeated_pieces(
+            record, dedup, self.steps.stream, lambda thin: attempt(self.steps, thin, fleets, dedup)
+        )
+        outputs = self._made(record, dedup, found)
+        return self._line_by_line(record, fleets, window) if outputs is None else outputs
 
     def many(
         self, records: Sequence[Record], fleets: Container[str] | None, window: DedupWindow | None = None
@@ -62,7 +66,8 @@ class Transform:
             if not any(dedup is not None and dedup.repeats for dedup in dedups):
                 together = self.steps.transform_together(records, fleets)
                 return [
-                    self(record, fleets, window) if found is None else self._fitting(record, dedup, found)
+                    (None if found is None else self._made(record, dedup, found))
+                    or self(record, fleets, window)
                     for record, found, dedup in zip(records, together, dedups, strict=True)
                 ]
         return [self(record, fleets, window) for record in records]
@@ -88,26 +93,48 @@ class Transform:
         `at_line` is told each line before it is looked at, so that the next process knows what killed this.
         """
         if self._stays_closed(record):
-            return self.steps.outputs(record, self.steps.whole_refused(record), CUT_BYTES)
-        dedup = None if window is None else RecordDedup(window, record.offset, record.headers)
-        return self._whole_or_refused(
-            record, dedup, lambda thin: line_by_line(self.steps, thin, fleets, dedup, guilty, at_line)
-        )
+            return self._refused_whole(record)
+        return self._line_by_line(record, fleets, window, guilty, at_line)
 
-    def _whole_or_refused(
-        self, record: Record, dedup: RecordDedup | None, transform: Callable[[Record], Transformed]
+    def _line_by_line(
+        self,
+        record: Record,
+        fleets: Container[str] | None,
+        window: DedupWindow | None,
+        guilty: Container[int] = (),
+        at_line: Callable[[int], None] = lambda _: None,
     ) -> Outputs:
-        found = without_repeated_pieces(record, dedup, self.steps.stream, transform)
-        return self._fitting(record, dedup, found)
+        dedup = _dedup(window, record)
+        found = without_repeated_pieces(
+            record,
+            dedup,
+            self.steps.stream,
+            lambda thin: line_by_line(self.steps, thin, fleets, dedup, guilty, at_line),
+        )
+        return self._made(record, dedup, found) or self._refused_whole(record, "nothing could be made of it")
 
-    def _fitting(self, record: Record, dedup: RecordDedup | None, found: Transformed) -> Outputs:
-        """The outputs of a record, or it as one refused line where they would not fit a Kafka record."""
+    def _refused_whole(self, record: Record, crash: str = "") -> Outputs:
+        return self.steps.outputs(record, self.steps.whole_refused(record, crash), CUT_BYTES)
+
+    def _made(self, record: Record, dedup: RecordDedup | None, found: Transformed) -> Outputs | None:
+        """The outputs of a record, or it as one refused line where they would not fit a Kafka record; None
+        where they cannot be made. Only what is made is claimed."""
         originals = sum(len(line.line) for line in found.refused)
         cut = CUT_BYTES if originals > self.steps.max_record_bytes // 3 else None
-        outputs = self.steps.outputs(record, found, cut)
-        if self.steps.fits(outputs):
-            return _claiming(outputs, dedup, found)
-        return self.steps.outputs(record, self.steps.whole_refused(record), CUT_BYTES)
+        try:
+            outputs = self.steps.outputs(record, found, cut)
+            if not self.steps.fits(outputs):
+                return self._refused_whole(record)
+        except Exception:
+            log.exception(
+                "%s partition %d offset %d: no outputs can be made of %d lines",
+                self.steps.stream,
+                record.partition,
+                record.offset,
+                found.lines,
+            )
+            return None
+        return _claiming(outputs, dedup, found)
 
 
 class Transforms:
@@ -213,6 +240,10 @@ class Transforms:
             )
         self._journal.clear()
         return outputs
+
+
+def _dedup(window: DedupWindow | None, record: Record) -> RecordDedup | None:
+    return None if window is None else RecordDedup(window, record.offset, record.headers)
 
 
 def _claiming(outputs: Outputs, dedup: RecordDedup | None, found: Transformed) -> Outputs:

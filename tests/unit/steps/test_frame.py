@@ -23,7 +23,7 @@ from builders import (
 )
 from tidegate import lookups
 from tidegate.contracts.columns import SCHEMAS
-from tidegate.contracts.frames import BOM, read_arrow, read_headers, read_rejects
+from tidegate.contracts.frames import BOM, read_arrow, read_headers, read_rejects, write_arrow
 from tidegate.contracts.limits import largest_event
 from tidegate.contracts.native import Decoder
 from tidegate.contracts.rejects import Code, Kind, Reject
@@ -32,6 +32,7 @@ from tidegate.steps import frame as module
 from tidegate.steps.decode import Decoded, decode_frame
 from tidegate.steps.enrich import enrich as enrich_rightly
 from tidegate.steps.frame import CUT_BYTES, FrameSteps, Outputs, Record
+from tidegate.steps.received import bounded_one
 from tidegate.worker.transform import Transform
 
 EPOCH = "01K9ZQ4T3M8W5X0R2B7C6D1E9F"
@@ -169,6 +170,58 @@ def test_a_line_that_crashes_a_step_is_set_aside_and_the_others_go_on(buggy: lis
 def test_the_whole_frame_is_tried_again_before_it_is_taken_apart(buggy: list[int]) -> None:
     run(frame(success(), success(macAddress="CA:FE:00:00:00:01")))
     assert buggy == [2, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("way", ["alone", "many", "apart"])
+def test_a_line_of_which_nothing_can_be_made_costs_only_itself(
+    monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """It ended the worker, and every one behind it: only the steps before were watched."""
+
+    def write_rightly(batch: Any) -> bytes:
+        if any(mac.startswith("ca:fe") for mac in batch.column("mac").to_pylist()):
+            raise Bug("not a café")
+        return write_arrow(batch)
+
+    def bounded_rightly(received_at: int, *args: Any, **options: Any) -> int:
+        if received_at == 1000007 * 1_000_000:
+            raise Bug("not at seven")
+        return bounded_one(received_at, *args, **options)
+
+    monkeypatch.setattr(module, "write_arrow", write_rightly)
+    monkeypatch.setattr(module, "bounded_one", bounded_rightly)
+    bad = envelope(success(macAddress="CA:FE:00:00:00:01"))
+    worse = b'{"fleet":"demo","received_at":1000007,"event":1}'
+    lines = [envelope(success()), bad, worse, b"no JSON", envelope(failure())]
+    transform = transform_of("client_events")
+    record = Record(2, 41, 39, b"\n".join(lines), [], RECEIVED_AT)
+    if way == "many":
+        thin = record._replace(offset=42, value=b"\n".join([lines[0], bad, lines[-1]]))
+        outputs, other = transform.many([record, thin], {"demo"})
+        assert [(one.index, one.code) for one in rejects(other)] == [(1, Code.CRASH)]
+    elif way == "apart":
+        outputs = transform.apart(record, {"demo"}, guilty=(), at_line=lambda _: None)
+    else:
+        outputs = transform(record, {"demo"})
+    crash, other_crash, syntax = rejects(outputs)
+    assert (crash.index, crash.code, original_bytes(crash)) == (1, Code.CRASH, bad)
+    assert (other_crash.index, other_crash.code, original_bytes(other_crash)) == (2, Code.CRASH, worse)
+    assert (crash.fleet, crash.detail) == ("demo", "Bug: not a café")
+    assert (syntax.index, syntax.code) == (3, Code.NOT_JSON)
+    assert set(read_arrow(outputs.enriched).column("index").to_pylist()) == {0, 4}
+    assert (outputs.crashed, read_headers(outputs.headers).lines) == (2, 5)
+
+
+def test_a_record_that_only_fails_as_a_whole_is_one_reject(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(batch: Any) -> bytes:
+        if batch.num_rows > 1:
+            raise Bug("one at a time")
+        return write_arrow(batch)
+
+    monkeypatch.setattr(module, "write_arrow", write)
+    value = frame(success(), success())
+    [reject] = rejects(run(value))
+    assert (reject.index, reject.code, original_bytes(reject)) == (0, Code.CRASH, value)
 
 
 def test_a_bug_in_a_side_output_costs_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
