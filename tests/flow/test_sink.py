@@ -302,6 +302,20 @@ def test_records_that_no_worker_wrote_are_passed_over(rig: SinkRig) -> None:
     assert sink.metric("tidegate_sink_foreign_records_total") == 3
 
 
+def test_counts_that_no_ledger_can_hold_stop_no_partition(rig: SinkRig) -> None:
+    """Three such records in one partition, and no sink wrote a plan any more, of any partition."""
+    rig.write("client_events", 1)
+    other = "01ZZZZZZZZZZZZZZZZZZZZZZZZ"
+    for offset in range(3):
+        rig.put("client_events", 0, offset, epoch=other, count=0, duplicates=(1 << 63) - 1)
+    rig.write("client_events", 0)
+    sink = rig.sink()
+    rig.await_all()
+    assert sink.metric("tidegate_sink_foreign_records_total") == 3
+    rig.write("client_events", 1)
+    rig.await_all()
+
+
 def test_clickhouse_away_is_waited_out_with_bounded_memory(broker: Broker, tmp_path: Path) -> None:
     server = ClickHouseServer(f"127.0.0.1:{free_port()}", tmp_path / "store", tmp_path / "clickhouse.log")
     server.start()

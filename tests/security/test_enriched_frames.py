@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 import enriched_frames
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -109,6 +110,9 @@ def test_offsets_that_point_outside_are_refused() -> None:
         (HEAD._replace(previous_offset=5), "not before"),
         (HEAD._replace(transform_version="1" * 100_000), "has 100000 bytes"),
         (HEAD._replace(lines=4, rejected=1), "rejects"),
+        (HEAD._replace(lines=3 + (1 << 62), duplicates=1 << 62), "lines"),
+        (HEAD._replace(epoch="01K9ZQ4T3M8W5X0R2B7C6D1E9\n"), "no ULID"),
+        (HEAD._replace(epoch="x"), "no ULID"),
     ],
 )
 def test_headers_that_cannot_be_are_refused(head: EnrichedHeaders, said: str) -> None:
@@ -127,6 +131,19 @@ def test_rejects_that_are_none_are_refused() -> None:
     for rejects in (b"{", b"[]", b"\xff", b"{}\n{}"):
         with pytest.raises(BadFrame, match="rejects"):
             read(write_arrow(ROWS), head, [("rejects", rejects)])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"index": 1 << 40}, {"index": -1}, {"index": 4}, {"received_at": 1 << 65}, {"received_at": -1}]
+)
+def test_rejects_that_no_row_can_hold_are_refused(wrong: dict[str, int]) -> None:
+    """A batch with one could not be made, and its partition tried it again for ever."""
+    head = HEAD._replace(lines=4, rejected=1)
+    [reject] = enriched_frames.rejects(head, 1)
+    assert read(write_arrow(ROWS), head, [("rejects", msgspec.json.encode(reject))]).head == head
+    forged = msgspec.json.encode(msgspec.structs.asdict(reject) | wrong)
+    with pytest.raises(BadFrame, match="rejects"):
+        read(write_arrow(ROWS), head, [("rejects", forged)])
 
 
 WHOLE = write_arrow(ROWS)

@@ -6,6 +6,7 @@ Enriched: one Arrow IPC stream with the columns of `columns.SCHEMAS`; the coordi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, get_type_hints
 
@@ -42,6 +43,8 @@ class EnrichedHeaders(NamedTuple):
 
 _TYPES = get_type_hints(EnrichedHeaders)
 LONGEST_HEADER = 1024  # bytes of a header, but for the rejects
+MOST_LINES = 1 << 31  # of a record; a batch adds up those of its frames
+_EPOCH = re.compile("[0-9A-HJKMNP-TV-Z]{26}")  # a ULID
 
 
 BOM = b"\xef\xbb\xbf"
@@ -131,7 +134,11 @@ def read_headers(headers: Iterable[tuple[str, bytes]]) -> EnrichedHeaders:
             values[name] = text
     if values["stream"] not in STREAMS:
         raise BadFrame(f"header stream: {values['stream']!r} is not a stream")
+    if not _EPOCH.fullmatch(values["epoch"]):
+        raise BadFrame(f"header epoch: {values['epoch'][:64]!r} is no ULID")
     head = EnrichedHeaders(**values)
+    if head.lines > MOST_LINES:
+        raise BadFrame(f"header lines: {head.lines} is out of range")
     if not head.previous_offset < head.source_offset:
         raise BadFrame(f"previous_offset {head.previous_offset} is not before {head.source_offset}")
     if head.lines != head.accepted + head.rejected + head.duplicates:

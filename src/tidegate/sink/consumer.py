@@ -227,17 +227,16 @@ class Sink:
                 raise BadFrame(f"it is of {frame.head.stream} partition {frame.head.source_partition}")
             if self._traces is not None:
                 frame = frame._replace(trace=context_of(headers, TRACEPARENT))
+            order, read_from = partition.take(frame)
         except BadFrame as error:
             SINK_FOREIGN.labels(partition.stream).inc()
             log.warning("%s offset %d is no frame: %s", message.topic(), message.offset(), error)
             partition.position = message.offset() + 1
             return
-        self._largest = max(self._largest, frame.size)
-        try:
-            order, read_from = partition.take(frame)
         except Stop as error:
             self._fatal = error
             return
+        self._largest = max(self._largest, frame.size)
         if order is Order.REPEAT:
             SINK_REPEATS.labels(partition.stream).inc()
         if read_from is not None:

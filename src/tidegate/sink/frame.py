@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from tidegate.contracts.formats import MICROS_LIMIT
 from tidegate.contracts.frames import BadFrame, EnrichedHeaders, Headers, read_headers, read_rejects
 from tidegate.contracts.trace import TraceContext
 from tidegate.sink.arrow_check import check_arrow
@@ -56,4 +57,6 @@ def _checked_rejects(headers: Headers, head: EnrichedHeaders) -> bytes:
     position = (head.epoch, head.stream, head.source_partition, head.source_offset)
     if any((one.epoch, one.stream, one.partition, one.offset) != position for one in found):
         raise BadFrame("header rejects: one is of another frame")
+    if any(not (0 <= one.index < head.lines and 0 <= one.received_at <= MICROS_LIMIT) for one in found):
+        raise BadFrame("header rejects: an index or a received time is out of range")
     return dict(headers)["rejects"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from tidegate.contracts.frames import BadFrame
 from tidegate.contracts.ledger import BatchPlan, Gap
 from tidegate.contracts.topics import Stream, StreamPartition
 from tidegate.errors import Stop
@@ -20,6 +21,7 @@ from tidegate.sink.offset_sequence import Link, OffsetSequence, Order
 from tidegate.sink.plan import differences, plan_of
 
 LOOK_BACK = 10_000  # records that are read again before a gap is called one
+MOST_EPOCHS = 100  # of frames in one topic that the ledger knows nothing of
 
 
 class Phase(Enum):
@@ -100,7 +102,7 @@ class Partition:
         self._again_bytes = 0
         self._sequences: dict[str, OffsetSequence] = {}
         self._over: TakeOver | None = None
-        self._looked_back: tuple[str, int | None] | None = None  # epoch and watermark that it was done for
+        self._looked_back: dict[str, int | None] = {}  # epoch -> watermark that it was done for
 
     def start_over(self) -> None:
         """Have it taken over once more, when its batch is ended."""
@@ -129,7 +131,7 @@ class Partition:
         self._buffer = BatchBuffer(self._buffer.limits)
         self.gap_found = None
         self.phase = Phase.READING
-        self._looked_back = None
+        self._looked_back = {}
         self.problem = ""
         self.position = self._start(over)
         return self.position
@@ -156,6 +158,9 @@ class Partition:
             return sequence
         plan = over.plans.get(epoch)
         if plan is None:
+            unknown = self._sequences.keys() - over.plans.keys() - {over.epoch}
+            if epoch != over.epoch and len(unknown) >= MOST_EPOCHS:
+                raise BadFrame(f"{MOST_EPOCHS} epochs before it are none of the ledger's")
             sequence = OffsetSequence(None)
         elif epoch in over.stored:
             sequence = OffsetSequence(plan.last)
@@ -176,7 +181,8 @@ class Partition:
         """One frame of the enriched log, in its order: what became of it, and the enriched offset to
         read on from where that is not the next.
 
-        Raises Stop when a planned batch cannot be cut again as it was: the log is not what it was.
+        Raises Stop when a planned batch cannot be cut again as it was: the log is not what it was; BadFrame
+        for a frame of one epoch too many.
         """
         over = self._over
         assert over is not None and self.phase is Phase.READING
@@ -192,9 +198,9 @@ class Partition:
             back = sequence.rejoin()
             if back is not None:
                 self._read_from(back)
-        elif order is Order.GAP and self._looked_back != (head.epoch, sequence.watermark):
+        elif order is Order.GAP and self._looked_back.get(head.epoch, -1) != sequence.watermark:
             # What is missing may stand further up, an earlier sink may have crashed before inserting it.
-            self._looked_back = (head.epoch, sequence.watermark)
+            self._looked_back[head.epoch] = sequence.watermark
             self._read_from(max(over.low, frame.offset - LOOK_BACK))
             sequence.gap = None
         self._note_gap(head.epoch, sequence)

@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 from enriched_frames import EPOCH, frame
 
+from tidegate.contracts.frames import BadFrame
 from tidegate.contracts.ledger import BatchPlan
 from tidegate.contracts.topics import StreamPartition
 from tidegate.errors import Stop
 from tidegate.sink.batch_buffer import Limits
 from tidegate.sink.offset_sequence import Order
-from tidegate.sink.partition import Batch, Partition, TakeOver
+from tidegate.sink.partition import MOST_EPOCHS, Batch, Partition, TakeOver
 from tidegate.sink.plan import plan_of
 
 OTHER = "01ZZZZZZZZZZZZZZZZZZZZZZZZ"
+THIRD = "01ZZZZZZZZZZZZZZZZZZZZZZZY"
 PLAN = plan_of([frame(3, enriched=13), frame(4, enriched=14)], [], generation=5, member="old")
 
 
@@ -85,6 +87,32 @@ def test_a_gap_is_looked_back_for_once_and_accepted_by_hand() -> None:
     assert [each.head.source_offset for each in batch(found).frames] == [0]
     found.batch = None
     assert [each.head.source_offset for each in batch(found).frames] == [3]
+
+
+def test_gaps_of_several_epochs_are_looked_back_for_once_each() -> None:
+    """Each made the other's look forgotten: the partition read the same records again for ever."""
+    found = partition()
+    log = [frame(0, enriched=20), frame(3, enriched=21, epoch=OTHER), frame(5, enriched=22, epoch=THIRD)]
+    log.append(frame(1, enriched=23))
+    position, reads = 20, 0
+    while position <= 23:
+        _, back = found.take(log[position - 20])
+        position = position + 1 if back is None else max(back, 20)
+        reads += 1
+        assert reads < 20
+    assert found.gap_found is not None and found.stored_to() == 20
+    assert [each.head.source_offset for each in batch(found).frames] == [0]
+
+
+def test_epochs_that_nobody_knows_do_not_pile_up() -> None:
+    found = partition(PLAN, stored={EPOCH})
+    for number in range(MOST_EPOCHS):
+        made_up = f"01ZZZZZZZZZZZZZZZZZZZZZ{number:03}"
+        assert found.take(frame(0, enriched=15 + number, epoch=made_up))[0] is Order.NEXT
+    with pytest.raises(BadFrame, match="epochs"):
+        found.take(frame(0, enriched=500, epoch=THIRD))
+    assert found.take(frame(1, enriched=501, epoch=made_up))[0] is Order.NEXT
+    assert found.take(frame(5, enriched=502))[0] is Order.NEXT
 
 
 def test_one_batch_at_a_time() -> None:
