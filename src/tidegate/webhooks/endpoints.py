@@ -276,9 +276,11 @@ class EndpointFile:
         if len(data) > MOST_BYTES:
             raise UsageError(f"webhooks_file {self.path}: larger than {MOST_BYTES} bytes")
         try:
-            return _DECODER.decode(data).endpoints
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            rows = _DECODER.decode(data).endpoints
+            _check_rows(rows)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadField) as error:
             raise UsageError(f"webhooks_file {self.path}: {error}") from None
+        return rows
 
     def _write(self, rows: list[Endpoint]) -> None:
         data = msgspec.json.format(msgspec.json.encode(Content(rows)), indent=2) + b"\n"
@@ -317,6 +319,33 @@ def _find(rows: list[Endpoint], name: str) -> Endpoint:
         fleets = ", ".join(row.fleet for row in found)
         raise BadField("name", f"{name!r} is in fleets {fleets}: name one, or the id")
     raise BadField("name", f"no webhook is named {name!r}")
+
+
+def _check_rows(rows: list[Endpoint]) -> None:
+    """Raise BadField for what somebody wrote by hand and no notice could be sent by."""
+    known: dict[str, int] = {}
+    for number, row in enumerate(rows):
+        place = f"$.endpoints[{number}]"
+        first = known.setdefault(row.id, number)
+        if not row.id or first != number:
+            raise BadField(f"{place}.id", f"is that of $.endpoints[{first}] too" if row.id else "is empty")
+        try:
+            zone = datetime.fromisoformat(row.created_at).tzinfo
+        except ValueError:
+            zone = None
+        if zone is None:
+            said = f"{row.created_at[:40]!r} is no time" if row.created_at else "is missing: the time"
+            raise BadField(
+                f"{place}.created_at",
+                f"{said} from which on the endpoint is told, with its zone, as 2026-01-01T00:00:00Z",
+            )
+        try:
+            parts = urlsplit(row.url)
+            whole = bool(parts.scheme and parts.hostname)
+        except ValueError:  # its message quotes the URL
+            whole = False
+        if not whole:
+            raise BadField(f"{place}.url", "is no URL")
 
 
 def _check_text(field: str, text: str) -> None:

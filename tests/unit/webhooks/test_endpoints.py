@@ -137,6 +137,37 @@ def test_a_file_that_is_gone_drops_nothing(file: EndpointFile) -> None:
     assert file.endpoints() == {}
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("created_at", "yesterday"),
+        ("created_at", "2026-01-01T00:00:00"),
+        ("created_at", ""),
+        ("created_at", 1_770_000_000),
+        ("id", ""),
+        ("url", "https://[::1/hook-secret"),
+        ("url", "hook-secret"),
+    ],
+)
+def test_what_a_hand_wrote_wrongly_is_named_and_the_last_content_stays(
+    file: EndpointFile, field: str, value: object
+) -> None:
+    """A time that was none ended notify at the next alert, of whatever fleet, and at each start."""
+    one, other = created(file).endpoint, created(file, "other").endpoint
+    assert len(file.endpoints()) == 2
+    content = json.loads(file.path.read_text())
+    content["endpoints"][1][field] = value
+    file.path.write_text(json.dumps(content))
+    assert file.endpoints() == {one.id: one, other.id: other}
+    with pytest.raises(UsageError, match=rf"webhooks.json.*\$\.endpoints\[1\]\.{field}") as refused:
+        file.rows()
+    assert "hook-secret" not in str(refused.value)
+    content["endpoints"][1] = content["endpoints"][0]
+    file.path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=r"\$\.endpoints\[1\]\.id: is that of \$\.endpoints\[0\]"):
+        file.rows()
+
+
 def test_disabled_and_enabled_again(file: EndpointFile) -> None:
     id = created(file).endpoint.id
     file.disable(id, "answered 410")
