@@ -111,6 +111,7 @@ async def overview(request: Request, person: Viewer) -> Response:
         told=[*first, *(Told(each) for each in listed[EXPLAINED:])],
         rows=[row_of(site) for site in found["sites"][:SITES]],
         more=max(0, len(found["sites"]) - SITES),
+        now=until * 1_000_000,
         data_up_to=micros(found["data_up_to"]),
         stale=found["age_seconds"] is not None and found["age_seconds"] > STALE_SECONDS,
     )
