@@ -37,7 +37,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 @click.option(
     "--base",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Another checkout of Tidegate, whose Kafka → ClickHouse is measured in turn with this one's.",
+    help="Another checkout of Tidegate, whose figures are measured in turn with this one's.",
 )
 @click.option("--write", is_flag=True, help="Write the table into docs/performance.md.")
 def main(
@@ -62,7 +62,12 @@ def main(
     found = Findings()
     for number in range(1, repeat + 1 if wanted - ON_STORE else 1):
         click.echo(f"repetition {number} of {repeat}")
-        _repetition(found, wanted, number, events, quick, base)
+        _repetition(found, wanted, number, events, quick)
+    if base is not None:
+        click.echo("beside the other checkout")
+        found.beside = beside.compare(
+            base, repeat=repeat, seconds=8.0 if quick else 12.0, tell=lambda text: click.echo(f"  {text}")
+        )
     if "memory" in wanted:
         click.echo(f"memory, {minutes:g} minutes")
         found.memory = memory.measure(minutes=minutes, tell=lambda text: click.echo(f"  {text}"))
@@ -74,7 +79,7 @@ def main(
         found.insight = insight.measure(
             rows=rows, data=data, rate=read.RATE, tell=lambda text: click.echo(f"  {text}")
         )
-    text = table.render(found) if wanted - ON_STORE else ""
+    text = table.render(found) if wanted - ON_STORE or base is not None else ""
     asked = table.reading(found.read) if found.read is not None else ""
     seen = table.insights(found.insight) if found.insight is not None else ""
     click.echo(f"\n{text}\n\n{asked}\n\n{seen}")
@@ -88,9 +93,7 @@ def main(
         click.echo(f"\nwritten to {PAGE}")
 
 
-def _repetition(
-    found: Findings, wanted: set[str], number: int, events: int, quick: bool, base: Path | None
-) -> None:
+def _repetition(found: Findings, wanted: set[str], number: int, events: int, quick: bool) -> None:
     """Each contender once."""
     if wanted & {"pipeline", "engine", "peers"}:
         with Stack() as stack:
@@ -106,8 +109,6 @@ def _repetition(
                     click.echo(f"  {table.JAVA}: not measured, {missing}")
                 else:
                     _add(found, table.JAVA, peers.measure(stack, "java", events // 3, number))
-    if base is not None and "pipeline" in wanted:
-        _add(found, table.BASE, beside.result(base, events))
     if "pipeline" in wanted:
         _add(found, table.TWO_WORKERS, pipeline.measure(events, seed=number, workers=2))
     if "keys" in wanted:

@@ -187,6 +187,41 @@ async def ask(
     return list(found.values())
 
 
+async def ask_at(
+    api: str,
+    token: str,
+    subjects: Subjects,
+    *,
+    rate: float,
+    seconds: float,
+    questions: Sequence[Ask] = QUESTIONS,
+) -> Answers:
+    """The API is asked `rate` questions a second for `seconds`, evenly, whether or not those before are
+    answered (an open loop): an answer's time counts from when its question was due."""
+    answers = Answers(f"{rate:g} questions/s, whatever the answers take")
+    rng = random.Random(0)
+    idle: list[_Reader] = []
+    begin = time.perf_counter()
+
+    async def one(due: float, asked: Question) -> None:
+        await asyncio.sleep(due - time.perf_counter())
+        reader = idle.pop() if idle else _Reader(endpoint(api), f"Authorization: Bearer {token}\r\n".encode())
+        answers.size += len((await reader.get(asked.path)).body)
+        answers.api.append(time.perf_counter() - due)
+        idle.append(reader)
+
+    await asyncio.gather(
+        *(
+            one(begin + number / rate, rng.choice(questions)(subjects, rng))
+            for number in range(int(rate * seconds))
+        )
+    )
+    for reader in idle:
+        reader.close()
+    answers.api.sort()
+    return answers
+
+
 class _Reader:
     """A keep-alive connection that is opened again when it ended."""
 

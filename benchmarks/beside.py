@@ -1,4 +1,5 @@
-"""This checkout beside another one, each by its own benchmarks, in turn: CPU an event, latency, the knee.
+"""This checkout beside another one, each by its own benchmarks, in turn: CPU an event, latency, the knee,
+reading.
 
     git worktree add ../base COMMIT
     python -m benchmarks.beside ../base --repeat 3
@@ -14,12 +15,12 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
 
-from benchmarks.pipeline import Result
 from benchmarks.usage import machine
 
 HERE = Path(__file__).parent.parent
@@ -29,6 +30,8 @@ _STEP = re.compile(
     r"^([\d,]+)/s offered: ([\d,]+)/s acked.*: (sustained|not sustained); CPU s per million: (.*)$"
 )
 _LATENCY = re.compile(r"p50 (\d+) ms, p99 (\d+) ms")
+_READ = re.compile(r"^(.*): API p50 ([\d.]+) p99 ", re.MULTILINE)
+_BYTES = re.compile(r"([\d,]+) bytes a row with rollups")
 
 Figures = dict[str, float]
 
@@ -52,17 +55,6 @@ def pipeline(folder: Path, events: int) -> Figures:
     found = _PIPELINE.search(run(folder, "pipeline", "--events", str(events)))
     assert found is not None
     return {"Kafka → ClickHouse, events/s": _number(found[1]), **_cpu("Kafka → ClickHouse", found[2])}
-
-
-def result(folder: Path, events: int) -> Result:
-    """The same as one run's result."""
-    figures = pipeline(folder, events)
-    what = "Kafka → ClickHouse, "
-    rate = figures[f"{what}events/s"]
-    cpu = {name.removeprefix(what): value for name, value in figures.items() if name.startswith(what)}
-    for total in ("events/s", "CPU µs an event"):
-        del cpu[total]
-    return Result(events, events / rate, {name: value * events / 1e6 for name, value in cpu.items()})
 
 
 def live(folder: Path, seconds: float) -> Figures:
@@ -91,6 +83,23 @@ def knee(folder: Path, seconds: float) -> Figures:
     return {"highest sustained HTTP rate, events/s": best}
 
 
+def reading(folder: Path, rows: int, store: Path) -> Figures:
+    """One reader of a store of a month, with nothing else under way: ms at the median, and bytes on disk.
+
+    `store` is a folder for it, one a checkout: the schemas differ."""
+    said = run(
+        folder,
+        *("read", "--rows", str(rows), "--data", str(store), "--rate", "0", "--clients", "1"),
+        *("--seconds", "20"),
+    )
+    found = _BYTES.search(said)
+    assert found is not None
+    return {
+        **{f"{name}, p50 ms": _number(p50) for name, p50 in _READ.findall(said)},
+        "bytes on disk an event": _number(found[1]),
+    }
+
+
 def _number(text: str) -> float:
     return float(text.replace(",", ""))
 
@@ -105,35 +114,68 @@ def _cpu(what: str, text: str) -> Figures:
     }
 
 
+PARTS = ("pipeline", "live", "latency", "knee", "read")
+
+
+def compare(
+    base: Path,
+    *,
+    repeat: int,
+    events: int = 600_000,
+    seconds: float = 12.0,
+    rows: int = 3_000_000,
+    only: Sequence[str] = PARTS,
+    tell: Callable[[str], None] = lambda text: None,
+) -> list[tuple[Figures, Figures]]:
+    """The figures of this checkout and of `base`, a pair a turn; who goes first changes with the turn."""
+    turns: list[tuple[Figures, Figures]] = []
+    with tempfile.TemporaryDirectory(prefix="tidegate-beside-") as stores:
+        parts: Mapping[str, Callable[[Path], Figures]] = {
+            "pipeline": lambda folder: pipeline(folder, events),
+            "live": lambda folder: live(folder, seconds),
+            "latency": lambda folder: latency(folder, 2 * seconds),
+            "knee": lambda folder: knee(folder, seconds),
+            "read": lambda folder: reading(
+                folder, rows, Path(stores) / ("this" if folder == HERE else "base")
+            ),
+        }
+        for turn in range(repeat):
+            mine: Figures = {}
+            theirs: Figures = {}
+            for part in only:
+                for folder, figures in ((HERE, mine), (base, theirs))[:: 1 if turn % 2 else -1]:
+                    figures |= parts[part](folder)
+                    tell(f"turn {turn + 1}: {part} of {folder.resolve().name}")
+            turns.append((mine, theirs))
+    return turns
+
+
 @click.command()
 @click.argument("base", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--repeat", default=3, show_default=True)
 @click.option("--events", default=600_000, show_default=True, help="Of a Kafka → ClickHouse run.")
 @click.option("--seconds", default=12.0, show_default=True, help="Of a step over HTTP.")
-@click.option("--only", default="pipeline,live,latency,knee", show_default=True)
-def main(base: Path, repeat: int, events: int, seconds: float, only: str) -> None:
+@click.option("--rows", default=3_000_000, show_default=True, help="Of the store that is read.")
+@click.option("--only", default=",".join(PARTS), show_default=True)
+def main(base: Path, repeat: int, events: int, seconds: float, rows: int, only: str) -> None:
     """Measure this checkout beside BASE and print a Markdown table."""
-    parts: Mapping[str, Callable[[Path], Figures]] = {
-        "pipeline": lambda folder: pipeline(folder, events),
-        "live": lambda folder: live(folder, seconds),
-        "latency": lambda folder: latency(folder, 2 * seconds),
-        "knee": lambda folder: knee(folder, seconds),
-    }
     wanted = only.split(",")
-    if unknown := set(wanted) - set(parts):
-        raise click.UsageError(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(parts)}")
-    turns: list[tuple[Figures, Figures]] = []
-    for turn in range(repeat):
-        mine, theirs = {}, {}
-        for part in wanted:
-            for folder, figures in ((HERE, mine), (base, theirs))[:: 1 if turn % 2 else -1]:
-                figures |= parts[part](folder)
-                click.echo(f"turn {turn + 1}: {part} of {folder.resolve().name}", err=True)
-        turns.append((mine, theirs))
+    if unknown := set(wanted) - set(PARTS):
+        raise click.UsageError(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(PARTS)}")
+    turns = compare(
+        base,
+        repeat=repeat,
+        events=events,
+        seconds=seconds,
+        rows=rows,
+        only=wanted,
+        tell=lambda text: click.echo(text, err=True),
+    )
     click.echo(f"{machine()}; medians of {repeat}\n\n{table(turns)}")
 
 
 def table(turns: Sequence[tuple[Figures, Figures]]) -> str:
+    """Markdown: the medians of each side, and the median of the turns' ratios."""
     lines = ["| | this | base | ratio |", "| --- | ---: | ---: | ---: |"]
     for name in turns[0][0]:
         pairs = [(mine[name], theirs[name]) for mine, theirs in turns if name in mine and name in theirs]

@@ -28,7 +28,7 @@ import uvloop
 from clickhouse_connect.driver.binding import bind_query
 
 from benchmarks import history
-from benchmarks.asking import Answers, Subjects, ask
+from benchmarks.asking import Answers, Subjects, ask, ask_at, quantile
 from benchmarks.history import History
 from benchmarks.load import Generator, Load
 from benchmarks.stack import FLEET, Stack
@@ -44,6 +44,7 @@ ROWS = 100_000_000
 RATE = 20_000.0
 CLIENTS = 8
 SECONDS = 60.0
+PER_SECOND = 10.0
 ASSOCIATIONS = 1_000_000
 VARIABLE = "TIDEGATE_BENCH_DATA"
 PIECE = 1 << 20
@@ -81,6 +82,7 @@ class Read:
     clients: int
     load: Load | None = None
     answers: list[Answers] = field(default_factory=list)
+    offered: Answers | None = None  # asked at a steady rate, beside the same flow
     cpu: dict[str, float] = field(default_factory=dict)  # cores busy by process while readers asked
     file: File | None = None
     verification: Verification | None = None
@@ -94,6 +96,8 @@ class Read:
             load = self.load
             lines.append(f"meanwhile {load.acked / load.seconds:,.0f} events/s acked, {load.refused} refused")
         lines += [answers.describe() for answers in self.answers]
+        if self.offered is not None:
+            lines.append(f"{self.offered.name}: {self.offered_times()}")
         lines.append("cores busy: " + ", ".join(f"{name} {cores:.2f}" for name, cores in self.cpu.items()))
         if self.file is not None:
             file = self.file
@@ -112,6 +116,12 @@ class Read:
             )
         return "\n".join(lines)
 
+    def offered_times(self) -> str:
+        """Of the answers to questions at a steady rate."""
+        assert self.offered is not None
+        p50, p99 = (quantile(self.offered.api, part) * 1000 for part in (0.5, 0.99))
+        return f"p50 {p50:,.0f} ms, p99 {p99:,.0f} ms ({len(self.offered.api)} asked)"
+
 
 def measure(
     *,
@@ -119,12 +129,16 @@ def measure(
     data: Path | None = None,
     rate: float = RATE,
     clients: int = CLIENTS,
+    per_second: float = PER_SECOND,
     seconds: float = SECONDS,
     tell: Tell = lambda text: None,
 ) -> Read:
-    """Fill the store unless `data` has one, then measure. `rate` 0: nothing flows in meanwhile."""
+    """Fill the store unless `data` has one, then measure. `rate` 0: nothing flows in meanwhile, and no
+    questions are asked at a steady rate; nor with `per_second` 0."""
     with opened(rows, data, tell) as (stack, filled):
-        return _measure_on(stack, filled, rate=rate, clients=clients, seconds=seconds, tell=tell)
+        return _measure_on(
+            stack, filled, rate=rate, clients=clients, per_second=per_second, seconds=seconds, tell=tell
+        )
 
 
 @contextmanager
@@ -147,7 +161,14 @@ def opened(rows: int, data: Path | None, tell: Tell) -> Iterator[tuple[Stack, Hi
 
 
 def _measure_on(
-    stack: Stack, filled: History, *, rate: float, clients: int, seconds: float, tell: Tell
+    stack: Stack,
+    filled: History,
+    *,
+    rate: float,
+    clients: int,
+    per_second: float,
+    seconds: float,
+    tell: Tell,
 ) -> Read:
     [(disk, parts)] = stack.client.query(
         "SELECT sum(bytes_on_disk), countIf(table = 'client_events') FROM system.parts"
@@ -168,12 +189,16 @@ def _measure_on(
             stack.start("gateway", "worker", "sink")
             stack.await_ready("gateway", "worker", "sink")
             generator = Generator(f"http://{stack.settings.gateway_listen}", stack.token)
-            generator.begin(rate, seconds + 5.0)
+            generator.begin(rate, 2 * seconds + 5.0 if per_second else seconds + 5.0)
             time.sleep(4.0)  # until the flow is a steady one
+        api = f"http://{stack.settings.api_listen}"
+        if generator is not None and per_second:  # first: a crowd leaves a backlog
+            read.offered = uvloop.run(ask_at(api, token, subjects, rate=per_second, seconds=seconds))
+            tell(f"{read.offered.name}: {read.offered_times()}")
         clock = CpuClock(stack.pids())
         read.answers = uvloop.run(
             ask(
-                f"http://{stack.settings.api_listen}",
+                api,
                 token,
                 stack.settings.clickhouse_url,
                 subjects,
@@ -359,13 +384,17 @@ def _growth(pid: int) -> Iterator[_Growth]:
 )
 @click.option("--rate", default=RATE, show_default=True, help="Events per second that flow in; 0 for none.")
 @click.option("--clients", default=CLIENTS, show_default=True, help="Readers at once.")
-@click.option("--seconds", default=SECONDS, show_default=True)
-def main(rows: int, data: Path | None, rate: float, clients: int, seconds: float) -> None:
+@click.option(
+    "--per-second",
+    default=PER_SECOND,
+    show_default=True,
+    help="Questions at a steady rate beside the flow, before the readers; 0 for none.",
+)
+@click.option("--seconds", default=SECONDS, show_default=True, help="Of either.")
+def main(**options: Any) -> None:
     """Measure reading alone."""
     click.echo(machine())
-    click.echo(
-        measure(rows=rows, data=data, rate=rate, clients=clients, seconds=seconds, tell=click.echo).describe()
-    )
+    click.echo(measure(**options, tell=click.echo).describe())
 
 
 if __name__ == "__main__":

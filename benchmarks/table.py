@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.asking import quantile
+from benchmarks.beside import Figures
+from benchmarks.beside import table as comparison
 from benchmarks.ingest import LIMIT_SECONDS, Step
 from benchmarks.insight import Insight, slowest
 from benchmarks.keys import Cost
@@ -24,7 +26,6 @@ KEYED = "Tidegate, Kafka → ClickHouse, a key on each batch of 500"
 FAUST = "Faust, one event a record, pydantic"
 AIOKAFKA = "aiokafka, one event a record, pydantic"
 JAVA = "hand-written Java, one event a record, two threads, no rollups"
-BASE = "Tidegate at the commit compared with, Kafka → ClickHouse"
 ENGINE_ROWS = "ClickHouse alone, JSONEachRow of Tidegate's rows, with rollups"
 ENGINE_DOCUMENTS = "ClickHouse alone, JSONEachRow of the client events as sent, plain table"
 HTTP = "Tidegate, HTTP → queryable, highest sustained rate"
@@ -41,6 +42,7 @@ class Findings:
     ladders: list[list[Step]] = field(default_factory=list)  # the knee's steps, a ladder a repetition
     latency: list[Latency] = field(default_factory=list)
     keys: list[Cost] = field(default_factory=list)
+    beside: list[tuple[Figures, Figures]] = field(default_factory=list)  # this checkout, another; a turn each
     memory: Memory | None = None
     read: Read | None = None
     insight: Insight | None = None
@@ -64,6 +66,9 @@ def render(found: Findings) -> str:
         parts.append(_ladder(found.ladders))
     if found.latency:
         parts.append(_latency(found.latency))
+    if found.beside:
+        parts.append(f"Beside another commit, medians of {len(found.beside)}:")
+        parts.append(comparison(found.beside))
     if found.memory is not None:
         parts.append(_memory(found.memory))
     return "\n\n".join(part for part in parts if part)
@@ -95,6 +100,8 @@ def reading(read: Read) -> str:
         ]
         cells = [answers.name, f"{len(answers.api):,}", *times, f"{answers.added * 1000:+.1f} ms"]
         lines.append(f"| {' | '.join(cells)} |")
+    if read.offered is not None:
+        lines += ["", f"The same questions, {read.offered.name} ({inflow}): {read.offered_times()}."]
     if file is not None:
         api, sql = (file.rows / statistics.median(times) for times in (file.api, file.sql))
         lines += [
