@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from tidegate.errors import UsageError
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.replay.choice import chosen, portions
 from tidegate.replay.criteria import Criteria
+from tidegate.replay.run import dry_run
+from tidegate.tokens import TokenFile
 
 RECEIVED = datetime.fromtimestamp(builders.RECEIVED_AT / 1e6, UTC)
 COLUMNS = ["fleet", "id", "received_at", "stream", "epoch", "partition", "offset", "index", "kind", "code"]
@@ -127,3 +130,22 @@ def test_a_condition_that_is_none_is_wrong_usage(client: Client, where: str) -> 
 def test_the_view_of_what_is_open(client: Client) -> None:
     rows = client.query("SELECT offset FROM rejects_open ORDER BY offset").result_rows
     assert [row[0] for row in rows] == [1, 3, 4, 5, 6, 7]
+
+
+def test_what_is_behind_its_fleets_retention_is_not_sent(
+    clickhouse: ClickHouseServer, tmp_path: Path
+) -> None:
+    """It was stored as received today, and once more by each replay. Rejects go by the hour, not at once."""
+    days = {"short": 2, "demo": 0}
+    changed = {"fleet_retention_days": "short=2", "data_dir": str(tmp_path)}
+    settings = settings_of(clickhouse, **changed)
+    for fleet in days:
+        TokenFile(settings.tokens_path).create(fleet, fleet=fleet, role="ingest")
+    line = builders.envelope(builders.success(), fleet="").decode()
+    with migrated(settings) as client:
+        for offset, (fleet, age) in enumerate((f, a) for f in days for a in (0, 1, 2, 3)):
+            received = datetime.now(UTC) - timedelta(days=age)
+            original = line.replace('"fleet":""', f'"fleet":"{fleet}"')
+            reject(client, "client_events", offset, fleet=fleet, received_at=received, original=original)
+        report = dry_run(settings, client, Criteria(), lambda _: None)
+    assert (report.chosen, report.passing, report.expired) == (8, 6, 2)

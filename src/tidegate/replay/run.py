@@ -104,7 +104,7 @@ def _frames(
     """The chosen lines in frames of one stream, partition and received day, their verdicts in `report`."""
     raw_log = RawLog(connection(settings), settings.kafka_max_record_bytes)
     for portion in portions(client, settings.clickhouse_database, criteria):
-        expired = _expired(settings, portion)
+        expired: dict[str, bool] = {}  # by fleet
         open_frames: dict[int, list[Refused]] = {}
         sizes: dict[int, int] = {}
 
@@ -125,7 +125,9 @@ def _frames(
             return StreamPartition(stream, partition), frame
 
         for item in _limited(client, settings, criteria, portion, validator.version, report.chosen):
-            if expired:
+            if item.fleet not in expired:
+                expired[item.fleet] = _expired(settings, portion, item.fleet)
+            if expired[item.fleet]:
                 report.expires(portion.stream, item, f"received {portion.day}")
                 continue
             whole = raw_log.restored(portion.stream, item)
@@ -163,9 +165,12 @@ def _limited(
             yield item
 
 
-def _expired(settings: Settings, portion: Portion) -> bool:
-    """Whether rows received on that day are dropped by their table's TTL, or will be before tomorrow."""
-    _, days = ttl_days(settings)[portion.stream]
+def _expired(settings: Settings, portion: Portion, fleet: str) -> bool:
+    """Whether a fleet's rows received on that day are dropped by their table's TTL or the fleet's retention,
+    or will be before tomorrow. Sent all the same, they would be stored as received today, and again by each
+    replay to come."""
+    _, in_table = ttl_days(settings)[portion.stream]
+    days = settings.kept_days(fleet, in_table)
     return bool(days) and portion.day + timedelta(days=days) <= datetime.now(UTC).date()
 
 
