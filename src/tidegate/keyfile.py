@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from tidegate import whole_file
 from tidegate.errors import UsageError
 from tidegate.file_signature import Signature, signature
 
@@ -93,11 +94,15 @@ def rotate(path: Path) -> Keys:
     first. Raises UsageError."""
     if not path.exists():
         return load_or_create(path)
-    old = load(path)
-    numbers = [int(id[1:]) for id in old.keys if re.fullmatch(r"k[0-9]{1,9}", id)]
-    id = f"k{max(numbers, default=0) + 1}"
-    keys = Keys(id, {**old.keys, id: secrets.token_bytes(KEY_BYTES)})
-    _write(path, keys, replace=True)
+    try:
+        with whole_file.alone(path):
+            old = load(path)
+            numbers = [int(id[1:]) for id in old.keys if re.fullmatch(r"k[0-9]{1,9}", id)]
+            id = f"k{max(numbers, default=0) + 1}"
+            keys = Keys(id, {**old.keys, id: secrets.token_bytes(KEY_BYTES)})
+            _write(path, keys, replace=True)
+    except OSError as error:
+        raise UsageError(f"key file {path}: {error.strerror}") from error
     return keys
 
 
@@ -137,22 +142,10 @@ def _write(path: Path, keys: Keys, *, replace: bool) -> None:
         "keys": {id: b64encode(key).decode() for id, key in keys.keys.items()},
     }
     data = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            if replace:
-                os.replace(temporary, path)
-            else:
-                os.link(temporary, path)  # fails where another process was first: its keys are the ones
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink(missing_ok=True)
+        whole_file.write(
+            path, data, replace=replace
+        )  # where another process was first, its keys are the ones
     except OSError as error:
         raise UsageError(f"key file {path}: {error.strerror}") from error

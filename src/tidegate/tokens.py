@@ -15,10 +15,8 @@ worker for which fleets exist.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
-import os
 import re
 import secrets
 import time
@@ -31,7 +29,7 @@ from typing import Annotated
 
 import msgspec
 
-from tidegate import audit_file
+from tidegate import audit_file, whole_file
 from tidegate.errors import UsageError
 from tidegate.file_signature import Signature, signature
 
@@ -274,26 +272,16 @@ class TokenFile:
         return read(self.path) or Content()
 
     def _write(self, content: Content) -> None:
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         data = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        whole_file.write(self.path, data)
         self._checked = float("-inf")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One writer at a time: a read-change-write of two at once would lose a token."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with whole_file.alone(self.path):
             yield
-        finally:
-            os.close(handle)
 
 
 def written(moment: datetime) -> str:

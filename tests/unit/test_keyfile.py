@@ -70,3 +70,14 @@ def test_the_first_rotation_draws_the_first_key(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "pseudonym-key.json"
     assert keyfile.rotate(path).current == "k1"
     assert (keyfile.rotate(path).current, set(keyfile.load(path).keys)) == ("k2", {"k1", "k2"})
+
+
+def test_rotations_at_once_lose_no_key(tmp_path: Path) -> None:
+    """What was made with a key that another rotation wrote over could be neither checked nor found again."""
+    path = tmp_path / "key.json"
+    keyfile.load_or_create(path)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(keyfile.rotate, [path] * 40))
+    kept = keyfile.load(path)
+    assert {keys.current: keys.keys[keys.current] for keys in made}.items() <= kept.keys.items()
+    assert len(kept.keys) == 41

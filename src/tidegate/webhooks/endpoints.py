@@ -11,7 +11,6 @@ users can read it. A secret is shown once, when it is made; everything else show
 from __future__ import annotations
 
 import binascii
-import fcntl
 import logging
 import os
 import re
@@ -19,7 +18,7 @@ import secrets
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
@@ -27,6 +26,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tidegate import whole_file
 from tidegate.contracts.alerts import Alert, Severity
 from tidegate.errors import UsageError
 from tidegate.file_signature import Signature, signature
@@ -284,14 +284,8 @@ class EndpointFile:
 
     def _write(self, rows: list[Endpoint]) -> None:
         data = msgspec.json.format(msgspec.json.encode(Content(rows)), indent=2) + b"\n"
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
+            whole_file.write(self.path, data)
         except OSError as error:
             raise UsageError(f"webhooks_file {self.path}: {error.strerror}") from error
         self._checked = float("-inf")
@@ -299,16 +293,14 @@ class EndpointFile:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One writer at a time."""
+        lock = ExitStack()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            lock.enter_context(whole_file.alone(self.path))
         except OSError as error:
             raise UsageError(f"webhooks_file {self.path}: {error.strerror}") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with lock:
             yield
-        finally:
-            os.close(handle)
 
 
 def _find(rows: list[Endpoint], name: str) -> Endpoint:
