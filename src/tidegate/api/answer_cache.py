@@ -35,9 +35,15 @@ class AnswerCache:
         self._asked: dict[Hashable, asyncio.Future[Any]] = {}
 
     async def ask(
-        self, key: Hashable, question: Callable[[], Awaitable[T]], *, fresh: float = FRESH_SECONDS
+        self,
+        key: Hashable,
+        question: Callable[[], Awaitable[T]],
+        *,
+        fresh: float = FRESH_SECONDS,
+        keep: bool = True,
     ) -> Answer[T]:
-        """Raises the question's Problem where there is no answer from before."""
+        """Who asks while the same is asked already shares its answer; without `keep` nobody else does. Raises
+        the question's Problem where there is no answer from before."""
         kept = self._kept.get(key)
         if kept is not None and time.monotonic() - kept[0] < fresh:
             return Answer(kept[1], time.monotonic() - kept[0])
@@ -51,8 +57,9 @@ class AnswerCache:
             if kept is None or problem.code not in AWAY:
                 raise
             return Answer(kept[1], time.monotonic() - kept[0], problem)
-        self._kept[key] = (time.monotonic(), value)
-        self._kept.move_to_end(key)
+        if keep:
+            self._kept[key] = (time.monotonic(), value)
+            self._kept.move_to_end(key)
         while len(self._kept) > MOST:
             self._kept.popitem(last=False)
         return Answer(value)

@@ -105,6 +105,7 @@ def build(settings: Settings) -> FastAPI:
     app.state.tokens = TokenFile(settings.tokens_path)
     app.state.reading = Reading(settings)
     app.state.answer_cache = AnswerCache()
+    app.state.query_cache = AnswerCache()  # of its own: many queries must not push out a page's last answer
     app.state.signer = Signer(settings.link_key_path)
     app.state.sessions = Sessions(settings, app.state.tokens, app.state.signer)
     app.state.login_links = LoginLinks(settings.login_links_path)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from typing import Any
 
 import pytest
 from api_server import client_of
 from clickhouse_connect.driver.client import Client
 from insight_events import BASE, HOSTILE, NOW, SECRET, SINCE, Call, ask, store_events
+from prometheus_client import REGISTRY
 
 from tidegate.settings import Settings
 from tidegate.tokens import Role, TokenFile
@@ -80,6 +82,28 @@ def test_bad_questions(api: Call, path: str, params: dict[str, Any], status: int
     }
     answer = api(f"{BASE}/{path}", params=given)
     assert (answer.status_code, answer.json()["path"]) == (status, where), answer.text
+
+
+def test_a_window_that_is_over_is_asked_about_once_in_a_while(api: Call) -> None:
+    def asked() -> float:
+        return sum(
+            REGISTRY.get_sample_value("tidegate_api_query_seconds_count", {"query": f"insight_{name}"}) or 0.0
+            for name in ("coverage", "roaming", "attempts", "contrast", "heat")
+        )
+
+    while_open = {"from": int(time.time()) - 3600, "to": int(time.time()) + 60}
+    for path, params, again in (
+        ("sle", {"to": NOW - 60}, 0),
+        ("contrast", {"to": NOW - 60}, 0),
+        ("sites/1", {"to": NOW - 60}, 0),
+        ("sle", while_open, 3),
+    ):
+        first, begun = ask(api, path, **params), asked()
+        assert ask(api, path, **params)["sql"] == first["sql"] or again
+        assert asked() - begun == again, path
+        begun = asked()
+        ask(api, path, **{**params, "from": SINCE + 60 if not again else params["from"] - 60})
+        assert asked() > begun, "another window has another answer"
 
 
 def test_a_window_behind_what_is_kept_says_what_is(

@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from tidegate.api.answer_cache import AnswerCache
 from tidegate.api.dashboard import world
 from tidegate.api.dashboard.incidents import incidents
-from tidegate.api.problems import Problem
 
 
 def alert(id: str, site: str, stage: str = "aaa", **changed: Any) -> dict[str, Any]:
@@ -92,25 +90,6 @@ def test_a_failing_site_is_told_before_its_alert_is_open() -> None:
     assert found.headline == "40 % of attempts fail at DHCP (usual 1.0 %)"
     assert found.whom == "60 of 90 clients · in the last 15 min"
     assert incidents(overview(site("Fine"))) == []
-
-
-async def test_the_last_answer_is_kept_for_when_clickhouse_is_away() -> None:
-    cache = AnswerCache()
-    answers: list[Any] = [1, Problem("store_away"), Problem("not_found"), Problem("store_away")]
-
-    async def ask() -> int:
-        answer = answers.pop(0)
-        if isinstance(answer, Problem):
-            raise answer
-        return int(answer)
-
-    assert (await cache.ask("a", ask, fresh=0)).value == 1
-    away = await cache.ask("a", ask, fresh=0)
-    assert away.value == 1 and away.problem is not None and away.age > 0
-    with pytest.raises(Problem, match="not_found"):
-        await cache.ask("a", ask, fresh=0)
-    with pytest.raises(Problem, match="store_away"):
-        await cache.ask("of another fleet", ask, fresh=0)
 
 
 def test_geohashes_on_the_map() -> None:

@@ -134,11 +134,11 @@ async def measured(asking: InsightRequest, window: Window, *, moving: bool = Fal
         length = window.until - window.since
         return await asking.recent(query, window.site, length, seconds=PAST_SECONDS)
 
-    attempts, usual, clients, now, before = await asyncio.gather(
-        asking.rows(questions.attempts(window)),
+    (attempts, clients, now), usual, before = await asyncio.gather(
+        asking.within(
+            window, questions.attempts(window), questions.clients(window), questions.latencies(window, "1m")
+        ),
         of_the_past(questions.usual(past)),
-        asking.rows(questions.clients(window)),
-        asking.rows(questions.latencies(window, "1m")),
         of_the_past(questions.latencies(hours, "1h")),
     )
     found, timed, signs = {}, {}, {}
@@ -283,7 +283,9 @@ async def sle(
     window = await asking.window(within.since, within.until, site)
     found, (coverage, roaming, capacity), newest = await asyncio.gather(
         measured(asking, window),
-        asking.all(questions.coverage(window), questions.roaming(window), questions.capacity(window)),
+        asking.within(
+            window, questions.coverage(window), questions.roaming(window), questions.capacity(window)
+        ),
         _newest(asking),
     )
     further = further_levels(coverage, roaming, {name: (good, total) for name, good, total in capacity})
@@ -336,21 +338,24 @@ async def one_site(
     window = await asking.window(within.since, within.until, site)
     step = next(each for each in STEPS if (within.until - within.since) / each <= POINTS)
     lookups = await _lookups(request)
-    found, rows, alerts, newest = await asyncio.gather(
+    found, rows, changed, alerts, newest = await asyncio.gather(
         measured(asking, window),
-        asking.all(
+        asking.within(
+            window,
             questions.coverage(window),
             questions.roaming(window),
             questions.series(window, step),
             questions.reasons(window, REASONS),
             questions.heat(window),
             questions.hardest_hit(window, HARDEST_HIT),
-            questions.changes(asking.fleet, site, within.since - BEFORE_ONSET, within.until, CHANGES),
+        ),
+        asking.rows(
+            questions.changes(asking.fleet, site, within.since - BEFORE_ONSET, within.until, CHANGES)
         ),
         alerts_of(asking, site, within.since, within.until),
         _newest(asking),
     )
-    coverage, roaming, points, reasons, heat, hit, changed = rows
+    coverage, roaming, points, reasons, heat, hit = rows
     cells = [cell for row in heat if not (cell := Cell(*row)).whole]
     reach = reach_of(cells, next((cell for row in heat if (cell := Cell(*row)).whole), NO_CELL))
     further = further_levels(coverage, roaming, {site: capacity_of(cells)})
@@ -476,7 +481,8 @@ async def contrast(
     past = learned_from(asking, window)
     lookups = await _lookups(request)
     (rows, reasons), usual_rows, newest = await asyncio.gather(
-        asking.all(
+        asking.within(
+            window,
             questions.contrast(window, stage, ssid),
             questions.reasons(window, REASONS),
         ),

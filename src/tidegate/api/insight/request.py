@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import Depends, Query
@@ -40,6 +41,10 @@ LONGEST = 31 * DAY
 
 PAST_SECONDS = 300.0  # for which an answer about the past is used
 
+SETTLED_AFTER = 120  # s behind a window's end, from which on what was received in it is stored
+
+SETTLED_SECONDS = 30.0  # for which an answer about such a window is used
+
 COUNTED_SECONDS = 30.0  # for which it is used which hours are counted: they grow by one an hour
 
 Row = dict[str, Any]
@@ -62,11 +67,17 @@ class InsightRequest:
         settings: Settings = self.request.app.state.settings
         return settings
 
-    async def rows(self, query: StoreQuery) -> list[Sequence[Any]]:
-        """As Reading.rows; the query is shown beside the answer."""
+    async def rows(self, query: StoreQuery, *, fresh: float = 0.0) -> list[Sequence[Any]]:
+        """As Reading.rows; the query is shown beside the answer. It is asked once where several ask it at the
+        same time, and not again within `fresh` seconds."""
         self.queries.append(query)
         reading: Reading = self.request.app.state.reading
-        return await reading.rows(query)
+        cache: AnswerCache = self.request.app.state.query_cache
+        key = (query.sql, *parameters_of(query))
+        answer = await cache.ask(key, partial(reading.rows, query), fresh=fresh, keep=fresh > 0)
+        if answer.problem is not None:
+            raise answer.problem
+        return answer.value
 
     async def recent(self, query: StoreQuery, *of: Hashable, seconds: float) -> list[Sequence[Any]]:
         """The rows of this query, or of one of the same name and `of` that was asked of the fleet at most so
@@ -84,8 +95,7 @@ class InsightRequest:
 
     async def of_the_past(self, query: StoreQuery) -> list[Sequence[Any]]:
         """As `recent`, of the same parameters: events of the past are those that were received then."""
-        parameters = tuple(sorted((name, str(value)) for name, value in query.parameters.items()))
-        return await self.recent(query, parameters, seconds=PAST_SECONDS)
+        return await self.recent(query, *parameters_of(query), seconds=PAST_SECONDS)
 
     async def window(self, since: int, until: int, site: str | None = None) -> Window:
         """Of the fleet, with the hours of it that the tables of hours have."""
@@ -94,9 +104,11 @@ class InsightRequest:
             self._counted = Counted(*found)
         return Window(fleet=self.fleet, since=since, until=until, site=site, counted=self._counted)
 
-    async def all(self, *queries: StoreQuery) -> list[list[Sequence[Any]]]:
-        """The rows of each of them, asked side by side."""
-        return list(await asyncio.gather(*map(self.rows, queries)))
+    async def within(self, window: Window, *queries: StoreQuery) -> list[list[Sequence[Any]]]:
+        """The rows of queries of a window, asked side by side. What was received in one that has been over
+        for a while does not change: answers about it are used for half a minute."""
+        fresh = SETTLED_SECONDS if window.until + SETTLED_AFTER <= self.now else 0.0
+        return list(await asyncio.gather(*(self.rows(query, fresh=fresh) for query in queries)))
 
     def head(self, since: int, until: int, newest: int | None) -> Row:
         """What every answer begins with; `newest` is the newest event's received time (µs)."""
@@ -111,6 +123,11 @@ class InsightRequest:
                 for query in sorted(self.queries, key=lambda query: query.name)
             ],
         }
+
+
+def parameters_of(query: StoreQuery) -> tuple[tuple[str, str], ...]:
+    """What tells the query apart from others of its text."""
+    return tuple(sorted((name, str(value)) for name, value in query.parameters.items()))
 
 
 async def asked(
