@@ -185,6 +185,38 @@ def test_answers_that_are_none(raw: bytes, error: str) -> None:
     assert answer.error == error and answer.delivered == (error == "")
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", 200),
+        (b"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", 202),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", 200),
+        (b"HTTP/1.1 410 Gone\r\nContent-Length: 10\r\n\r\nno", 410),
+    ],
+)
+def test_who_has_answered_is_not_told_again_for_how_the_answer_ends(head: bytes, status: int) -> None:
+    """A receiver that took the notice and left its answer open was sent it ten times."""
+
+    async def answered() -> Answer:
+        over = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(REQUEST.body)
+            writer.write(head)
+            await over.wait()
+            writer.transport.abort()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server:
+            answer = await Transport(LOOPBACK, seconds=1.0).send(f"http://127.0.0.1:{port}/", REQUEST)
+            over.set()
+        return answer
+
+    answer = asyncio.run(answered())
+    assert answer.status == status and answer.delivered == (status < 300)
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

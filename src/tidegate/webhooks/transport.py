@@ -59,9 +59,11 @@ class Transport:
     async def send(self, url: str, request: Request) -> Answer:
         """What came of one attempt; never raises for what the receiver or the network does."""
         begun = time.monotonic()
+        reading = _Reading()
         try:
             async with asyncio.timeout(self._seconds):
-                answer = await self._send(url, request)
+                await self._send(url, request, reading)
+            answer = reading.answer()
         except TimeoutError:
             answer = Answer(0, f"no answer within {self._seconds:g} s")
         except BadField as error:
@@ -76,9 +78,11 @@ class Transport:
             answer = Answer(0, f"no connection: {getattr(error, 'strerror', None) or type(error).__name__}")
         except httptools.HttpParserError:
             answer = Answer(0, "what it answers is no HTTP")
+        if not answer.status and reading.status >= 200:  # it has answered, and something went wrong behind it
+            answer = reading.answer()
         return answer._replace(seconds=time.monotonic() - begun)
 
-    async def _send(self, url: str, request: Request) -> Answer:
+    async def _send(self, url: str, request: Request, answer: _Reading) -> None:
         parts = split(url)
         to = target(
             url, self._allow, addresses_of(await self._look_up(parts.hostname or "", parts.port or 443))
@@ -86,14 +90,12 @@ class Transport:
         reader, writer = await self._connect(to)
         try:
             writer.write(_head(to, request) + request.body)
-            answer = _Reading()
             # What comes after the last byte that is needed is not waited for.
             while not answer.complete and answer.size < MOST_ANSWER:
                 data = await reader.read(16_384)
                 if not data:
                     break
                 answer.feed(data)
-            return answer.answer()
         finally:
             writer.transport.abort()
 
@@ -154,8 +156,8 @@ class _Reading:
     def __init__(self) -> None:
         self.complete = False
         self.size = 0
+        self.status = 0  # once a head is whole
         self._parser = httptools.HttpResponseParser(self)
-        self._status = 0
         self._retry_after = ""
         self._body = b""
 
@@ -174,23 +176,25 @@ class _Reading:
             self._retry_after = value.decode("latin-1").strip()
 
     def on_headers_complete(self) -> None:
-        self._status = self._parser.get_status_code()
+        self.status = self._parser.get_status_code()
+        if 200 <= self.status < 300:  # a receiver may leave the connection open behind its head
+            self.complete = True
 
     def on_body(self, body: bytes) -> None:
         self._body = (self._body + body)[: 4 * MOST_TOLD]
 
     def on_message_complete(self) -> None:
-        if self._status >= 200:  # 1xx comes before the answer
+        if self.status >= 200:  # 1xx comes before the answer
             self.complete = True
 
     def answer(self) -> Answer:
-        if self._status < 200:
+        if self.status < 200:
             return Answer(0, "it answers nothing")
-        if self._status < 300:
-            return Answer(self._status)
+        if self.status < 300:
+            return Answer(self.status)
         said = clean(self._body.decode("utf-8", "replace"), MOST_TOLD)
-        error = f"answers {self._status}" + (f": {said}" if said else "")
-        return Answer(self._status, error, retry_after(self._retry_after, time.time()))
+        error = f"answers {self.status}" + (f": {said}" if said else "")
+        return Answer(self.status, error, retry_after(self._retry_after, time.time()))
 
 
 def retry_after(text: str, now: float) -> float | None:
