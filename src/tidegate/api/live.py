@@ -196,12 +196,13 @@ async def _events(
                 yield b": still here\n\n"
                 continue
             if "problem" not in feed.document:
-                for alert in await _changes(request, fleet, cursor - OVERLAP):
+                async for alert in _changes(request, fleet, cursor - OVERLAP):
                     key = (alert["id"], alert["sequence"])
                     if key in sent:
                         continue
                     sent[key] = None
-                    cursor = max(cursor, alert.pop("at"))
+                    # What says that it is of a time to come must not hide what comes until then.
+                    cursor = max(cursor, min(alert.pop("at"), int(time.time() * 1e6)))
                     if not fresh:  # who begins now is told what comes, not what was
                         yield message("alert", f"{cursor}-{seen or NOTHING}", alert)
                 fresh = False
@@ -214,10 +215,18 @@ async def _events(
         following.leave(fleet)
 
 
-async def _changes(request: Request, fleet: str, since: int) -> list[dict[str, Any]]:
+async def _changes(request: Request, fleet: str, since: int) -> AsyncGenerator[dict[str, Any], None]:
+    """All of them: a fleet that fails everywhere has more in a minute than one answer holds."""
     reading: Reading = request.app.state.reading
-    try:
-        rows = await reading.rows(dashboard.alert_changes(fleet, since, CHANGES))
-    except Problem:
-        return []  # the next change of the overview asks again, from the same time on
-    return [{**alert_of(row[:-1]), "at": row[-1]} for row in rows]
+    after = (since, "", -1)
+    while True:
+        try:
+            rows = await reading.rows(dashboard.alert_changes(fleet, after, CHANGES))
+        except Problem:
+            return  # the next change of the overview asks again, from the same time on
+        for row in rows:
+            found = {**alert_of(row[:-1]), "at": row[-1]}
+            after = (found["at"], found["id"], found["sequence"])
+            yield found
+        if len(rows) < CHANGES:
+            return

@@ -190,14 +190,19 @@ def deliveries(fleet: str, ids: Sequence[str]) -> Query:
     return Query("deliveries", sql, {"fleet": fleet, "ids": list(ids)})
 
 
-def alert_changes(fleet: str, since: int, limit: int) -> Query:
-    """Changes of alerts told since, the oldest first: the columns of `insight.alerts`, and when (µs)."""
+def alert_changes(fleet: str, after: tuple[int, str, int], limit: int) -> Query:
+    """Changes of alerts behind a time (µs), id and sequence, the oldest first: the columns of
+    `insight.alerts`, and when (µs)."""
+    since, id, sequence = after
     sql = (
         f"SELECT {ALERT_COLUMNS}, toUnixTimestamp64Micro(updated_at) AS at FROM alerts"
-        " WHERE fleet = {fleet:String} AND updated_at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')"
+        " WHERE fleet = {fleet:String} AND updated_at >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')"
+        " AND (toUnixTimestamp64Micro(updated_at), id, sequence)"
+        " > ({since:Int64}, {id:String}, {sequence:Int64})"
         " ORDER BY updated_at, id, sequence LIMIT 1 BY id, sequence LIMIT {limit:UInt64}"
     )
-    return Query("alert_changes", sql, {"fleet": fleet, "since": since, "limit": limit})
+    values = {"fleet": fleet, "since": since, "id": id, "sequence": sequence, "limit": limit}
+    return Query("alert_changes", sql, values)
 
 
 def ledger() -> Query:
