@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver.client import Client
 
 from tidegate.contracts.ledger import BatchPlan, Gap
@@ -37,6 +38,7 @@ class Ledger:
     def __init__(self, client: Client, database: str, *, cluster: bool = False) -> None:
         self._client = client
         self._database = database
+        self._types: dict[str, Sequence[ClickHouseType]] = {}  # of the columns written, as the server says
         # On a cluster a plan must be seen by whoever takes over, whichever replica it asks.
         self._write: dict[str, Any] = {"async_insert": 0, "insert_deduplicate": 1}
         self._read: dict[str, Any] = {}
@@ -222,12 +224,14 @@ class Ledger:
 
     def _insert(self, table: str, columns: Sequence[str], rows: list[list[Any]], token: str) -> None:
         with infrastructure():
-            summary = self._client.insert(
+            context = self._client.create_insert_context(
                 f"{self._database}.{table}",
-                rows,
-                column_names=list(columns),
+                list(columns),
+                column_types=self._types.get(table),
                 settings={**self._write, "insert_deduplication_token": token},
             )
+            self._types[table] = context.column_types
+            summary = self._client.insert(data=rows, context=context)
         if "written_rows" not in summary.summary:
             raise RetryLater(f"ClickHouse answered the insert into {table} without a summary")
 
