@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from statistics import quantiles
 
+import pyarrow as pa
+
 from benchmarks.workload import envelope
 from tidegate import lookups
 from tidegate.contracts import native
@@ -111,14 +113,14 @@ def specs(seed: int, days: float) -> list[Spec]:
 class Fleet:
     """The minutes of a simulated fleet, and what was wrong in it."""
 
-    def __init__(self, seed: int, days: float) -> None:
+    def __init__(self, seed: int, days: float, sites: int = SITES) -> None:
         self._days = days
         self._simulation = Simulation(
             Plan(
                 seed=seed,
                 start=START,
-                rate=RATE,
-                sites=SITES,
+                rate=RATE * sites / SITES,
+                sites=sites,
                 streams=("client_events",),
                 incidents=specs(seed, days),
                 seasonal=True,
@@ -131,14 +133,15 @@ class Fleet:
             str(site.location): zone(site.city) for site in self._simulation.sites
         }
         self.names = {site.name: str(site.location) for site in self._simulation.sites}
+        self.sites = self._simulation.sites
 
-    def minutes(self) -> Iterator[tuple[int, list[PartialCounts]]]:
-        """Every minute with the counts of the sites that had events, as the worker's steps make them."""
+    def hours(self) -> Iterator[tuple[int, pa.RecordBatch | None]]:
+        """Every hour with its enriched events, None where there are none."""
         for hour in range(round(self._days * 24)):
             begin = START + hour * HOUR
             lines = [envelope(event, at) for at, event in self._simulation.until(begin + HOUR)]
             self.truths += self._simulation.ended()
-            by_minute: dict[int, list[PartialCounts]] = defaultdict(list)
+            batch = None
             if lines:
                 decoded = decode_frame(
                     "client_events",
@@ -156,11 +159,17 @@ class Fleet:
                     geohash_precision=6,
                     clock_skew_seconds=86_400,
                 )
-                for partial in merge_all(aggregate("client_events", batch)):
-                    by_minute[partial.minute].append(partial)
+            yield begin, batch
+        self.truths += self._simulation.unended()
+
+    def minutes(self) -> Iterator[tuple[int, list[PartialCounts]]]:
+        """Every minute with the counts of the sites that had events, as the worker's steps make them."""
+        for begin, batch in self.hours():
+            by_minute: dict[int, list[PartialCounts]] = defaultdict(list)
+            for partial in merge_all(aggregate("client_events", batch)) if batch is not None else ():
+                by_minute[partial.minute].append(partial)
             for minute in range(begin, begin + HOUR, MINUTE):
                 yield minute, by_minute.get(minute, [])
-        self.truths += self._simulation.unended()
 
 
 class Plain:
