@@ -42,9 +42,10 @@ def minutes(
         counted: dict[int, dict[Place, PartialCounts]] = {}
         events = 0
         for stream in STREAMS:
-            for partial in _counted(client, stream, begin, end, fleet, share):
-                counted.setdefault(partial.minute, {})[partial.stream, partial.fleet, partial.site] = partial
-                events += sum(count.events for count in partial.counts)
+            partials, rows = _counted(client, stream, begin, end, fleet, share)
+            events += rows
+            for partial in partials:
+                counted.setdefault(partial.minute, {})[stream, partial.fleet, partial.site] = partial
         for minute in range(begin, end, MINUTE):
             yield minute, counted.get(minute, {})
         hours = max(1, AT_ONCE * ((end - begin) // HOUR) // max(events, 1))
@@ -72,7 +73,8 @@ def first_event(client: Client) -> int | None:
 
 def _counted(
     client: Client, stream: Stream, since: int, until: int, fleet: str, share: tuple[int, int]
-) -> list[PartialCounts]:
+) -> tuple[list[PartialCounts], int]:
+    """The partials of a stream, and of how many events."""
     columns = ", ".join(_READ.get(name, name) for name in COLUMNS[stream])
     where = "received_at >= fromUnixTimestamp64Micro({since:Int64}) AND received_at < "
     where += "fromUnixTimestamp64Micro({until:Int64}) AND ({fleet:String} = '' OR fleet = {fleet:String})"
@@ -86,10 +88,11 @@ def _counted(
             settings=ARROW,
         )
     if not table.num_rows:
-        return []
+        return [], 0
     batches = table.unify_dictionaries().combine_chunks().to_batches()
-    partials = [one for batch in batches for one in aggregate(stream, batch)]
-    return partials if len(batches) == 1 else merge_all(partials)
+    if len(batches) == 1:
+        return aggregate(stream, batches[0]), table.num_rows
+    return merge_all(one for batch in batches for one in aggregate(stream, batch)), table.num_rows
 
 
 def micros(moment: datetime) -> int:

@@ -470,12 +470,18 @@ def _latencies(
         return {}
     found, values = _tally(np.concatenate(parts), size * len(LATENCIES) * BUCKETS)
     which, buckets = np.divmod(found, BUCKETS)
-    buckets_list, counts = buckets.tolist(), values.tolist()
     latencies: dict[int, dict[str, Histogram]] = {}
-    for one, start, end in _runs(which):
-        place, number = divmod(one, len(LATENCIES))
-        histogram = dict(zip(buckets_list[start:end], counts[start:end], strict=True))
-        latencies.setdefault(place, {})[LATENCIES[number]] = histogram
+    last = -1
+    histogram: Histogram = {}
+    for one, bucket, count in zip(which.tolist(), buckets.tolist(), values.tolist(), strict=True):
+        if one != last:
+            last = one
+            place, number = divmod(one, len(LATENCIES))
+            of_place = latencies.get(place)
+            if of_place is None:
+                of_place = latencies[place] = {}
+            histogram = of_place[LATENCIES[number]] = {}
+        histogram[bucket] = count
     return latencies
 
 

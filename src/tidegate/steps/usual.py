@@ -10,8 +10,6 @@ out: an incident that nobody saw is not usual.
 
 from __future__ import annotations
 
-from statistics import median
-
 import msgspec
 
 LEARNING_SHARE = 0.03  # of attempts, where nothing is known yet
@@ -46,12 +44,12 @@ class Usual(msgspec.Struct, array_like=True):
         now[0] += failed
         now[1] += attempts
 
-    def end_hour(self, hour: int, share: float) -> None:
-        """The hour under way is over; `share` was usual in it."""
+    def end_hour(self, hour: int, share: float | None) -> None:
+        """The hour under way is over; `share` was usual in it, None where it has few attempts."""
         failed, attempts = self.now
         self.now = [0.0, 0.0]
         self.total = [self.total[0] * FADING + failed, self.total[1] * FADING + attempts]
-        if attempts >= TELLING:
+        if attempts >= TELLING and share is not None:
             deviation = (failed - attempts * share) ** 2 / (attempts * share * (1 - share))
             self.spread = [self.spread[0] * FADING + min(deviation, 9.0), self.spread[1] * FADING + 1.0]
         if attempts:
@@ -93,7 +91,13 @@ def _pooled(pairs: list[Pair]) -> Pair:
     """Failures and attempts without the hours that are far off."""
     told = [failed / attempts for failed, attempts in pairs if attempts >= TELLING]
     if len(told) >= 3:
-        middle = median(told)
-        limit = middle + 4.5 * median(abs(one - middle) for one in told) + 0.02
+        middle = _median(told)
+        limit = middle + 4.5 * _median([abs(one - middle) for one in told]) + 0.02
         pairs = [pair for pair in pairs if pair[1] < TELLING or pair[0] / pair[1] <= limit]
     return [sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)]
+
+
+def _median(values: list[float]) -> float:
+    values.sort()
+    half = len(values) // 2
+    return values[half] if len(values) % 2 else (values[half - 1] + values[half]) / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from math import fsum
 from typing import NamedTuple
 
@@ -12,10 +12,11 @@ from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.counts import MINUTE
 from tidegate.steps.detect.context import Context
 from tidegate.steps.detect.state import Key, Unit
-from tidegate.steps.usual import LEARNED, Pair
+from tidegate.steps.usual import LEARNED, TELLING, Pair
 
 FADING = 0.98  # of the counts of parts and latencies, each hour
 PRIOR_PART = 100.0
+SLOW = "~slow/"  # and a latency: under which name what is usual of it is kept
 MUCH = 0.5  # share of failures of a thorough breakdown
 SLOW_STEPS = 3  # buckets of a latency above its usual 95th percentile that count as slow
 SLOW_LEAST = 300.0  # successes from which on it is known what is slow
@@ -50,7 +51,17 @@ class Rate(NamedTuple):
         )
 
 
-Rates = dict[str | Key, Rate]  # of one unit: by stage (or "~" and a signal), and by the key of a part
+class Hour:
+    """What was looked up of a unit in this hour, and holds until its end."""
+
+    __slots__ = ("ceilings", "latencies", "passing", "rates", "traffic")
+
+    def __init__(self) -> None:
+        self.rates: dict[str | Key, Rate] = {}  # by stage (or "~" and a signal), and by the key of a part
+        self.ceilings: dict[str, float] = {}  # by signal: how far evidence runs up
+        self.passing: list[Pair] | None = None  # the counts under way of each stage
+        self.latencies: dict[str, tuple[dict[int, float], float]] = {}  # counts; the bucket of a slow one
+        self.traffic: float | None = None  # events a minute that are usual at least, 0 while unknown
 
 
 def rate(usual: float, rule: Rule, dispersion: float = 1.0, points: float = 0.0) -> Rate:
@@ -71,10 +82,12 @@ class Baseline:
     def __init__(self, context: Context, units: Iterable[Unit] = (), exchange: Exchange = alone) -> None:
         self.context = context
         self.units: dict[Place, Unit] = {(unit.stream, unit.fleet, unit.site): unit for unit in units}
-        self._rates: dict[Place, Rates] = {}
+        self._hours: dict[Place, Hour] = {}
+        self._zones: dict[Place, tzinfo] = {}
         self._rules: dict[tuple[str, str], list[Rule]] = {}  # site and signal -> their rules
         self._scores: dict[tuple[str, str], float] = {}
         self._least: dict[tuple[str, str], float] = {}
+        self._least_of_all: dict[str, float] = {}
         self._by_name = {rule.name: rule for rule in context.rules.rules}
         self._exchange = exchange
         self._fleets = self._totals()
@@ -104,6 +117,20 @@ class Baseline:
             self._least[unit.site, key[0]] = known
         return unit.tracks[key].evidence >= known
 
+    def least(self, site: str) -> float:
+        """The evidence below which no rule asks for anything there."""
+        known = self._least_of_all.get(site)
+        if known is None:
+            rules = [one for one in self.context.rules.rules if one.enabled and one.is_for(site)]
+            known = min((rule.score_open for rule in rules if rule.threshold is None), default=math.inf)
+            self._least_of_all[site] = known
+        return known
+
+    def forget(self, place: Place) -> None:
+        """A unit that is no more."""
+        for of_place in (self.units, self._hours, self._zones):
+            of_place.pop(place, None)
+
     def rule(self, name: str) -> Rule:
         """The rule of that name; the defaults where it is gone."""
         return self._by_name.get(name) or Rule(name=name, signal="stage_failures")
@@ -112,16 +139,16 @@ class Baseline:
         """The fleet's units that have an alert."""
         return [unit for unit in self.units.values() if unit.active and unit.fleet == fleet]
 
-    def rates(self, place: Place) -> Rates:
-        """The rates of a unit in this hour that were asked for so far."""
-        found = self._rates.get(place)
+    def hour(self, place: Place) -> Hour:
+        """What was looked up of a unit in this hour so far."""
+        found = self._hours.get(place)
         if found is None:
-            found = self._rates[place] = {}
+            found = self._hours[place] = Hour()
         return found
 
-    def rate(self, unit: Unit, stage: str, rates: Rates) -> Rate | None:
+    def rate(self, unit: Unit, stage: str, hour: Hour) -> Rate | None:
         """What counts at a stage are worth; None while too little is known of the site, or nothing asks."""
-        found = rates.get(stage)
+        found = hour.rates.get(stage)
         if found is None:
             signal = stage[1:] if stage[0] == "~" else "stage_failures"
             rule = next((one for one in self.rules(unit.site, signal) if one.threshold is None), None)
@@ -129,31 +156,31 @@ class Baseline:
             if rule is None or usual is None or usual.attempts < LEARNED:
                 return None
             share = usual.share(unit.hour, self._fleet(unit, stage))
-            found = rates[stage] = rate(share, rule, usual.dispersion)
+            found = hour.rates[stage] = rate(share, rule, usual.dispersion)
         return found
 
-    def share(self, unit: Unit, stage: str, rates: Rates) -> float:
+    def share(self, unit: Unit, stage: str, hour: Hour) -> float:
         """The usual share alone, from the first count on."""
-        found = rates.get(stage)
+        found = hour.rates.get(stage)
         if found is None:
             share = unit.usual[stage].share(unit.hour, self._fleet(unit, stage))
-            found = rates[stage] = Rate(share, 0.0, 0.0, 0.0, 0.0)
+            found = hour.rates[stage] = Rate(share, 0.0, 0.0, 0.0, 0.0)
         return found.usual
 
-    def part_rate(self, unit: Unit, key: Key, part: str, rates: Rates) -> Rate | None:
+    def part_rate(self, unit: Unit, key: Key, part: str, hour: Hour) -> Rate | None:
         """The same for the key of one SSID or access point: the site's share, moved by what is known of the
         part."""
-        found = rates.get(key)
+        found = hour.rates.get(key)
         if found is None:
             stage = key[1]
-            site = self.rate(unit, stage, rates)
+            site = self.rate(unit, stage, hour)
             if site is None:
                 return None
             known = unit.parts.get(part, {})
             usual = (known.get(stage, 0.0) + PRIOR_PART * site.usual) / (known.get("", 0.0) + PRIOR_PART)
             rule = next(one for one in self.rules(unit.site, "stage_failures") if one.threshold is None)
             usual = min(max(usual, site.usual), 0.9)
-            found = rates[key] = rate(usual, rule, unit.usual[stage].dispersion)
+            found = hour.rates[key] = rate(usual, rule, unit.usual[stage].dispersion)
         return found
 
     def level(self, unit: Unit, stage: str) -> str:
@@ -168,7 +195,8 @@ class Baseline:
         totals: Totals = {}
         for unit in self.units.values():
             for stage, usual in unit.usual.items():
-                totals.setdefault((unit.stream, unit.fleet, stage), []).append(usual.total)
+                if not stage.startswith(SLOW):
+                    totals.setdefault((unit.stream, unit.fleet, stage), []).append(usual.total)
         return {
             key: [fsum(pair[0] for pair in pairs), fsum(pair[1] for pair in pairs)]
             for key, pairs in self._exchange(totals).items()
@@ -179,30 +207,44 @@ class Baseline:
     def end_hours(self, minute: int) -> None:
         """End the hours that are over by a minute in which hours end: zones differ by quarters of one."""
         if minute % (15 * MINUTE) == 0:
+            at: dict[tzinfo, int] = {}  # most sites share their zone
             for place, unit in self.units.items():
-                self.end_hour(place, unit, minute)
+                zone = self._zone(place)
+                hour = at.get(zone)
+                if hour is None:
+                    hour = at[zone] = _hour_of_week(minute, zone)
+                if hour != unit.hour:
+                    self._begin_hour(place, unit, hour)
             self._fleets = self._totals()
 
     def end_hour(self, place: Place, unit: Unit, minute: int) -> None:
         """End the unit's hour if it is over by a minute."""
-        zone = self.context.zone(unit.fleet, unit.site)
-        local = datetime.fromtimestamp(minute // 1_000_000, UTC).astimezone(zone)
-        hour = local.weekday() * 24 + local.hour
+        hour = _hour_of_week(minute, self._zone(place))
         if hour != unit.hour:
-            if unit.hour >= 0:
-                self._end_hour(unit)
-            unit.hour = hour
-            self._rates.pop(place, None)
+            self._begin_hour(place, unit, hour)
+
+    def _begin_hour(self, place: Place, unit: Unit, hour: int) -> None:
+        if unit.hour >= 0:
+            self._end_hour(unit)
+        unit.hour = hour
+        self._hours.pop(place, None)
+
+    def _zone(self, place: Place) -> tzinfo:
+        zone = self._zones.get(place)
+        if zone is None:
+            zone = self._zones[place] = self.context.zone(place[1], place[2])
+        return zone
 
     def _end_hour(self, unit: Unit) -> None:
         for stage, usual in unit.usual.items():
-            if not stage.startswith("~slow/"):
-                usual.end_hour(unit.hour, usual.share(unit.hour, self._fleet(unit, stage)))
+            if not stage.startswith(SLOW):
+                told = usual.now[1] >= TELLING
+                usual.end_hour(unit.hour, usual.share(unit.hour, self._fleet(unit, stage)) if told else None)
         for name, known in unit.slow.items():
             total = sum(known.values())
             if total >= SLOW_LEAST:
                 limit, share = _limit(known, total)
-                unit.usual[f"~slow/{name}"].hours[-1] = [[float(limit), share]]
+                unit.usual[f"{SLOW}{name}"].hours[-1] = [[float(limit), share]]
             unit.slow[name] = {bucket: count * FADING for bucket, count in known.items() if count > 0.05}
         for part, counts in list(unit.parts.items()):
             faded = {stage: count * FADING for stage, count in counts.items()}
@@ -214,6 +256,11 @@ class Baseline:
         if minutes and not any(key[0] == "no_events" for key in unit.active):
             unit.traffic[unit.hour] = [*unit.traffic.get(unit.hour, [])[-4:], [events, minutes]]
         unit.traffic_now = [0.0, 0.0]
+
+
+def _hour_of_week(minute: int, zone: tzinfo) -> int:
+    local = datetime.fromtimestamp(minute // 1_000_000, UTC).astimezone(zone)
+    return local.weekday() * 24 + local.hour
 
 
 def _limit(histogram: dict[int, float], total: float) -> tuple[int, float]:

@@ -16,7 +16,7 @@ from tidegate.steps.detect.evidence import Evidence, telling
 from tidegate.steps.detect.figures import NOTHING, Counted, Figures
 from tidegate.steps.detect.grouping import Grouping
 from tidegate.steps.detect.incidents import begin, changed, hush
-from tidegate.steps.detect.opening import due
+from tidegate.steps.detect.opening import asking, due
 from tidegate.steps.detect.silence import silence
 from tidegate.steps.detect.state import NOBODY, Unit, keep
 
@@ -66,7 +66,7 @@ class Detector:
             counted = documents.get(place)
             if counted is None and not unit.active and not telling(unit.tracks):  # nothing, and nothing is on
                 keep(unit, NOBODY)
-                found = silence(self._baseline, unit, minute, 0)
+                found = silence(self._baseline, unit, minute, 0, self._baseline.hour(place))
                 told = [begin(self._baseline, unit, found, minute, NOTHING)] if found is not None else []
             else:
                 told = self._fold(place, unit, minute, counted)
@@ -74,7 +74,7 @@ class Detector:
                 changes.append(self._join(unit, change))
             unit.minute = minute
             if unit.silent > FORGET_MINUTES and not unit.active:
-                del units[place]
+                self._baseline.forget(place)
                 self._order = []
         return changes
 
@@ -113,14 +113,15 @@ class Detector:
         baseline = self._baseline
         changes = list(hush(baseline, unit, minute + MINUTE)) if unit.active else []
         figures = Figures(counted.counts, counted.aps) if counted is not None else NOTHING
-        evidence = Evidence(baseline, unit, minute, figures, counted, baseline.rates(place))
+        hour = baseline.hour(place)
+        evidence = Evidence(baseline, unit, minute, figures, counted, hour)
         evidence.weigh()
         if unit.active:
             changes += go_on(baseline, unit, evidence)
-        if unit.tracks or figures.failed or unit.stream == "connection_logs":
+        if figures.failed or unit.stream == "connection_logs" or (unit.tracks and asking(baseline, unit)):
             for one in due(baseline, unit, evidence):
                 changes.append(begin(baseline, unit, one, minute, figures))
-        silent = silence(baseline, unit, minute, figures.events)
+        silent = silence(baseline, unit, minute, figures.events, hour)
         if silent is not None:
             changes.append(begin(baseline, unit, silent, minute, figures))
         return changes

@@ -6,11 +6,12 @@ What is not failures is tested alike: slow successes, disassociations, wrong clo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from tidegate.contracts.counts import MINUTE, Signal, Sketch
 from tidegate.steps.aggregate import LATENCIES
-from tidegate.steps.detect.baseline import Baseline, Rate, Rates, rate
+from tidegate.steps.detect.baseline import SLOW, Baseline, Hour, rate
 from tidegate.steps.detect.figures import Counted, Figures
 from tidegate.steps.detect.state import WINDOW, Hits, Key, Track, Unit, keep, part_key
 from tidegate.steps.sketch import EMPTY, estimate, union, values_of
@@ -28,15 +29,13 @@ NONE = (0.0, 0.0)
 FADE = 0.3  # nats that a minute without a disassociation takes from the evidence for too many
 DISASSOCIATIONS: Key = ("disassociations", "", "", "")
 CLOCK_SKEW: Key = ("clock_skew", "", "", "")
-_SLOW: list[tuple[str, str, Key]] = [
-    (name, f"~slow/{name}", ("slow_stage", name, "", "")) for name in LATENCIES
-]  # latencies, under which name what is usual of them is kept, and their keys
+_SLOW: list[tuple[str, Key]] = [(name, ("slow_stage", name, "", "")) for name in LATENCIES]
 
 
 class Evidence:
     """One minute of one unit, weighed; `now` are its clients by the names of the window."""
 
-    __slots__ = ("_baseline", "_counted", "_rates", "_touched", "_unit", "figures", "minute", "now", "seen")
+    __slots__ = ("_baseline", "_counted", "_hour", "_touched", "_unit", "figures", "minute", "now", "seen")
 
     def __init__(
         self,
@@ -45,12 +44,12 @@ class Evidence:
         minute: int,
         figures: Figures,
         counted: Counted | None,
-        rates: Rates,
+        hour: Hour,
     ) -> None:
         self._baseline = baseline
         self._unit = unit
         self._counted = counted
-        self._rates = rates
+        self._hour = hour
         self._touched: set[Key] = set()
         self.minute = minute
         self.figures = figures
@@ -80,15 +79,31 @@ class Evidence:
         succeeded = self.figures.succeeded
         if not succeeded:
             return
-        for stage, usual in self._unit.usual.items():
-            if stage[0] != "~":
-                usual.now[1] += succeeded
-        self._count_parts()
+        passing = self._hour.passing
+        if passing is None:
+            usual = self._unit.usual
+            passing = self._hour.passing = [one.now for stage, one in usual.items() if stage[0] != "~"]
+        for now in passing:
+            now[1] += succeeded
+        passed, parts = self.figures.passed, self._unit.parts
+        if passed is None:
+            self._count_parts()
+            return
+        for part, count in passed.items():
+            known = parts.get(part)
+            if known is None:
+                if len(parts) >= MOST_PARTS:
+                    continue
+                known = parts[part] = {}
+            if "" in known:
+                known[""] += count
+            else:
+                known[""] = float(count)
 
     def _fade_all(self) -> None:
         """Without failures and without an alert: the evidence fades with what passed."""
-        tracks, figures = self._unit.tracks, self.figures
-        parts, succeeded, touched = figures.parts, figures.succeeded, self._touched
+        unit, figures, hour = self._unit, self.figures, self._hour
+        tracks, rates, passed, succeeded = unit.tracks, hour.rates, figures.passed, figures.succeeded
         late = self.minute - WINDOW * MINUTE
         for key, track in list(tracks.items()):
             signal, stage, ssid, ap = key
@@ -97,12 +112,21 @@ class Evidence:
                     del tracks[key]
                     continue
                 part = f"a{ap}" if ap else f"s{ssid}"
-                if part in parts:
-                    self._fade(key, track, part)
+                if passed is None:
+                    if part in figures.parts:
+                        self._fade(key, track, part)
+                elif part in passed:
+                    rate_ = rates.get(key) or self._baseline.part_rate(unit, key, part, hour)
+                    if rate_ is not None:
+                        self._weaken(key, track, passed[part], rate_.passed, rate_.passed_much)
             elif signal == "stage_failures":
                 if succeeded:
-                    self._fade_stage(key, track, stage, succeeded)
-            elif key not in touched:
+                    rate_ = rates.get(stage) or self._baseline.rate(unit, stage, hour)
+                    if rate_ is not None:
+                        self._weaken(key, track, succeeded, rate_.passed, rate_.passed_much)
+                        if track.score > 0.0:
+                            hit(track.hits, figures, stage, parts=track.score > 2.0)
+            elif key not in self._touched:
                 self._pass(key, "")
 
     def _pass_all(self) -> None:
@@ -132,7 +156,8 @@ class Evidence:
         failed = figures.failed
         if not failed and not figures.succeeded:
             return
-        tracks, active = unit.tracks, unit.active
+        tracks = unit.tracks
+        held = {key[1] for key in unit.active}
         reached = figures.succeeded
         for stage, usual in unit.usual.items():
             if stage[0] == "~":
@@ -140,20 +165,23 @@ class Evidence:
             if failed:
                 reached = figures.reached(stage)
             if stage in failed or (tracks and ("stage_failures", stage, "", "") in tracks):
-                self._stage(stage, usual, reached)
-            elif not active or not any(key[1] == stage for key in active):
+                self._stage(stage, usual, reached, counts=stage not in held)
+            elif stage not in held:
                 usual.now[1] += reached
         if failed:
             for stage in failed:
                 if stage not in unit.usual:
-                    self._stage(stage, self._usual(stage), figures.reached(stage))
+                    self._stage(stage, self._usual(stage), figures.reached(stage), counts=stage not in held)
             if len(figures.parts) >= 2:
                 for (part, stage), sketches in figures.part_clients.items():
                     self._part(part, stage, sketches)
         self._count_parts()
 
-    def _stage(self, stage: str, usual: Usual, reached: int) -> None:
-        """Weigh a stage that failed in the minute, or whose failures are on record."""
+    def _stage(self, stage: str, usual: Usual, reached: int, *, counts: bool) -> None:
+        """Weigh a stage that failed in the minute, or whose failures are on record.
+
+        `counts`: its attempts count as usual ones.
+        """
         if not reached:
             return
         unit, figures = self._unit, self.figures
@@ -165,9 +193,9 @@ class Evidence:
                 self.now[stage] = clients[:SKETCHED]
             counting = self._counting(stage, clients) if clients else 1
         attempts = reached - failed + counting
-        if not unit.active or not any(key[1] == stage for key in unit.active):
+        if counts:
             usual.add(counting, attempts)
-        rate_ = self._baseline.rate(unit, stage, self._rates)
+        rate_ = self._baseline.rate(unit, stage, self._hour)
         if rate_ is None:
             return
         key: Key = ("stage_failures", stage, "", "")
@@ -179,10 +207,10 @@ class Evidence:
     def _part(self, part: str, stage: str, sketches: list[Sketch]) -> None:
         unit, figures = self._unit, self.figures
         key = part_key("stage_failures", stage, part)
-        rate_ = self._baseline.part_rate(unit, key, part, self._rates)
+        rate_ = self._baseline.part_rate(unit, key, part, self._hour)
         if rate_ is None:
             return
-        clients = union(sketches)
+        clients = union(sketches) if len(sketches) > 1 else sketches[0]
         name = f"{stage}\0{part}"
         self.now[name] = clients[:SKETCHED]
         failed = figures.parts[part][stage]
@@ -197,7 +225,8 @@ class Evidence:
                 track.hits.count_code(code, count)
 
     def _count_parts(self) -> None:
-        parts, active = self._unit.parts, self._unit.active
+        parts = self._unit.parts
+        held = {key[1] for key in self._unit.active}
         for part, found in self.figures.parts.items():
             known = parts.get(part)
             if known is None:
@@ -212,7 +241,7 @@ class Evidence:
                     known[""] += count
                 else:
                     known[""] = float(count)
-                if stage and not (active and any(key[1] == stage for key in active)):
+                if stage and stage not in held:
                     known[stage] = known.get(stage, 0.0) + count
 
     def _pass(self, key: Key, part: str) -> None:
@@ -222,10 +251,10 @@ class Evidence:
         attempts, rate_ = 0, None
         if part and signal == "stage_failures":
             attempts = self.figures.part_reached(part, stage)
-            rate_ = self._baseline.part_rate(unit, key, part, self._rates)
+            rate_ = self._baseline.part_rate(unit, key, part, self._hour)
         elif signal == "clock_skew" and counted is not None:
             attempts = estimate(counted.clients)
-            rate_ = self._baseline.rate(unit, "~clock_skew", self._rates)
+            rate_ = self._baseline.rate(unit, "~clock_skew", self._hour)
         elif signal == "disassociations":
             self._gather(key, (-FADE, 0.0))
             return
@@ -233,31 +262,24 @@ class Evidence:
 
     def _fade(self, key: Key, track: Track, part: str) -> None:
         """As `_pass`, for a part without an alert: most of what is on record most of the time."""
-        rate_ = self._rates.get(key) or self._baseline.part_rate(self._unit, key, part, self._rates)
+        rate_ = self._hour.rates.get(key) or self._baseline.part_rate(self._unit, key, part, self._hour)
         if rate_ is not None:
-            self._weaken(key, track, self.figures.part_reached(part, key[1]), rate_)
+            attempts = self.figures.part_reached(part, key[1])
+            self._weaken(key, track, attempts, rate_.passed, rate_.passed_much)
 
-    def _fade_stage(self, key: Key, track: Track, stage: str, attempts: int) -> None:
-        """The same for the whole of a stage."""
-        rate_ = self._rates.get(stage) or self._baseline.rate(self._unit, stage, self._rates)
-        if rate_ is not None:
-            self._weaken(key, track, attempts, rate_)
-            if track.score > 0.0:
-                hit(track.hits, self.figures, stage, parts=track.score > 2.0)
-
-    def _weaken(self, key: Key, track: Track, attempts: int, rate_: Rate) -> None:
+    def _weaken(self, key: Key, track: Track, attempts: int, passed: float, much: float) -> None:
         """As `_gather` of so many attempts without a failure, where there is no alert."""
         score = track.score
-        if not 0.0 < score <= TELLING:
-            self._gather(key, rate_.of(0, attempts))
+        if score <= 0.0:
+            self._gather(key, (attempts * passed, attempts * much))
             return
-        score += attempts * rate_.passed
+        score += attempts * passed
         if score <= 0.0:
             track.score = 0.0
             del self._unit.tracks[key]
             return
-        track.score = score
-        much = track.much + attempts * rate_.passed_much
+        track.score = min(score, self._ceiling(key)) if score > TELLING else score
+        much = track.much + attempts * much
         track.much = min(much, self._ceiling(key)) if much > TELLING else max(much, 0.0)
 
     def _signals(self, counted: Counted) -> None:
@@ -283,7 +305,7 @@ class Evidence:
         if not unit.active or CLOCK_SKEW not in unit.active:
             usual.add(counting, seen)
         if clients or CLOCK_SKEW in unit.tracks:
-            rate_ = self._baseline.rate(unit, "~clock_skew", self._rates)
+            rate_ = self._baseline.rate(unit, "~clock_skew", self._hour)
             if rate_ is not None:
                 self._gather(CLOCK_SKEW, rate_.of(counting, seen))
 
@@ -312,47 +334,55 @@ class Evidence:
         rules = self._baseline.rules(unit.site, "disassociations")
         if rules and (again or twice or key in unit.tracks):
             by_chance = len(clients_before) / max(unit.distinct("", WINDOW), 1)
-            share = self._baseline.share(unit, stage, self._rates)
+            share = self._baseline.share(unit, stage, self._hour)
             nats, _ = rate(min(max(share, by_chance), 0.9), rules[0]).of(again, number)
-            share = self._baseline.share(unit, "~twice", self._rates)
+            share = self._baseline.share(unit, "~twice", self._hour)
             within, _ = rate(max(share, by_chance / WINDOW, TWICE), rules[0]).of(twice, len(values))
             self._gather(key, (nats + within, 0.0))
 
     def _latencies(self, counted: Counted) -> None:
         """Successes that spend longer than usual in a stage."""
-        unit = self._unit
-        if not counted.latencies:
+        latencies = counted.latencies
+        if not latencies:
             return
-        rules = self._baseline.rules(unit.site, "slow_stage")
-        for name, stage, key in _SLOW:
-            histogram = counted.latencies.get(name)
+        unit, of_hour = self._unit, self._hour.latencies
+        for name, key in _SLOW:
+            histogram = latencies.get(name)
             if not histogram:
                 continue
-            known = unit.slow.get(name)
-            if known is None:
-                known = unit.slow[name] = {}
-            usual = unit.usual.get(stage)
-            if usual is None:
-                usual = unit.usual[stage] = Usual()
-            slowest = usual.hours.get(-1)  # set where the hour ends
-            if slowest is not None and rules:
-                limit, slow = slowest[0][0], 0
-                if max(histogram) > limit:
-                    slow = sum(count for bucket, count in histogram.items() if bucket > limit)
-                if slow or key in unit.tracks:
-                    values = sum(histogram.values())
-                    seen = max(estimate(counted.clients), 1)
-                    scale = min(1.0, seen / values)  # clients rather than successes
-                    rate_ = self._rates.get(stage)
-                    if rate_ is None:
-                        rate_ = self._rates[stage] = rate(usual.hours[-1][0][1], rules[0], points=SLOW_POINTS)
-                    self._gather(key, (rate_.of(slow * scale, values * scale)[0], 0.0))
+            known, limit = of_hour.get(name) or self._latency(name)
+            slow = 0
             if not unit.active or key not in unit.active:
                 for bucket, count in histogram.items():
+                    if bucket > limit:
+                        slow += count
                     if bucket in known:
                         known[bucket] += count
                     else:
                         known[bucket] = float(count)
+            else:
+                slow = sum(count for bucket, count in histogram.items() if bucket > limit)
+            if slow or (key in unit.tracks and limit < math.inf):
+                self._slow(name, key, slow, sum(histogram.values()), counted)
+
+    def _latency(self, name: str) -> tuple[dict[int, float], float]:
+        """What was counted of a latency, and the bucket above which a success is slow in this hour."""
+        unit = self._unit
+        usual = self._usual(f"{SLOW}{name}").hours.get(-1)  # set where the hour ends
+        asked = usual is not None and self._baseline.rules(unit.site, "slow_stage")
+        limit = usual[0][0] if usual is not None and asked else math.inf
+        found = self._hour.latencies[name] = unit.slow.setdefault(name, {}), limit
+        return found
+
+    def _slow(self, name: str, key: Key, slow: int, values: int, counted: Counted) -> None:
+        stage = f"{SLOW}{name}"
+        rate_ = self._hour.rates.get(stage)
+        if rate_ is None:
+            usual = self._unit.usual[stage].hours[-1][0][1]
+            rule = self._baseline.rules(self._unit.site, "slow_stage")[0]
+            rate_ = self._hour.rates[stage] = rate(usual, rule, points=SLOW_POINTS)
+        scale = min(1.0, max(estimate(counted.clients), 1) / values)  # clients rather than successes
+        self._gather(key, (rate_.of(slow * scale, values * scale)[0], 0.0))
 
     def _gather(self, key: Key, weighed: tuple[float, float]) -> None:
         """Move a track by a minute's evidence; it is kept while it tells something."""
@@ -384,7 +414,11 @@ class Evidence:
             del unit.tracks[key]
 
     def _ceiling(self, key: Key) -> float:
-        return CEILING * self._baseline.score_open(self._unit.site, key[0])
+        known = self._hour.ceilings.get(key[0])
+        if known is None:
+            known = CEILING * self._baseline.score_open(self._unit.site, key[0])
+            self._hour.ceilings[key[0]] = known
+        return known
 
     def _counting(self, name: str, clients: Sketch) -> int:
         """How many of a minute's clients count: those that did not in the window."""
@@ -397,6 +431,7 @@ class Evidence:
         usual = self._unit.usual.get(stage)
         if usual is None:
             usual = self._unit.usual[stage] = Usual()
+            self._hour.passing = None
         return usual
 
 
@@ -409,8 +444,9 @@ def hit(hits: Hits, figures: Figures, stage: str, *, parts: bool) -> None:
     """Add a minute's attempts at a stage; `parts`: by SSID and access point as well."""
     hits.attempts += figures.reached(stage)
     hits.failures += figures.failed.get(stage, 0)
-    for code, count in figures.codes.get(stage, {}).items():
-        hits.count_code(code, count)
+    if stage in figures.failed:
+        for code, count in figures.codes[stage].items():
+            hits.count_code(code, count)
     if parts:
         for part, found in figures.parts.items():
             known = hits.parts.get(part)

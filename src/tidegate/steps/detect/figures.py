@@ -34,32 +34,64 @@ class Counted(Protocol):
 
 
 class Figures:
-    """Parts are SSIDs ("s" and the name) and access points ("a" and the name)."""
+    """Parts are SSIDs ("s" and the name) and access points ("a" and the name).
 
-    __slots__ = ("clients", "codes", "events", "failed", "part_clients", "parts", "succeeded")
+    Most minutes have no failure: then `passed` says it all, each part's successes.
+    """
+
+    __slots__ = (*("_parts", "clients", "codes", "events", "failed", "part_clients", "passed", "succeeded"),)
 
     def __init__(self, counts: Sequence[Count], aps: Sequence[ApCount]) -> None:
-        succeeded, all_events = 0, 0
-        self.failed: dict[str, int] = {}
-        self.clients: dict[str, list[Sketch]] = {}
-        self.codes: dict[str, dict[str, int]] = {}
-        self.parts: dict[str, dict[str, int]] = {}  # "" -> successes, stage -> failures
-        self.part_clients: dict[tuple[str, str], list[Sketch]] = {}
-        parts = self.parts
+        succeeded, all_events, failing = 0, 0, False
+        passed: dict[str, int] = {}
         for count in counts:
             events = count.events
             all_events += events
-            if count.outcome == SUCCESS:
+            outcome = count.outcome
+            if outcome == SUCCESS:
                 succeeded += events
+                name = f"s{count.ssid}"
+                passed[name] = passed[name] + events if name in passed else events
+            elif outcome == FAILURE:
+                failing = True
+        self.succeeded, self.events = succeeded, all_events
+        self.failed: dict[str, int] = {}
+        self._parts: dict[str, dict[str, int]] | None = None
+        if not failing:
+            for ap in aps:
+                if ap.stage:
+                    failing = True
+                    break
+                name = f"a{ap.ap}"
+                passed[name] = passed[name] + ap.events if name in passed else ap.events
+        self.passed: dict[str, int] | None = passed  # None where a part failed
+        if failing:
+            self._fail_all(counts, aps)
+
+    @property
+    def parts(self) -> dict[str, dict[str, int]]:
+        """Of each part: "" -> successes, stage -> failures."""
+        found = self._parts
+        if found is None:
+            found = self._parts = {part: {"": count} for part, count in (self.passed or {}).items()}
+        return found
+
+    def _fail_all(self, counts: Sequence[Count], aps: Sequence[ApCount]) -> None:
+        self.passed = None
+        self.clients: dict[str, list[Sketch]] = {}
+        self.codes: dict[str, dict[str, int]] = {}
+        self.part_clients: dict[tuple[str, str], list[Sketch]] = {}
+        parts = self._parts = {}
+        for count in counts:
+            if count.outcome == SUCCESS:
                 name = f"s{count.ssid}"
                 part = parts.get(name)
                 if part is None:
-                    parts[name] = {"": events}
+                    parts[name] = {"": count.events}
                 else:
-                    part[""] = part.get("", 0) + events
+                    part[""] = part.get("", 0) + count.events
             elif count.outcome == FAILURE:
-                self._fail(count)
-        self.succeeded, self.events = succeeded, all_events
+                self._fail(count, parts)
         for ap in aps:
             name, stage = f"a{ap.ap}", ap.stage
             if stage and stage not in _RANK:
@@ -72,7 +104,7 @@ class Figures:
             if stage:
                 self.part_clients.setdefault((name, stage), []).append(ap.clients)
 
-    def _fail(self, count: Count) -> None:
+    def _fail(self, count: Count, parts: dict[str, dict[str, int]]) -> None:
         stage = count.stage if count.stage in _RANK else "unknown"
         events = count.events
         self.failed[stage] = self.failed.get(stage, 0) + events
@@ -81,7 +113,7 @@ class Figures:
         code = code_text(count.code, count.sub_code)
         codes[code] = codes.get(code, 0) + events
         name = f"s{count.ssid}"
-        part = self.parts.setdefault(name, {})
+        part = parts.setdefault(name, {})
         part[stage] = part.get(stage, 0) + events
         self.part_clients.setdefault((name, stage), []).append(count.clients)
 
@@ -95,6 +127,9 @@ class Figures:
         return found
 
     def part_reached(self, part: str, stage: str) -> int:
+        passed = self.passed
+        if passed is not None:
+            return passed.get(part, 0)
         found = self.parts.get(part)
         if found is None:
             return 0

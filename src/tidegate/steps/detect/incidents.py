@@ -41,7 +41,7 @@ def begin(baseline: Baseline, unit: Unit, one: Due, minute: int, figures: Figure
     flapping = opened(unit, key, rule, at)
     state: State = "silenced" if until else "flapping" if flapping else "open"
     id = alert_id(unit.fleet, rule.name, scope, minute)
-    usual = baseline.rates((unit.stream, unit.fleet, unit.site)).get(stage or f"~{signal}")
+    usual = baseline.hour((unit.stream, unit.fleet, unit.site)).rates.get(stage or f"~{signal}")
     alert = Alert(
         fleet=unit.fleet,
         id=id,

@@ -25,8 +25,8 @@ class Due(NamedTuple):
 def due(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Due]:
     """What is an alert by this minute, parts before the whole."""
     found: list[Due] = []
-    asked = [key for key in telling(unit.tracks) if baseline.asks(unit, key)]
-    if asked:
+    if asking(baseline, unit):
+        asked = [key for key in telling(unit.tracks) if baseline.asks(unit, key)]
         found += _tracked(baseline, unit, asked)
     if evidence.figures.failed:
         found += _floor(baseline, unit, evidence)
@@ -35,6 +35,15 @@ def due(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Due]:
     for one in found:
         if one.key not in unit.active and not _covered(unit, one.key):
             yield one
+
+
+def asking(baseline: Baseline, unit: Unit) -> bool:
+    """Whether there is as much evidence for anything as the easiest rule asks for."""
+    least = baseline.least(unit.site)
+    for track in unit.tracks.values():
+        if track.score >= least or track.much >= least:
+            return True
+    return False
 
 
 def _tracked(baseline: Baseline, unit: Unit, keys: Iterable[Key]) -> Iterator[Due]:

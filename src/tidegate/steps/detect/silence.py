@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from tidegate.contracts.counts import MINUTE
-from tidegate.steps.detect.baseline import Baseline
+from tidegate.steps.detect.baseline import Baseline, Hour
 from tidegate.steps.detect.opening import Due
 from tidegate.steps.detect.state import Key, Unit
 
@@ -19,7 +19,7 @@ LEAST_DISPERSION = 1.5  # variance of the events of a minute, in their mean: a c
 KEY: Key = ("no_events", "", "", "")
 
 
-def silence(baseline: Baseline, unit: Unit, minute: int, events: int) -> Due | None:
+def silence(baseline: Baseline, unit: Unit, minute: int, events: int, hour: Hour) -> Due | None:
     """Count the minute's events; an alert once more are missing than chance leaves out."""
     now = unit.traffic_now
     now[0] += events
@@ -36,8 +36,10 @@ def silence(baseline: Baseline, unit: Unit, minute: int, events: int) -> Due | N
     rules = baseline.rules(unit.site, "no_events")
     if not rules or KEY in unit.active:
         return None
-    expected = _expected(unit)
-    unit.missing += expected
+    usual = hour.traffic
+    if usual is None:
+        usual = hour.traffic = _usual(unit)
+    unit.missing += min(unit.recent[0], usual)  # never more than came lately
     rule = rules[0]
     if (
         unit.silent < rule.after_minutes
@@ -56,13 +58,13 @@ def _nats(unit: Unit) -> float:
     return math.log(dispersion) / (dispersion - 1.0)
 
 
-def _expected(unit: Unit) -> float:
+def _usual(unit: Unit) -> float:
     """Events a minute that are usual at this hour of the week, at least; 0 while it is not known.
 
-    Without this hour of the week, the quietest of the hours of the day; never more than came lately.
+    Without this hour of the week, the quietest of the hours of the day.
     """
     hours = unit.traffic.get(unit.hour) or [
         pair for at in range(unit.hour % 24, 168, 24) for pair in unit.traffic.get(at, ())
     ]
     found = [events / minutes for events, minutes in hours if minutes >= 30]
-    return min([unit.recent[0], *found]) if found else 0.0
+    return min(found, default=0.0)
