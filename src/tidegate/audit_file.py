@@ -89,7 +89,7 @@ def read(path: Path) -> Found:
     for number, line in enumerate(lines, 1):
         try:
             entry = msgspec.json.decode(line, type=Entry)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             broken = broken or number
         else:
             if entry.previous != previous:

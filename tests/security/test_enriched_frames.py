@@ -128,7 +128,7 @@ def test_thousands_of_headers_are_refused() -> None:
 def test_rejects_that_are_none_are_refused() -> None:
     """They were taken into a batch, which then could not be made."""
     head = HEAD._replace(lines=4, rejected=1)
-    for rejects in (b"{", b"[]", b"\xff", b"{}\n{}"):
+    for rejects in (b"{", b"[]", b"\xff", b"{}\n{}", b'{"x":' + b"[" * 100_000):
         with pytest.raises(BadFrame, match="rejects"):
             read(write_arrow(ROWS), head, [("rejects", rejects)])
 

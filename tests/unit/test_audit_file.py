@@ -80,3 +80,12 @@ def test_tokens_are_on_record_before_they_are_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="audit file"):
         tokens.create("two", fleet="demo", role="viewer")
     assert tokens.list() == []
+
+
+@pytest.mark.parametrize("text", ['{"at":"\udcff"}', '{"x":' + "[" * 100_000])
+def test_a_line_that_cannot_be_read_at_all_is_told(path: Path, text: str) -> None:
+    """It ended `tidegate audit`, which is there to tell of it."""
+    add(path, "a")
+    with path.open("ab") as file:
+        file.write(text.encode("utf-8", "surrogateescape") + b"\n")
+    assert audit_file.read(path).broken == 2

@@ -75,7 +75,7 @@ def read(folder: Path) -> Manifest:
         raise Rejected(f"{folder} is no backup: {NAME}: {error.strerror}") from error
     try:
         found = msgspec.json.decode(text, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(f"{folder / NAME} cannot be read: {error}") from error
     if found.format != FORMAT:
         raise Rejected(f"{folder} is a backup of format {found.format}; this version reads {FORMAT}")

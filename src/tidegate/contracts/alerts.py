@@ -107,7 +107,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DECODE = msgspec.json.Decoder(Alert)
-_MOST_SEQUENCE = (1 << 32) - 1
+_UINT32, _UINT64, _INT64 = range(1 << 32), range(1 << 64), range(-(1 << 63), 1 << 63)
 
 
 def read(value: bytes | str | None) -> Alert:
@@ -116,10 +116,20 @@ def read(value: bytes | str | None) -> Alert:
         alert = _DECODE.decode(value or b"")
         for text in (alert.started_at, alert.updated_at, alert.until or alert.updated_at):
             moment(text)
-    except (msgspec.DecodeError, OverflowError) as error:
+    except (msgspec.DecodeError, OverflowError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    if not 1 <= alert.sequence <= _MOST_SEQUENCE:
-        raise ValueError(f"sequence {alert.sequence}")
+    for within, names, source in (
+        (_UINT32, ("sequence",), alert),
+        (_UINT32, ("clients", "clients_seen", "aps", "aps_seen"), alert.impact),
+        (_UINT64, ("attempts", "failures"), alert.impact),
+        (_INT64, ("code", "sub_code"), alert.cause),
+    ):
+        for name in names:
+            number = getattr(source, name)
+            if number is not None and number not in within:  # of the table's column
+                raise ValueError(f"{name} is out of range")
+    if not alert.sequence:
+        raise ValueError("sequence 0")
     return alert
 
 

@@ -50,7 +50,7 @@ def _checked_rejects(headers: Headers, head: EnrichedHeaders) -> bytes:
         return b""
     try:
         found = read_rejects(headers)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadFrame(f"header rejects: {str(error)[:200]}") from error
     if len(found) != head.rejected:
         raise BadFrame(f"it carries {len(found)} rejects, its header says {head.rejected}")
