@@ -20,6 +20,10 @@ import msgspec
 from tidegate.contracts.topics import Stream
 
 MINUTE = 60_000_000  # µs
+LAST_BUCKET = 81
+_SKETCH_BYTES = 8 * 1024
+_NUMBERS = range(1 << 53)  # that JSON carries whole
+_CODES = range(-(1 << 63), 1 << 63)
 
 Histogram = dict[int, int]  # bucket -> values in it; empty buckets are left out
 SiteMinute = tuple[str, str, str, int]  # stream, fleet, site, minute
@@ -121,3 +125,28 @@ class MinutesClosed(msgspec.Struct):
     """
 
     closed: str  # ISO 8601 of the minute's start, UTC
+
+
+def check(found: PartialCounts | MinuteCounts) -> None:
+    """Raise ValueError for what no worker counts: nothing could be added to it, or read from the sum."""
+    sketches = [found.clients]
+    for count in found.counts:
+        _within(_NUMBERS, count.events)
+        _within(_CODES, count.code or 0, count.sub_code or 0)
+        sketches.append(count.clients)
+    others: list[ApCount | Signal] = [*found.aps, *found.signals]
+    for one in others:
+        _within(_NUMBERS, one.events)
+        sketches.append(one.clients)
+    for histogram in found.latencies.values():
+        _within(range(LAST_BUCKET + 1), *histogram)
+        _within(_NUMBERS, *histogram.values())
+    for sketch in sketches:
+        if len(sketch) % 8 or len(sketch) > _SKETCH_BYTES:
+            raise ValueError(f"a sketch of {len(sketch)} bytes")
+
+
+def _within(numbers: range, *found: int) -> None:
+    for number in found:
+        if number not in numbers:
+            raise ValueError(f"{str(number)[:40]} is out of range")

@@ -19,7 +19,7 @@ import msgspec
 from tidegate.alerts.control import Orders
 from tidegate.contracts.alert_rules import Rules, noted
 from tidegate.contracts.alerts import Acknowledgement, Alert
-from tidegate.contracts.counts import MINUTE, MinuteCounts, MinutesClosed
+from tidegate.contracts.counts import MINUTE, MinuteCounts, MinutesClosed, check
 from tidegate.errors import UsageError
 from tidegate.lookups import Lookups, alert_rules
 from tidegate.lookups.failures import FailureCatalogue
@@ -161,6 +161,7 @@ class Alerting:
     # --- minutes
 
     def _wait(self, partition: int, document: MinuteCounts) -> None:
+        check(document)
         minute = minute_of(document.minute, time.time_ns() // 1000)
         if minute > self._folded.get(partition, 0):
             place = (document.stream, document.fleet, document.site or "")

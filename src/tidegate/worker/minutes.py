@@ -19,7 +19,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from tidegate.contracts.counts import MINUTE, CountBlock, MinuteCounts, MinutesClosed, PartialCounts
+from tidegate.contracts.counts import (
+    MINUTE,
+    CountBlock,
+    MinuteCounts,
+    MinutesClosed,
+    PartialCounts,
+    check,
+)
 from tidegate.contracts.topics import Stream
 from tidegate.steps.aggregate import merge, merge_all
 from tidegate.steps.failures import key as site_key
@@ -165,10 +172,14 @@ class Minutes:
                 self._latest[source] = max(self._latest.get(source, (-1, -1)), (one.start, one.generation))
 
     def merge(self, partition: int, record: bytes, now: int) -> Merged:
-        """Merge one record of the partials topic at `now` (µs). Raises msgspec.DecodeError if it is none."""
+        """Merge one record of the partials topic at `now` (µs). Raises msgspec.DecodeError or ValueError if it is
+        none, and has merged nothing of it."""
         touched: dict[bytes, Minute] = {}
         merged = repeated = late = 0
-        for block in _BLOCKS.decode(record):
+        blocks = _BLOCKS.decode(record)
+        for partial in _partials(blocks):
+            check(partial)
+        for block in blocks:
             source = (partition, (block.stream, block.partition))
             order = (block.start, block.generation)
             if order < self._latest.get(source, (-1, -1)):
@@ -181,7 +192,7 @@ class Minutes:
             merged += 1
             self._close(source, block, touched)
             for partial in block.partials:
-                if partial.minute > now + AHEAD or self._expired(partition, partial.minute):
+                if not 0 <= partial.minute <= now + AHEAD or self._expired(partition, partial.minute):
                     late += 1
                     continue
                 key = _key(partial)

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from tidegate.contracts.counts import (
     MINUTE,
+    ApCount,
     Count,
     CountBlock,
     MinuteCounts,
     MinutesClosed,
     PartialCounts,
+    Signal,
+    check,
 )
 from tidegate.steps.aggregate import merge_all
 from tidegate.worker.minutes import GRACE, KEEP_MINUTES, Minutes, partition_of, split_by_site
@@ -250,3 +253,41 @@ def test_counts_are_exact_however_often_workers_die(sites: list[str], data: st.D
                 break
             committed = position
     assert topic.totals() == Counter(sites)
+
+
+WRONG: list[dict[str, object]] = [
+    {"clients": b"xyz"},
+    {"clients": bytes(8 * 1025)},
+    {"counts": [Count("net", "dhcp", "failure", 1, 902, 1, b"xyz")]},
+    {"counts": [Count("net", "dhcp", "failure", 1 << 60)]},
+    {"counts": [Count("net", "dhcp", "failure", -1)]},
+    {"counts": [Count("net", "dhcp", "failure", 1, 1 << 70)]},
+    {"aps": [ApCount("ap", "dhcp", 1, b"xyz")]},
+    {"signals": [Signal("clock_skew", "", 1, b"xyz")]},
+    {"latencies": {"dns": {82: 1}}},
+    {"latencies": {"dns": {3: -1}}},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_counts_that_no_worker_counts_are_refused_whole(wrong: dict[str, object]) -> None:
+    """One such record of a stranger: the sum could not be made, and that ended whoever published it."""
+    minutes = Minutes({})
+    good = partial("Toronto", 2)
+    assert minutes.merge(0, msgspec.json.encode([block(0, [good])]), NOW).merged == 1
+    foreign = msgspec.structs.replace(good, **wrong)
+    with pytest.raises(ValueError):
+        minutes.merge(0, msgspec.json.encode([block(0, [good], source=1), block(5, [foreign])]), NOW)
+    with pytest.raises(ValueError):
+        check(MinuteCounts("client_events", "demo", "Toronto", "", **{"counts": [], "latencies": {}} | wrong))  # type: ignore[arg-type]
+    assert minutes.merge(0, msgspec.json.encode([block(5, [good])]), NOW).merged == 1
+    [(_, _, document)] = minutes.publish()
+    assert [one.events for one in msgspec.json.decode(document, type=MinuteCounts).counts] == [4]
+
+
+@pytest.mark.parametrize("minute", [-MINUTE, -(1 << 62), -(1 << 80)])
+def test_a_minute_before_all_time_is_late(minute: int) -> None:
+    minutes = Minutes({})
+    record = msgspec.json.encode([block(0, [partial("Toronto", minute=0)])])
+    found = minutes.merge(0, record.replace(b'"minute":0', b'"minute":%d' % minute), NOW)
+    assert (found.late, list(minutes.publish())) == (1, [])
