@@ -172,8 +172,10 @@ class Minutes:
                 self._latest[source] = max(self._latest.get(source, (-1, -1)), (one.start, one.generation))
 
     def merge(self, partition: int, record: bytes, now: int) -> Merged:
-        """Merge one record of the partials topic at `now` (µs). Raises msgspec.DecodeError or ValueError if it is
-        none, and has merged nothing of it."""
+        """Merge one record of the partials topic at `now` (µs).
+
+        Raises msgspec.DecodeError or ValueError for one that is none, and has merged nothing of it then.
+        """
         touched: dict[bytes, Minute] = {}
         merged = repeated = late = 0
         blocks = _BLOCKS.decode(record)
