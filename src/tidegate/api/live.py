@@ -49,7 +49,8 @@ _ID = re.compile(r"([0-9]{1,17})-([0-9a-f]{16})")
 
 
 class Feed:
-    """One fleet's newest state, asked for while somebody follows it."""
+    """One fleet's newest state, asked for while somebody follows it: at most once a TICK, so that who follows
+    need not wait another one between two messages."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -210,7 +211,6 @@ async def _events(
                     del sent[next(iter(sent))]
             seen = feed.digest
             yield message("overview", f"{cursor}-{seen}", feed.document)
-            await asyncio.sleep(TICK)
     finally:
         following.leave(fleet)
 
