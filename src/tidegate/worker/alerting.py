@@ -113,7 +113,8 @@ class Alerting:
                 continue
             try:
                 stored = _STORED.decode(value)
-            except msgspec.DecodeError as error:  # of another version: learn anew rather than stand still
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                # Of another version, or of a stranger: learn anew rather than stand still.
                 log.warning("the state of %r cannot be read and begins again: %s", key, error)
                 continue
             if stored.partition not in partitions:

@@ -219,7 +219,8 @@ class DedupTable:
             prefix, _, rest = name.partition(b"-")
             letter_and_number, _, rest = rest.partition(b"-")
             found = ours.get(b"%b-%b-" % (prefix, letter_and_number))
-            if found is None or value is None or len(value) < _TIME.size:
+            number = rest.partition(b"-")[0]
+            if found is None or value is None or len(value) < _TIME.size or (rest and not number.isdigit()):
                 self._table.pop(name, None)
                 if prefix != self._epoch and value is not None and letter_and_number[1:] in partitions:
                     self._ended.append((partitions[letter_and_number[1:]], (name, None)))
@@ -227,7 +228,7 @@ class DedupTable:
             window, position = found
             if not rest:
                 (window.forgotten,) = _TIME.unpack_from(value)
-            elif (offset := int(rest.partition(b"-")[0])) < position:
+            elif (offset := int(number)) < position:
                 claims.append((window, Claim(name, offset, value)))
         for window, claim in sorted(claims, key=lambda item: item[1].offset):
             window.add(claim)

@@ -154,6 +154,7 @@ class Minutes:
         self._latest: dict[tuple[int, _Source], tuple[int, int]] = {}  # start and generation of blocks
         self._open: dict[tuple[int, _Source], set[bytes]] = defaultdict(set)  # keys that have a part of them
         self._changed: set[bytes] = set()
+        self._void: set[bytes] = set()  # keys of what stands in the table and is no minute
         self._read_to: dict[int, dict[_Source, int]] = defaultdict(dict)  # partition -> raw partition -> µs
         self._closed: dict[int, int] = {}  # partition -> the minute that was closed last
 
@@ -162,7 +163,8 @@ class Minutes:
         self._clear()
         for key in list(self._table):
             minute = self._find(key)
-            if minute is None:
+            if minute is None or not _adds_up(minute):
+                self._void.add(key)
                 continue
             self._keys(minute.partition, minute.minute).add(key)
             self._changed.add(key)
@@ -209,6 +211,7 @@ class Minutes:
                 log.warning("minute %.200r has %d bytes of counts and begins again", key, len(value))
                 value = _ENCODE(Minute(minute.partition, minute.minute))
             self._table[key] = value
+            self._void.discard(key)
         self._changed |= touched.keys()
         self._expire(partition)
         return Merged(merged, repeated, late)
@@ -259,10 +262,11 @@ class Minutes:
             touched[key] = minute
 
     def _find(self, key: bytes) -> Minute | None:
-        value = self._table.get(key)
+        value = None if key in self._void else self._table.get(key)
         try:
             return None if value is None else _MINUTE.decode(value)
-        except msgspec.DecodeError as error:  # of another version; counts are no reason to stand still
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            # Of another version, or of a stranger; counts are no reason to stand still.
             log.warning("minute %r cannot be read and begins again: %s", key, error)
             return None
 
@@ -279,6 +283,17 @@ class Minutes:
             for key in minutes.pop(minute):
                 self._table.pop(key, None)
                 self._changed.discard(key)
+
+
+def _adds_up(minute: Minute) -> bool:
+    """Whether a worker may have kept it: who may write to the changelog may be another."""
+    parts = [one.partial for one in minute.open.values()] + ([minute.final] if minute.final else [])
+    try:
+        for partial in parts:
+            check(partial)
+        return len({partial.key for partial in parts}) <= 1 and all(part.minute >= 0 for part in parts)
+    except ValueError:
+        return False
 
 
 def _iso(minute: int) -> str:

@@ -163,3 +163,16 @@ def test_processing_again_from_anywhere_gives_the_same() -> None:
         second = keys(dict(table))
         second.recovered({OURS: position})
         assert process(second.window(*OURS), position) == whole[position:]
+
+
+def test_a_claim_that_no_worker_wrote_ends_none() -> None:
+    """Whoever may write to the changelog could end every worker at its start."""
+    table: dict[bytes, bytes] = {}
+    keys(table).window("client_events", 0).claim(5, [entry(1)])
+    prefix = f"{EPOCH}-w0-".encode()
+    assert next(iter(table)).startswith(prefix)
+    for rest in (b"x", b"-", b"\xff-1", b"1e3", b" 7"):
+        table[prefix + rest] = bytes(64)
+    second = keys(table)
+    second.recovered({OURS: 6})
+    assert look(second.window("client_events", 0), 6, 1) is Seen.DUPLICATE

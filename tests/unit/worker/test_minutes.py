@@ -21,7 +21,15 @@ from tidegate.contracts.counts import (
     check,
 )
 from tidegate.steps.aggregate import merge_all
-from tidegate.worker.minutes import GRACE, KEEP_MINUTES, Minutes, partition_of, split_by_site
+from tidegate.worker.minutes import (
+    GRACE,
+    KEEP_MINUTES,
+    LatestBlock,
+    Minute,
+    Minutes,
+    partition_of,
+    split_by_site,
+)
 
 NOW = 30_000_000 * MINUTE
 PARTITIONS = 3
@@ -291,3 +299,18 @@ def test_a_minute_before_all_time_is_late(minute: int) -> None:
     record = msgspec.json.encode([block(0, [partial("Toronto", minute=0)])])
     found = minutes.merge(0, record.replace(b'"minute":0', b'"minute":%d' % minute), NOW)
     assert (found.late, list(minutes.publish())) == (1, [])
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, {"minute": -(1 << 62)}, {"site": "Oslo"}])
+def test_a_minute_that_no_worker_kept_ends_none(wrong: dict[str, object]) -> None:
+    good = partial("Toronto", 2)
+    foreign = msgspec.structs.replace(good, **wrong)
+    latest = {0: LatestBlock(0, 1, foreign), 1: LatestBlock(0, 1, good)}
+    key = b"client_events/demo/Toronto/%d" % NOW
+    table = {key: msgspec.json.encode(Minute(0, NOW, None, latest)), b"odd": b'{"partition":"\xff"}'}
+    minutes = Minutes(table)
+    minutes.recovered()
+    assert list(minutes.publish()) == []
+    minutes.merge(0, msgspec.json.encode([block(0, [good])]), NOW)
+    [(_, _, document)] = minutes.publish()
+    assert [one.events for one in msgspec.json.decode(document, type=MinuteCounts).counts] == [2]
