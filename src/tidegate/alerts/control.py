@@ -7,6 +7,7 @@ alert that is over changes nothing.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
@@ -21,6 +22,7 @@ from tidegate.contracts.alerts import (
     acknowledgement_key,
     is_acknowledgement,
     is_silence,
+    moment,
     silence_key,
 )
 from tidegate.contracts.control import Record, Signed
@@ -31,6 +33,8 @@ from tidegate.kafka.connection import Connection
 from tidegate.kafka.control import ControlLog
 from tidegate.kafka.control_follower import ControlFollower
 from tidegate.kafka.write_record import write_record
+
+_log = logging.getLogger(__name__)
 
 GROUP = "tidegate-alert-orders"
 LONGEST_BY = 256  # characters of a name
@@ -95,8 +99,9 @@ class Silences:
             return None if place is None else self._by_place.pop(place)
         try:
             found = msgspec.json.decode(record.value, type=Silence)
-            found = msgspec.structs.replace(found, until=_normal(found.until))
-        except (msgspec.DecodeError, ValueError):
+            found = msgspec.structs.replace(found, until=_normal("until", found.until))
+        except ValueError as error:
+            _log.warning("a silence is refused: %s", error)
             return None
         place = (found.fleet, found.rule, found.site)
         if silence_key(*place) != record.key:
@@ -158,13 +163,20 @@ class Orders(ControlFollower):
         if silence is not None:
             self._new.put(silence)
         elif is_acknowledgement(record.key) and record.value:
-            try:
-                ack = msgspec.json.decode(record.value, type=Acknowledgement)
-                ack = msgspec.structs.replace(ack, at=_normal(ack.at))
-            except (msgspec.DecodeError, ValueError):
-                return
-            if acknowledgement_key(ack.fleet, ack.id) == record.key:
+            ack = acknowledgement(record.key, record.value)
+            if ack is not None:
                 self._new.put(ack)
+
+
+def acknowledgement(key: bytes, value: bytes) -> Acknowledgement | None:
+    """The acknowledgement that a record tells, None for one that is unreadable."""
+    try:
+        ack = msgspec.json.decode(value, type=Acknowledgement)
+        ack = msgspec.structs.replace(ack, at=_normal("at", ack.at))
+    except ValueError as error:
+        _log.warning("an acknowledgement is refused: %s", error)
+        return None
+    return ack if acknowledgement_key(ack.fleet, ack.id) == key else None
 
 
 def _write(kafka: Connection, key: bytes, value: bytes | None) -> None:
@@ -172,9 +184,13 @@ def _write(kafka: Connection, key: bytes, value: bytes | None) -> None:
     write_record(kafka, CONTROL, key, value, found.signed(key, value))
 
 
-def _normal(text: str) -> str:
-    """The same moment as everything here writes it. Raises ValueError for text that is none."""
-    return _iso(datetime.fromisoformat(text))
+def _normal(field: str, text: str) -> str:
+    """The same moment as everything here writes it. Raises ValueError, which names the field, for text that
+    is none, and for one that has no date in UTC: year 1, east of it."""
+    try:
+        return _iso(moment(text))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{field}: {text[:64]!r} is no time: {error}") from error
 
 
 def _iso(moment: datetime) -> str:
