@@ -20,14 +20,14 @@ from tidegate.contracts.alerts import Alert
 from tidegate.contracts.counts import PartialCounts
 from tidegate.errors import RetryLater, TidegateError
 from tidegate.settings import Settings
-from tidegate.steps.detect import Context, Detector, Grouping, Place, Totals, context_of
+from tidegate.steps.detect import Context, Detector, Grouping, Totals, UnitKey, context_of
 from tidegate.store.client import connect
 
 MOST = 16  # processes
 COLLECT = (200_000, 20, 100)  # gc.set_threshold: by default a third of counting is its looking for cycles
 
-Minute = Mapping[Place, PartialCounts]
-Found = list[tuple[int, Place, Alert]]  # minute, unit, change
+Minute = Mapping[UnitKey, PartialCounts]
+Found = list[tuple[int, UnitKey, Alert]]  # minute, unit, change
 Message = tuple[
     Found, Totals | None
 ]  # since the last message; what is usual of the own sites, None at the end

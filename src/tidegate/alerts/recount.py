@@ -13,7 +13,7 @@ from tidegate.contracts.counts import MINUTE, PartialCounts
 from tidegate.contracts.topics import Stream
 from tidegate.lookups import Lookups
 from tidegate.steps.aggregate import COLUMNS, aggregate, merge_all
-from tidegate.steps.detect import Detector, context_of
+from tidegate.steps.detect import Detector, UnitKey, context_of
 from tidegate.store.client import infrastructure
 
 HOUR = 60 * MINUTE
@@ -26,12 +26,10 @@ ARROW = {
 }
 _READ = {"bssid": "if(isNull(ap_name), bssid, NULL) AS bssid"}  # names an access point that has no name
 
-Place = tuple[str, str, str]
-
 
 def minutes(
     client: Client, since: int, until: int, fleet: str = "", share: tuple[int, int] = (0, 1)
-) -> Iterator[tuple[int, Mapping[Place, PartialCounts]]]:
+) -> Iterator[tuple[int, Mapping[UnitKey, PartialCounts]]]:
     """Each minute from `since` to before `until` (µs) with the counts of what was received in it.
 
     `share` (number, of how many): of that share of the sites alone.
@@ -39,7 +37,7 @@ def minutes(
     begin, hours = since, 1
     while begin < until:
         end = min(begin + hours * HOUR, (begin // DAY + 1) * DAY, until)
-        counted: dict[int, dict[Place, PartialCounts]] = {}
+        counted: dict[int, dict[UnitKey, PartialCounts]] = {}
         events = 0
         for stream in STREAMS:
             partials, rows = _counted(client, stream, begin, end, fleet, share)

@@ -89,12 +89,14 @@ class Usual(msgspec.Struct, array_like=True):
 
 def _pooled(pairs: list[Pair]) -> Pair:
     """Failures and attempts without the hours that are far off."""
-    told = [failed / attempts for failed, attempts in pairs if attempts >= TELLING]
+    if not pairs:
+        return _zero()
+    told = [failed / attempts for failed, attempts in pairs if attempts >= TELLING] if len(pairs) > 2 else []
     if len(told) >= 3:
         middle = _median(told)
         limit = middle + 4.5 * _median([abs(one - middle) for one in told]) + 0.02
         pairs = [pair for pair in pairs if pair[1] < TELLING or pair[0] / pair[1] <= limit]
-    return [sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)]
+    return [sum([pair[0] for pair in pairs]), sum([pair[1] for pair in pairs])]
 
 
 def _median(values: list[float]) -> float:

@@ -24,7 +24,7 @@ from tidegate.errors import UsageError
 from tidegate.lookups import Lookups, alert_rules
 from tidegate.lookups.failures import FailureCatalogue
 from tidegate.settings import Settings
-from tidegate.steps.detect import Context, Detector, Unit, context_of, micros
+from tidegate.steps.detect import Context, Detector, Unit, UnitKey, context_of, micros
 from tidegate.telemetry import WORKER_ALERTS, WORKER_ALERTS_LATE, WORKER_DETECT_SECONDS
 from tidegate.worker.lifecycle import FreezeDetector
 from tidegate.worker.minutes import AHEAD
@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 ORDER_SECONDS = 1.0
 RULES_SECONDS = 60.0
 MOST_BEHIND = 24 * 60 * MINUTE  # minutes that are folded one by one behind a gap
-
-Place = tuple[str, str, str]  # stream, fleet, site
 
 
 class Stored(msgspec.Struct, array_like=True):
@@ -93,7 +91,7 @@ class Alerting:
         self._rules_problem = ""
         self._noted: Rules | None = None
         self._detectors: dict[int, Detector] = {}
-        self._waiting: dict[int, dict[int, dict[Place, MinuteCounts]]] = defaultdict(dict)
+        self._waiting: dict[int, dict[int, dict[UnitKey, MinuteCounts]]] = defaultdict(dict)
         self._folded: dict[int, int] = {}  # partition -> the last minute
         self._lock = asyncio.Lock()
 
@@ -133,7 +131,9 @@ class Alerting:
             message = event.message
             try:
                 if message.key:
+                    begun = time.thread_time()
                     self._wait(message.partition, _COUNTS.decode(event.value or b""))
+                    WORKER_DETECT_SECONDS.inc(time.thread_time() - begun)
                 else:
                     closed = minute_of(_CLOSED.decode(event.value or b"").closed, time.time_ns() // 1000)
                     await self._close(message.partition, closed)
@@ -165,8 +165,8 @@ class Alerting:
         check(document)
         minute = minute_of(document.minute, time.time_ns() // 1000)
         if minute > self._folded.get(partition, 0):
-            place = (document.stream, document.fleet, document.site or "")
-            self._waiting[partition].setdefault(minute, {})[place] = document
+            unit_key = (document.stream, document.fleet, document.site or "")
+            self._waiting[partition].setdefault(minute, {})[unit_key] = document
 
     async def _close(self, partition: int, closed: int) -> None:
         waiting = self._waiting[partition]
@@ -199,26 +199,28 @@ class Alerting:
                     changes += detector.silence(order.fleet, time.time_ns() // 1000)
             if changes:
                 sites = {(change.fleet, change.scope.site) for change in changes}
-                touched = {place for place in detector.units if place[1:] in sites}
+                touched = {unit_key for unit_key in detector.units if unit_key[1:] in sites}
                 await self._tell(partition, detector, changes, touched)
 
     async def _tell(
-        self, partition: int, detector: Detector, changes: list[Alert], places: set[Place]
+        self, partition: int, detector: Detector, changes: list[Alert], unit_keys: set[UnitKey]
     ) -> None:
         """Write the units and then tell their changes, so that no change is told that is not kept."""
+        begun = time.thread_time()
         records: list[tuple[int, bytes, bytes | None]] = []
-        of_site: dict[tuple[str, str, str], list[Alert]] = defaultdict(list)
+        of_site: dict[UnitKey, list[Alert]] = defaultdict(list)
         for change in changes:
             of_site[change.scope.stream or "client_events", change.fleet, change.scope.site].append(change)
-        for place in places:
-            key = "\0".join(place).encode()
-            unit = detector.units.get(place)
+        for unit_key in unit_keys:
+            key = "\0".join(unit_key).encode()
+            unit = detector.units.get(unit_key)
             if unit is None:
                 self._table.pop(key, None)
                 records.append((partition, key, None))
                 continue
-            value = self._table[key] = _ENCODE(Stored(partition, unit, of_site.get(place, [])))
+            value = self._table[key] = _ENCODE(Stored(partition, unit, of_site.get(unit_key, [])))
             records.append((partition, key, value))
+        WORKER_DETECT_SECONDS.inc(time.thread_time() - begun)
         self._freeze_detector.check()
         for batch in (records, [(partition, _MARK, b"")]):
             # Asked for a topic's end, the embedded broker leaves out all but the first record of the last

@@ -8,19 +8,19 @@ times the usual odds (and five points more) rather than usual. Enough of it open
 what is looked up, `figures.py` what a minute's document says.
 """
 
-from tidegate.steps.detect.baseline import Place, Totals
+from tidegate.steps.detect.baseline import Totals
 from tidegate.steps.detect.context import Context, context_of, no_silence
 from tidegate.steps.detect.detector import Detector
 from tidegate.steps.detect.grouping import Grouping
-from tidegate.steps.detect.state import Unit, iso, micros
+from tidegate.steps.detect.state import Unit, UnitKey, iso, micros
 
 __all__ = [
     "Context",
     "Detector",
     "Grouping",
-    "Place",
     "Totals",
     "Unit",
+    "UnitKey",
     "context_of",
     "iso",
     "micros",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.counts import MINUTE
 from tidegate.steps.detect.context import Context
-from tidegate.steps.detect.state import Key, Unit
+from tidegate.steps.detect.state import Key, Unit, UnitKey
 from tidegate.steps.usual import LEARNED, TELLING, Pair
 
 FADING = 0.98  # of the counts of parts and latencies, each hour
@@ -21,7 +21,6 @@ MUCH = 0.5  # share of failures of a thorough breakdown
 SLOW_STEPS = 3  # buckets of a latency above its usual 95th percentile that count as slow
 SLOW_LEAST = 300.0  # successes from which on it is known what is slow
 
-Place = tuple[str, str, str]  # stream, fleet, site
 OfFleet = tuple[str, str, str]  # stream, fleet, stage
 Totals = dict[OfFleet, list[Pair]]  # of each site
 Exchange = Callable[[Totals], Totals]  # what this fold has of a fleet -> what all that are under way have
@@ -65,9 +64,20 @@ class Hour:
 
 
 def rate(usual: float, rule: Rule, dispersion: float = 1.0, points: float = 0.0) -> Rate:
-    odds = rule.odds_ratio * usual / (1 - usual)
-    raised = min(max(odds / (1 + odds), usual + (points or rule.points)), 0.98)
+    raised = _raised(usual, rule, points)
     return Rate(usual, *_nats(usual, raised, dispersion), *_nats(usual, max(MUCH, raised), dispersion))
+
+
+def worth(usual: float, rule: Rule, failed: float, attempts: float) -> float:
+    """What a minute's counts are worth against the smallest share alone."""
+    of_failed, of_passed = _nats(usual, _raised(usual, rule, 0.0), 1.0)
+    return failed * of_failed + (attempts - failed) * of_passed
+
+
+def _raised(usual: float, rule: Rule, points: float) -> float:
+    """The smallest share that is worth a person's time."""
+    odds = rule.odds_ratio * usual / (1 - usual)
+    return min(max(odds / (1 + odds), usual + (points or rule.points)), 0.98)
 
 
 def _nats(usual: float, raised: float, dispersion: float) -> tuple[float, float]:
@@ -81,9 +91,9 @@ class Baseline:
 
     def __init__(self, context: Context, units: Iterable[Unit] = (), exchange: Exchange = alone) -> None:
         self.context = context
-        self.units: dict[Place, Unit] = {(unit.stream, unit.fleet, unit.site): unit for unit in units}
-        self._hours: dict[Place, Hour] = {}
-        self._zones: dict[Place, tzinfo] = {}
+        self.units: dict[UnitKey, Unit] = {(unit.stream, unit.fleet, unit.site): unit for unit in units}
+        self._hours: dict[UnitKey, Hour] = {}
+        self._zones: dict[UnitKey, tzinfo] = {}
         self._rules: dict[tuple[str, str], list[Rule]] = {}  # site and signal -> their rules
         self._scores: dict[tuple[str, str], float] = {}
         self._least: dict[tuple[str, str], float] = {}
@@ -126,10 +136,10 @@ class Baseline:
             self._least_of_all[site] = known
         return known
 
-    def forget(self, place: Place) -> None:
+    def forget(self, unit_key: UnitKey) -> None:
         """A unit that is no more."""
-        for of_place in (self.units, self._hours, self._zones):
-            of_place.pop(place, None)
+        for of_key in (self.units, self._hours, self._zones):
+            of_key.pop(unit_key, None)
 
     def rule(self, name: str) -> Rule:
         """The rule of that name; the defaults where it is gone."""
@@ -139,11 +149,11 @@ class Baseline:
         """The fleet's units that have an alert."""
         return [unit for unit in self.units.values() if unit.active and unit.fleet == fleet]
 
-    def hour(self, place: Place) -> Hour:
+    def hour(self, unit_key: UnitKey) -> Hour:
         """What was looked up of a unit in this hour so far."""
-        found = self._hours.get(place)
+        found = self._hours.get(unit_key)
         if found is None:
-            found = self._hours[place] = Hour()
+            found = self._hours[unit_key] = Hour()
         return found
 
     def rate(self, unit: Unit, stage: str, hour: Hour) -> Rate | None:
@@ -208,31 +218,31 @@ class Baseline:
         """End the hours that are over by a minute in which hours end: zones differ by quarters of one."""
         if minute % (15 * MINUTE) == 0:
             at: dict[tzinfo, int] = {}  # most sites share their zone
-            for place, unit in self.units.items():
-                zone = self._zone(place)
+            for unit_key, unit in self.units.items():
+                zone = self._zone(unit_key)
                 hour = at.get(zone)
                 if hour is None:
                     hour = at[zone] = _hour_of_week(minute, zone)
                 if hour != unit.hour:
-                    self._begin_hour(place, unit, hour)
+                    self._begin_hour(unit_key, unit, hour)
             self._fleets = self._totals()
 
-    def end_hour(self, place: Place, unit: Unit, minute: int) -> None:
+    def end_hour(self, unit_key: UnitKey, unit: Unit, minute: int) -> None:
         """End the unit's hour if it is over by a minute."""
-        hour = _hour_of_week(minute, self._zone(place))
+        hour = _hour_of_week(minute, self._zone(unit_key))
         if hour != unit.hour:
-            self._begin_hour(place, unit, hour)
+            self._begin_hour(unit_key, unit, hour)
 
-    def _begin_hour(self, place: Place, unit: Unit, hour: int) -> None:
+    def _begin_hour(self, unit_key: UnitKey, unit: Unit, hour: int) -> None:
         if unit.hour >= 0:
             self._end_hour(unit)
         unit.hour = hour
-        self._hours.pop(place, None)
+        self._hours.pop(unit_key, None)
 
-    def _zone(self, place: Place) -> tzinfo:
-        zone = self._zones.get(place)
+    def _zone(self, unit_key: UnitKey) -> tzinfo:
+        zone = self._zones.get(unit_key)
         if zone is None:
-            zone = self._zones[place] = self.context.zone(place[1], place[2])
+            zone = self._zones[unit_key] = self.context.zone(unit_key[1], unit_key[2])
         return zone
 
     def _end_hour(self, unit: Unit) -> None:

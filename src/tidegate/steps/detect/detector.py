@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tidegate.contracts.alerts import Acknowledgement, Alert
 from tidegate.contracts.counts import MINUTE
-from tidegate.steps.detect.baseline import Baseline, Exchange, Place, alone
+from tidegate.steps.detect.baseline import Baseline, Exchange, alone
 from tidegate.steps.detect.closing import go_on
 from tidegate.steps.detect.context import Context
 from tidegate.steps.detect.evidence import Evidence, telling
@@ -18,7 +18,7 @@ from tidegate.steps.detect.grouping import Grouping
 from tidegate.steps.detect.incidents import begin, changed, hush
 from tidegate.steps.detect.opening import asking, due
 from tidegate.steps.detect.silence import silence
-from tidegate.steps.detect.state import NOBODY, Unit, keep
+from tidegate.steps.detect.state import NOBODY, Unit, UnitKey, keep
 
 GAP_MINUTES = 60  # without a minute, after which windows begin anew
 MOST_UNITS = 20_000  # of a fleet in a partition: a location that no file has is a site all the same
@@ -37,13 +37,13 @@ class Detector:
         self._baseline = Baseline(context, units, exchange)
         active = (one.alert for unit in self.units.values() for one in unit.active.values())
         self._grouping = Grouping(active)
-        self._order: list[tuple[Place, Unit]] = []
+        self._order: list[tuple[UnitKey, Unit]] = []
 
     @property
-    def units(self) -> dict[Place, Unit]:
+    def units(self) -> dict[UnitKey, Unit]:
         return self._baseline.units
 
-    def close(self, minute: int, documents: Mapping[Place, Counted]) -> list[Alert]:
+    def close(self, minute: int, documents: Mapping[UnitKey, Counted]) -> list[Alert]:
         """Fold a minute (µs since 1970 of its start) of every unit; units that have no document were silent.
 
         A minute at or before the last one of a unit changes nothing.
@@ -54,27 +54,27 @@ class Detector:
             self._order = sorted(units.items())
         changes: list[Alert] = []
         self._baseline.end_hours(minute)
-        for place, unit in self._order:
+        for unit_key, unit in self._order:
             if minute - unit.minute != MINUTE or unit.hour < 0:
-                self._baseline.end_hour(place, unit, minute)
+                self._baseline.end_hour(unit_key, unit, minute)
             if minute <= unit.minute:
                 continue
             if unit.minute and minute - unit.minute > GAP_MINUTES * MINUTE:
                 unit.tracks.clear()
                 unit.window.clear()
                 unit.silent, unit.missing = 0, 0.0
-            counted = documents.get(place)
+            counted = documents.get(unit_key)
             if counted is None and not unit.active and not telling(unit.tracks):  # nothing, and nothing is on
                 keep(unit, NOBODY)
-                found = silence(self._baseline, unit, minute, 0, self._baseline.hour(place))
+                found = silence(self._baseline, unit, minute, 0, self._baseline.hour(unit_key))
                 told = [begin(self._baseline, unit, found, minute, NOTHING)] if found is not None else []
             else:
-                told = self._fold(place, unit, minute, counted)
+                told = self._fold(unit_key, unit, minute, counted)
             for change in told:
                 changes.append(self._join(unit, change))
             unit.minute = minute
             if unit.silent > FORGET_MINUTES and not unit.active:
-                self._baseline.forget(place)
+                self._baseline.forget(unit_key)
                 self._order = []
         return changes
 
@@ -92,15 +92,15 @@ class Detector:
         baseline = self._baseline
         return [change for unit in baseline.alerting(fleet) for change in hush(baseline, unit, at)]
 
-    def _begin(self, places: Iterable[Place]) -> None:
-        """A unit for each place that has none, as long as its fleet has room for it."""
-        new = [place for place in places if place not in self.units]
+    def _begin(self, unit_keys: Iterable[UnitKey]) -> None:
+        """A unit for each key that has none, as long as its fleet has room for it."""
+        new = [unit_key for unit_key in unit_keys if unit_key not in self.units]
         if new:
             of_fleet = Counter(fleet for _, fleet, _ in self.units)
-            for place in new:
-                of_fleet[place[1]] += 1
-                if of_fleet[place[1]] <= MOST_UNITS:
-                    self.units[place] = Unit(*place)
+            for unit_key in new:
+                of_fleet[unit_key[1]] += 1
+                if of_fleet[unit_key[1]] <= MOST_UNITS:
+                    self.units[unit_key] = Unit(*unit_key)
 
     def _join(self, unit: Unit, change: Alert) -> Alert:
         told = self._grouping.join(change)
@@ -109,11 +109,11 @@ class Detector:
                 active.alert = replace(active.alert, incident=told.incident)
         return told
 
-    def _fold(self, place: Place, unit: Unit, minute: int, counted: Counted | None) -> list[Alert]:
+    def _fold(self, unit_key: UnitKey, unit: Unit, minute: int, counted: Counted | None) -> list[Alert]:
         baseline = self._baseline
         changes = list(hush(baseline, unit, minute + MINUTE)) if unit.active else []
         figures = Figures(counted.counts, counted.aps) if counted is not None else NOTHING
-        hour = baseline.hour(place)
+        hour = baseline.hour(unit_key)
         evidence = Evidence(baseline, unit, minute, figures, counted, hour)
         evidence.weigh()
         if unit.active:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from tidegate.contracts.counts import MINUTE, Signal, Sketch
 from tidegate.steps.aggregate import LATENCIES
-from tidegate.steps.detect.baseline import SLOW, Baseline, Hour, rate
+from tidegate.steps.detect.baseline import SLOW, Baseline, Hour, rate, worth
 from tidegate.steps.detect.figures import Counted, Figures
 from tidegate.steps.detect.state import WINDOW, Hits, Key, Track, Unit, keep, part_key
 from tidegate.steps.sketch import EMPTY, estimate, union, values_of
@@ -335,10 +335,10 @@ class Evidence:
         if rules and (again or twice or key in unit.tracks):
             by_chance = len(clients_before) / max(unit.distinct("", WINDOW), 1)
             share = self._baseline.share(unit, stage, self._hour)
-            nats, _ = rate(min(max(share, by_chance), 0.9), rules[0]).of(again, number)
+            nats = worth(min(max(share, by_chance), 0.9), rules[0], again, number)
             share = self._baseline.share(unit, "~twice", self._hour)
-            within, _ = rate(max(share, by_chance / WINDOW, TWICE), rules[0]).of(twice, len(values))
-            self._gather(key, (nats + within, 0.0))
+            nats += worth(max(share, by_chance / WINDOW, TWICE), rules[0], twice, len(values))
+            self._gather(key, (nats, 0.0))
 
     def _latencies(self, counted: Counted) -> None:
         """Successes that spend longer than usual in a stage."""
@@ -442,6 +442,17 @@ def telling(tracks: Mapping[Key, Track]) -> list[Key]:
 
 def hit(hits: Hits, figures: Figures, stage: str, *, parts: bool) -> None:
     """Add a minute's attempts at a stage; `parts`: by SSID and access point as well."""
+    passed = figures.passed
+    if passed is not None and not figures.failed:
+        hits.attempts += figures.succeeded
+        if parts:
+            of_part = hits.parts
+            for part, count in passed.items():
+                if part in of_part:
+                    of_part[part][0] += count
+                elif len(of_part) < MOST_PARTS:
+                    of_part[part] = [count, 0]
+        return
     hits.attempts += figures.reached(stage)
     hits.failures += figures.failed.get(stage, 0)
     if stage in figures.failed:

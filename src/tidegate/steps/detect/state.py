@@ -8,7 +8,7 @@ import msgspec
 
 from tidegate.contracts.alerts import Alert
 from tidegate.contracts.counts import Sketch
-from tidegate.steps.sketch import distinct_of, union, values_of
+from tidegate.steps.sketch import EMPTY, distinct_of, union, values_of
 from tidegate.steps.usual import Pair, Usual
 
 WINDOW = 15  # minutes over which distinct clients are counted
@@ -16,6 +16,7 @@ OFTEN = 60  # minutes over which clients on insecure and unapproved networks are
 
 MOST_CODES = 512  # failure codes that are followed for a key
 
+UnitKey = tuple[str, str, str]  # stream, fleet, site
 Key = tuple[str, str, str, str]  # signal, stage, SSID, access point
 NETWORKS = ("insecure_network", "unapproved_network")
 
@@ -93,12 +94,12 @@ class Unit(msgspec.Struct):
 
     def distinct(self, name: str, minutes: int) -> int:
         """How many they are."""
-        return distinct_of([found for one in self.window[-minutes:] if (found := one.get(name))])
+        return distinct_of([one.get(name, EMPTY) for one in self.window[-minutes:]])
 
     def before(self, name: str) -> tuple[int, ...]:
         """The clients that the window has under a name before its last minute, each once for each minute."""
-        sketches = [found for one in self.window[-WINDOW:-1] if (found := one.get(name))]
-        return values_of(b"".join(sketches)) if sketches else ()
+        joined = b"".join([one.get(name, EMPTY) for one in self.window[-WINDOW:-1]])
+        return values_of(joined) if joined else ()
 
 
 def keep(unit: Unit, now: dict[str, Sketch]) -> None:
