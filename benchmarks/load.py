@@ -59,9 +59,11 @@ class Generator:
         connections: int = 16,
         unique: int = 200_000,
         compress: bool = False,
+        sites: int = workload.SITES,
     ) -> None:
         argv = [sys.executable, "-m", "benchmarks.load", "--url", url, "--token", token]
         argv += ["--batch", str(batch), "--connections", str(connections), "--unique", str(unique)]
+        argv += ["--sites", str(sites)]
         argv += ["--zstd"] if compress else []
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if self._line() != "ready":
@@ -96,11 +98,11 @@ class Generator:
         return self._process.stdout.readline().strip()
 
 
-def prepare(batch: int, unique: int) -> list[tuple[Stream, bytes]]:
+def prepare(batch: int, unique: int, sites: int) -> list[tuple[Stream, bytes]]:
     """NDJSON bodies of `batch` events of one stream each, from `unique` different events."""
     bodies: list[tuple[Stream, bytes]] = []
     gathered: dict[Stream, list[bytes]] = {stream: [] for stream in STREAMS}
-    for event in workload.events(unique):
+    for event in workload.events(unique, sites=sites):
         lines = gathered[event.stream]
         lines.append(event.body)
         if len(lines) == batch:
@@ -166,8 +168,9 @@ async def run(
 @click.option("--batch", default=500, show_default=True, help="Events in a post.")
 @click.option("--connections", default=16, show_default=True)
 @click.option("--unique", default=200_000, show_default=True, help="Different events, posted in turn.")
+@click.option("--sites", default=workload.SITES, show_default=True, help="Of the simulated fleet.")
 @click.option("--zstd", is_flag=True, help="Compressed bodies.")
-def main(url: str, token: str, batch: int, connections: int, unique: int, zstd: bool) -> None:
+def main(url: str, token: str, batch: int, connections: int, unique: int, sites: int, zstd: bool) -> None:
     """Post prepared batches; reads lines of `EVENTS_PER_SECOND SECONDS` and answers each with JSON."""
     target = endpoint(url)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"}
@@ -175,7 +178,7 @@ def main(url: str, token: str, batch: int, connections: int, unique: int, zstd: 
         headers["Content-Encoding"] = "zstd"
     pack: Any = zstandard.ZstdCompressor(level=1).compress if zstd else bytes
     heads = {stream: request_head(target, PATHS[stream], headers) for stream in STREAMS}
-    posts = [(heads[stream], pack(body)) for stream, body in prepare(batch, unique)]
+    posts = [(heads[stream], pack(body)) for stream, body in prepare(batch, unique, sites)]
     print("ready", flush=True)
     for line in sys.stdin:
         rate, seconds = map(float, line.split())

@@ -17,6 +17,7 @@ from tidegate.simulate.simulation import Event, Plan, Simulation
 
 FRAME_EVENTS = 500
 CHUNK = 20_000
+SITES = 12
 INCIDENTS = "radius,dhcp,dns,psk,flapping,clocks"  # the mix stays as it was while the simulator learns others
 
 
@@ -28,14 +29,16 @@ class Frame(NamedTuple):
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def simulation(seed: int = 1, streams: tuple[Stream, ...] = STREAMS) -> Simulation:
+def simulation(seed: int = 1, streams: tuple[Stream, ...] = STREAMS, sites: int = SITES) -> Simulation:
     """Incidents included: failures are part of the work."""
     start = time.time_ns() // 1000 - 60_000_000
-    return Simulation(Plan(seed=seed, start=start, incidents=parse(INCIDENTS), streams=streams))
+    return Simulation(Plan(seed=seed, start=start, incidents=parse(INCIDENTS), streams=streams, sites=sites))
 
 
-def events(count: int, seed: int = 1, streams: tuple[Stream, ...] = STREAMS) -> Iterator[Event]:
-    source = simulation(seed, streams)
+def events(
+    count: int, seed: int = 1, streams: tuple[Stream, ...] = STREAMS, sites: int = SITES
+) -> Iterator[Event]:
+    source = simulation(seed, streams, sites)
     while count > 0:
         yield from source.take(min(CHUNK, count))
         count -= CHUNK
