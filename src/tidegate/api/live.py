@@ -17,6 +17,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -56,7 +57,6 @@ class Feed:
         self._ask = ask
         self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._run())
-        self.followers = 0
         self.digest = ""
         self.document: dict[str, Any] = {}
 
@@ -97,41 +97,63 @@ class Feed:
         return document, digest_of(document)
 
 
+@dataclass(slots=True, eq=False)
+class Follower:
+    """One answer that goes on. `ended`: another fleet's has its place."""
+
+    fleet: str
+    feed: Feed
+    ended: bool = False
+
+
 class Live:
-    """Who follows which fleet, within a bound."""
+    """Who follows which fleet, within a bound.
+
+    Where there is no place left, the fleet that has most of them gives one to a fleet that has fewer: nobody
+    keeps another fleet's people out by following often.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._feeds: dict[str, Feed] = {}
+        self._followers: dict[str, list[Follower]] = {}  # by fleet, in the order in which they came
         self.connections = 0
         self.closing = False
 
-    def check(self) -> None:
+    def check(self, fleet: str) -> None:
         """Raises Problem `live_busy` where no more may follow."""
-        if self.connections >= self._most or self.closing:
+        if self.closing or (self.connections >= self._most and self._giving(fleet) is None):
             raise Problem("live_busy", f"{self._most} follow already", headers={"retry-after": "30"})
 
-    def join(self, fleet: str, ask: Ask) -> Feed:
+    def join(self, fleet: str, ask: Ask) -> Follower:
+        if self.connections >= self._most and (giving := self._giving(fleet)) is not None:
+            self.leave(giving)
+            giving.ended = True
         self.connections += 1
-        feed = self._feeds.get(fleet)
-        if feed is None:
-            feed = self._feeds[fleet] = Feed(ask)
-        feed.followers += 1
-        return feed
+        mine = self._followers.setdefault(fleet, [])
+        follower = Follower(fleet, mine[0].feed if mine else Feed(ask))
+        mine.append(follower)
+        return follower
 
-    def leave(self, fleet: str) -> None:
+    def leave(self, follower: Follower) -> None:
+        if follower.ended:
+            return
         self.connections -= 1
-        feed = self._feeds[fleet]
-        feed.followers -= 1
-        if not feed.followers:
-            feed.end()
-            del self._feeds[fleet]
+        mine = self._followers[follower.fleet]
+        mine.remove(follower)
+        if not mine:
+            follower.feed.end()
+            del self._followers[follower.fleet]
+
+    def _giving(self, fleet: str) -> Follower | None:
+        """Who gives way to one more of a fleet: the last that came of the fleet that has most."""
+        most = max(self._followers.values(), key=len, default=[])
+        return most[-1] if len(most) > len(self._followers.get(fleet, ())) + 1 else None
 
     def close(self) -> None:
         """End every answer: the process stops."""
         self.closing = True
-        for feed in self._feeds.values():
-            feed.end()
+        for mine in self._followers.values():
+            mine[0].feed.end()
 
 
 def digest_of(document: dict[str, Any]) -> str:
@@ -169,7 +191,7 @@ async def live(
         found: dict[str, Any] = msgspec.json.decode(answer.body)
         return found
 
-    following.check()
+    following.check(fleet)
     return StreamingResponse(
         _events(request, following, fleet, ask, last_event_id),
         media_type="text/event-stream",
@@ -180,7 +202,8 @@ async def live(
 async def _events(
     request: Request, following: Live, fleet: str, ask: Ask, last: str
 ) -> AsyncGenerator[bytes, None]:
-    feed = following.join(fleet, ask)
+    follower = following.join(fleet, ask)
+    feed = follower.feed
     try:
         match = _ID.fullmatch(last)
         now = int(time.time() * 1e6)
@@ -193,6 +216,8 @@ async def _events(
             changed = await feed.wait(seen, HEARTBEAT)
             if not still_reads(request, fleet):
                 return  # the token ended: the next attempt gets a 401
+            if follower.ended:
+                return
             if not changed:
                 yield b": still here\n\n"
                 continue
@@ -212,7 +237,7 @@ async def _events(
             seen = feed.digest
             yield message("overview", f"{cursor}-{seen}", feed.document)
     finally:
-        following.leave(fleet)
+        following.leave(follower)
 
 
 async def _changes(request: Request, fleet: str, since: int) -> AsyncGenerator[dict[str, Any], None]:

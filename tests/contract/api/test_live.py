@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,3 +81,33 @@ def test_a_change_of_a_time_to_come_hides_none_until_then(
         assert ids_until(events, "c")[-1] == "c"
         told(store, ["d"])
         assert ids_until(events, "d") == ["d"]
+
+
+def test_a_fleet_that_follows_often_keeps_no_other_out(
+    settings: Settings, tokens: dict[str, str], store: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 connections of one token, and nobody of any other fleet followed any more."""
+    monkeypatch.setattr(live, "HEARTBEAT", 0.2)
+
+    def follow(token: str) -> tuple[int, Any]:
+        request = client.build_request(
+            "GET", "/api/v1/live", headers={"authorization": f"Bearer {tokens[token]}"}
+        )
+        answer = client.send(request, stream=True)
+        held.callback(answer.close)
+        lines = answer.iter_lines()
+        if answer.status_code == 200:
+            assert next(lines).startswith("retry")
+        return answer.status_code, lines
+
+    with client_of(settings, None, api_live_connections=4) as client, ExitStack() as held:
+        first = [follow("viewer") for _ in range(4)]
+        assert [status for status, _ in first] == [200] * 4
+        assert follow("operator")[0] == 503, "of the same fleet"
+        others = [follow("other") for _ in range(2)]
+        assert [status for status, _ in others] == [200, 200]
+        for _, lines in first[2:]:
+            for _ in lines:
+                pass  # it ends
+        assert follow("other")[0] == 503, "each has a half"
+        assert any(line for line in others[0][1])
