@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -27,6 +28,7 @@ from tidegate.webhooks.trial import Tried, tried
 log = logging.getLogger(__name__)
 
 MOST_TRIES = 8  # at a time, of all fleets together
+TRIES_OF_A_FLEET = 2  # of these: whose receivers do not answer keeps no others waiting
 T = TypeVar("T")
 
 
@@ -37,6 +39,9 @@ class WebhookAdmin:
         self._settings = settings
         self._file = EndpointFile(settings.webhooks_path)
         self._tries = asyncio.Semaphore(MOST_TRIES)
+        self._tries_of: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(TRIES_OF_A_FLEET)
+        )
 
     def now(self) -> float:
         """Epoch seconds."""
@@ -78,7 +83,7 @@ class WebhookAdmin:
                 seconds=settings.webhook_seconds,
                 ca_file=settings.webhook_ca_file,
             )
-            async with self._tries:
+            async with self._tries_of[endpoint.fleet], self._tries:
                 return [each async for each in tried(endpoint, transport)]
 
     async def deliveries(
