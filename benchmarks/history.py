@@ -33,6 +33,7 @@ from tidegate.simulate.schedule import parse
 from tidegate.simulate.simulation import Plan, Simulation
 from tidegate.steps.decode import decode_frame
 from tidegate.steps.enrich import enrich
+from tidegate.store import site_events
 from tidegate.store.templates import migrations
 
 DAYS = 30
@@ -40,6 +41,7 @@ DAY_ROWS = 600_000  # of the day that is repeated, at most
 EVENTS_A_SITE = 12_000  # in that day: some 35 events a client
 FRAME = workload.FRAME_EVENTS
 BATCH_FRAMES = 20  # frames of a batch in the ledger: 10,000 rows, as a busy sink cuts them
+COPIED_DAYS = 3  # of the newest, sorted by site
 EPOCH = "01J0000000000000000000BENC"  # a ULID: its letters are Crockford's
 PARTITIONS = 4
 ROW_BYTES = 150  # with rollups, for the check of the disk before the first insert
@@ -54,6 +56,7 @@ _ONE_BLOCK = {
     "max_threads": 1,
     "max_insert_threads": 1,
 }
+_SYNC = {"mutations_sync": 2}
 _TIMES = {
     "connection_logs": ("event_time",),
     "client_events": ("event_time", "association_time", "authentication_time", "network_time"),
@@ -326,6 +329,26 @@ def _add_up_hours(client: Client) -> None:
                     client.command(f"INSERT INTO {table} {select}")
 
 
+def copy_days(client: Client, tell: Callable[[str], None] = lambda text: None) -> None:
+    """Fill `site_events` with the last days, of which its view takes the minutes of two."""
+    client.command("SYSTEM STOP VIEW site_events_mv")  # or both would copy a day
+    days = client.query(
+        "SELECT day FROM (SELECT toDate(minute) AS day, sum(events) AS there FROM site_minutes GROUP BY day)"
+        " AS minutes LEFT JOIN (SELECT toDate(minute) AS day, count() AS known FROM site_events GROUP BY day)"
+        " AS copies USING day WHERE there != known"
+        f" AND day > (SELECT max(toDate(minute)) FROM site_minutes) - {COPIED_DAYS} ORDER BY day"
+    ).result_rows
+    names = ", ".join(site_events.COLUMNS)
+    for (day,) in days:
+        client.command(f"ALTER TABLE site_events DELETE WHERE toDate(minute) = '{day}'", settings=_SYNC)
+        client.command(
+            f"INSERT INTO site_events ({names}) SELECT {site_events.expressions()}"
+            f" FROM client_events AS events WHERE toDate(received_at) = '{day}'"
+        )
+        tell(f"{day} copied by site")
+    client.command("SYSTEM START VIEW site_events_mv")
+
+
 def merge_days(client: Client, tell: Callable[[str], None] = lambda text: None) -> None:
     """Make one part of each day that is over, as the tables' settings do an hour after its end."""
     apart = client.query(
@@ -333,7 +356,7 @@ def merge_days(client: Client, tell: Callable[[str], None] = lambda text: None) 
         " AND database = currentDatabase() AND table IN {streams:Array(String)}"
         " GROUP BY table, partition_id HAVING count() > 1 AND day < toString(toDate(now('UTC')))"
         " ORDER BY day",
-        parameters={"streams": list(STREAMS)},
+        parameters={"streams": [*STREAMS, "site_events"]},
     ).result_rows
     for number, (table, partition, _) in enumerate(apart, 1):
         client.command(f"OPTIMIZE TABLE {table} PARTITION ID '{partition}' FINAL")

@@ -148,7 +148,10 @@ def opened(rows: int, data: Path | None, tell: Tell) -> Iterator[tuple[Stack, Hi
         history.lookups_folder(folder).mkdir(parents=True, exist_ok=True)
         forever: dict[str, Any] = {
             f"ttl_{name}_days": 0
-            for name in ("connection_logs", "client_events", "device_logs", "rollups_1m", "rollups_1h")
+            for name in (
+                *("connection_logs", "client_events", "device_logs"),
+                *("rollups_1m", "rollups_1h", "site_events"),
+            )
         }
         filled = history.find(folder)
         if filled is None:
@@ -156,6 +159,7 @@ def opened(rows: int, data: Path | None, tell: Tell) -> Iterator[tuple[Stack, Hi
                 filled = history.fill(stack.client, folder, rows, tell)
         lookups = str(history.lookups_folder(folder))
         with Stack(store=folder / "clickhouse", lookups_dir=lookups, **forever) as stack:
+            history.copy_days(stack.client, tell)
             history.merge_days(stack.client, tell)
             yield stack, filled
 

@@ -136,6 +136,11 @@ class Settings:
     )
     ttl_connection_logs_days: int = setting(90, "Days to keep connection_logs; 0: for ever")
     ttl_client_events_days: int = setting(90, "Days to keep client_events; 0: for ever")
+    ttl_site_events_days: int = setting(
+        3,
+        "Days to keep site_events, the copy of client_events that insight reads windows of these days from;"
+        " no longer than client_events; 0: as long",
+    )
     ttl_device_logs_days: int = setting(365, "Days to keep device_logs; 0: for ever")
     ttl_rejects_days: int = setting(30, "Days to keep rejects; 0: for ever")
     ttl_alerts_days: int = setting(400, "Days to keep alerts; 0: for ever")

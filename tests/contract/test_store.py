@@ -110,13 +110,14 @@ def test_ttls_follow_the_settings(client: Client, settings: Settings) -> None:
 
     assert "TTL" not in engine("client_events")
     first = dataclasses.replace(settings, ttl_client_events_days=7, ttl_rejects_days=5, ttl_rollups_1d_days=9)
-    changed = {"client_events", "rejects", *(f"{stream}_1d" for stream in STREAMS)}
+    # A copy of events is kept no longer than they are.
+    changed = {"client_events", "site_events", "rejects", *(f"{stream}_1d" for stream in STREAMS)}
     assert set(migrate(client, first).ttls) == changed
     assert migrate(client, first) == ((), ())
     assert "toIntervalDay(7)" in engine("client_events")
     assert "toIntervalDay(9)" in engine("client_events_1d")
     second = dataclasses.replace(first, ttl_client_events_days=8, ttl_rejects_days=0)
-    assert set(migrate(client, second).ttls) == {"client_events", "rejects"}
+    assert set(migrate(client, second).ttls) == {"client_events", "site_events", "rejects"}
     assert "toIntervalDay(8)" in engine("client_events")
     assert "TTL" not in engine("rejects")
 

@@ -43,6 +43,8 @@ DERIVED = {
     "site_minutes": "toDate(minute)",
 }
 """Tables that views fill out of the base tables by sums, and their received day: made anew from the base."""
+COPIES = ("site_events",)
+"""Tables whose rows stand in a base table too, and are copied from there again."""
 
 
 def backup(client: Client, settings: Settings, folder: Path, say: Callable[[str], None]) -> Manifest:
@@ -146,7 +148,7 @@ def _others(writer: _Writer, settings: Settings, cut: Cut) -> Iterator[Part]:
     """What is neither events nor ledger: whole; of what is made anew from the events, the days before."""
     tables = [item.name for item in objects(migrations(), settings).values() if item.kind == "TABLE"]
     for table in tables:
-        if table in BASE or table == "sink_batches":
+        if table in BASE or table in COPIES or table == "sink_batches":
             continue
         if table not in DERIVED:
             yield from writer.file(table, table, "1", counted=False)

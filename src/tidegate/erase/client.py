@@ -6,6 +6,7 @@ that are on record and still there, and goes on under the id that they have.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import date
 from typing import NamedTuple
@@ -23,6 +24,9 @@ from tidegate.store.templates import places
 
 TABLES = (*STREAMS, "rejects")
 BESIDE = ("alerts", "webhook_deliveries")  # no book counts their rows
+COPY, COPYING = "site_events", "site_events_mv"  # of client_events; what is noted it copies no more
+COPIED_SECONDS = 300.0  # within which a refresh that has begun before ends
+POLL_SECONDS = 0.2
 ROUNDS = 3  # of looking for rows that came meanwhile
 POSITION = "stream, epoch, partition, offset, `index`"
 
@@ -42,6 +46,7 @@ class Eraser:
         self._client = client
         self._database = settings.clickhouse_database
         self._cluster = places(settings)["on_cluster"]
+        self._replicas = settings.clickhouse_cluster
         self._fleet = fleet
         self._rollups = Rollups(client, settings, fleet)
         self._names = mentions.names(settings, fleet, mac)
@@ -124,9 +129,31 @@ class Eraser:
                 if table == stream_ and not self._rollups.may_rebuild(Day(stream_, day)):
                     rows = f"{noted} AND toDate(received_at) = toDate('{day}')"
                     self._rollups.take_off(Day(stream_, day), rows, f"erasure:{erasure}:{day}")
+        if days and table == "client_events":
+            self._await_copied()
+            self._delete(COPY, noted)
         if days:
             self._delete(table, noted)
         return sum(rows for _, rows in days)
+
+    def _await_copied(self) -> None:
+        """Let a refresh end that may not know what is noted."""
+        views = "system.view_refreshes"
+        if self._replicas:
+            views = f"clusterAllReplicas({literal(self._replicas)}, {views})"
+        deadline = time.monotonic() + COPIED_SECONDS
+        while True:
+            with infrastructure():
+                [(running,)] = self._client.query(
+                    f"SELECT count() FROM {views} WHERE database = {{database:String}}"
+                    f" AND view = '{COPYING}' AND startsWith(toString(status), 'Running')",
+                    parameters={"database": self._database},
+                ).result_rows
+            if not running:
+                return
+            if time.monotonic() > deadline:
+                raise RetryLater(f"{COPYING} is being refreshed all the while: erase again")
+            time.sleep(POLL_SECONDS)
 
     def _unfinished(self, table: str) -> list[str]:
         """Erasures of the fleet with rows on record that are still there."""

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from tidegate.store import site_events
 from tidegate.store.queries import Names, Query, Where
+from tidegate.store.site_events import Copied
 
 ATTEMPT_STAGES = ("association", "authentication", "aaa", "dhcp", "dns", "network")
 """The stages of a connection attempt in their order: an attempt that fails in one has passed those before."""
@@ -24,30 +26,18 @@ RETURN_SECONDS = 60  # a client that is back so soon was thrown off, or roamed i
 
 DIMENSIONS: Mapping[str, str] = {
     "ssid": "ifNull(ssid, '')",
-    "ap": "coalesce(ap_name, bssid, '')",
-    "band": "toString(band)",
-    "vendor": "toString(vendor)",
-    "protocol": "ifNull(protocol, '')",
+    "ap": "ap",
+    "band": "band",
+    "vendor": "vendor",
+    "protocol": "protocol",
     "randomised": "if(randomised, 'randomised MAC', 'own MAC')",
 }
-"""What attempts are told apart by, to see what the failing ones share: name and expression. Those of the
-whole fleet by site too."""
+"""What attempts are told apart by, to see what the failing ones share: name, and expression on `site_events`.
+Those of the whole fleet by site too."""
 
-_AP = DIMENSIONS["ap"]
-_MOMENT = "if(clock_skew, received_at, event_time)"
+_AP = "coalesce(ap_name, bssid, '')"
 _ATTEMPT = "outcome IN ('success', 'failure')"
 _CONNECT = "dateDiff('millisecond', association_time, network_time)"
-# Each column by itself: ClickHouse then matches the few texts of its dictionary, not each row's.
-_DISASSOCIATION = (
-    "ifNull(if(isNull(event_description), sub_event_description ILIKE '%disassoc%',"
-    " event_description ILIKE '%disassoc%'), false)"
-)
-_CLIENT = "cityHash64(mac)"  # what is grouped and counted by: 8 bytes, told apart as well as the MACs are
-_REFUSED_AS_FULL = (
-    "outcome = 'failure' AND stage = 'association'"
-    " AND match(lower(concat(ifNull(failure, ''), ' ', ifNull(sub_failure, ''))),"
-    " '\\\\bfull\\\\b|too many|unable to handle|max(imum)? (number|client)')"
-)
 
 
 HOUR = 3600
@@ -64,13 +54,14 @@ class Counted(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Events of a fleet, and of one site where `site` is not None. What of it is whole hours that are
-    `counted` is read from the tables of hours."""
+    `counted` is read from the tables of hours, what is `copied` from the copy that is sorted by site."""
 
     fleet: str
     since: int
     until: int
     site: str | None = None
     counted: Counted = Counted()
+    copied: Copied = Copied()
 
     def minutes(self, *columns: str) -> tuple[str, Mapping[str, Any]]:
         """Where to read columns of site_minutes: what stands behind FROM, and its parameters."""
@@ -82,9 +73,9 @@ class Window:
             (f"client_events_{level}", "bucket"), ("site_states", "bucket"), columns, only
         )
 
-    def events(self) -> Where:
-        """On client_events."""
-        return self._of("received_at")
+    def events(self, *columns: str, only: str = "") -> tuple[str, Mapping[str, Any]]:
+        """The same of the events themselves, where the condition `only` holds: columns of site_events."""
+        return site_events.source(self.fleet, self.site, self.since, self.until, self.copied, columns, only)
 
     def _of(self, column: str) -> Where:
         where = Where()
@@ -279,17 +270,37 @@ def usual(window: Window) -> Query:
 # Service levels beyond connecting: each a row a site of (site, good, total)
 
 
+_PLACE = "any(cityHash64(site)) AS place"
+
+
+def _by_site(window: Window, figures: str, parts: str) -> str:
+    """A row a site with `figures` of the rows that the query `parts` has, each with `_PLACE`.
+
+    Parts are grouped by one number: by the name of the site they would take twice as long.
+    """
+    of_places = f"SELECT place, {figures} FROM ({parts}) GROUP BY place"
+    if window.site is not None:
+        return f"SELECT {{site:String}}, * EXCEPT place FROM ({of_places})"
+    names = (
+        "SELECT DISTINCT site, cityHash64(site) AS place FROM site_minutes WHERE fleet = {fleet:String}"
+        " AND minute >= toDateTime({since:UInt32}, 'UTC') AND minute < toDateTime({until:UInt32}, 'UTC')"
+    )
+    return (
+        f"SELECT names.site, figures.* EXCEPT place FROM ({of_places}) AS figures"
+        f" INNER JOIN ({names}) AS names ON names.place = figures.place"
+    )
+
+
 def coverage(window: Window) -> Query:
     """Client-minutes with a median RSSI from -72 dBm on, of those with an RSSI."""
-    where = window.events()
-    where.add("isNotNull(rssi)")
-    sql = (
-        "SELECT site, countIf(2 * weak <= told), count() FROM ("  # the upper median where there are two
-        f"SELECT site, {_CLIENT} AS client, toStartOfMinute({_MOMENT}) AS at,"
-        " countIf(rssi < {covered:Int64}) AS weak, count() AS told"
-        f" FROM client_events {where} GROUP BY site, client, at) GROUP BY site"
+    source, parameters = window.events("site", "client", "moment", "rssi", only="isNotNull(rssi)")
+    sql = _by_site(
+        window,
+        "countIf(2 * weak <= told), count()",  # the upper median where there are two
+        f"SELECT {_PLACE}, countIf(rssi < {{covered:Int64}}) AS weak, count() AS told"
+        f" FROM {source} GROUP BY cityHash64(site, client, toStartOfMinute(moment))",
     )
-    return Query("insight_coverage", sql, {**where.parameters, "covered": COVERED_DBM})
+    return Query("insight_coverage", sql, {**parameters, "covered": COVERED_DBM})
 
 
 def roaming(window: Window) -> Query:
@@ -298,8 +309,10 @@ def roaming(window: Window) -> Query:
 
     Further: successes, and disassociations after which the client tried again within a minute.
     """
-    where = window.events()
-    where.add(f"({_ATTEMPT} OR {_DISASSOCIATION})")
+    source, parameters = window.events(
+        *("site", "client", "moment", "offset", "`index`", "outcome", "ssid", "ap", "took"),
+        only=f"({_ATTEMPT} OR disassociation)",
+    )
     names = ("kind", "network", "station", "at")
     # A client's line as arrays, and each of them moved by one: half of what window functions take.
     moved = ", ".join(
@@ -323,33 +336,33 @@ def roaming(window: Window) -> Query:
         f"arrayCount((k, t, k_behind, t_behind) -> k = 3 AND k_behind IN (1, 2) AND {soon},"
         " kind, at, kind_behind, at_behind)"
     )
-    sql = (
-        "SELECT site, sum(good), sum(arrayCount(roams)), sum(countEqual(kind, 1)), sum(thrown) FROM ("
-        "SELECT site,"
+    sql = _by_site(
+        window,
+        "sum(good), sum(arrayCount(roams)), sum(countEqual(kind, 1)), sum(thrown)",
+        f"SELECT {_PLACE},"
         " arraySort(groupArray((moment, offset, `index`, of_kind, of_network, of_station, millis))) AS line,"
         " line.1 AS at, line.4 AS kind, line.5 AS network, line.6 AS station, line.7 AS took,"
         f" {moved}, {roams} AS roams, {good} AS good, {thrown} AS thrown FROM ("
-        f"SELECT site, {_CLIENT} AS client, {_MOMENT} AS moment, offset, `index`,"
+        "SELECT site, client, moment, offset, `index`,"
         " multiIf(outcome = 'success', 1, outcome = 'failure', 2, 3) AS of_kind,"
-        f" cityHash64(ifNull(ssid, '')) AS of_network, cityHash64({_AP}) AS of_station,"
-        f" ifNull({_CONNECT}, -1) AS millis"
-        f" FROM client_events {where}) GROUP BY site, client) GROUP BY site"
+        " cityHash64(ifNull(ssid, '')) AS of_network, cityHash64(ap) AS of_station, took AS millis"
+        f" FROM {source}) GROUP BY cityHash64(site, client)",
     )
-    return Query("insight_roaming", sql, {**where.parameters, "quick": QUICK_MILLIS, "back": RETURN_SECONDS})
+    return Query("insight_roaming", sql, {**parameters, "quick": QUICK_MILLIS, "back": RETURN_SECONDS})
 
 
 def capacity(window: Window) -> Query:
     """Attempts that were not refused because the access point is full, and not made at one with more than
     sixty clients in the quarter of an hour."""
-    where = window.events()
-    sql = (
-        "SELECT site, sumIf(tries - refused, load <= {full:UInt64}), sum(tries) FROM ("
-        f"SELECT site, cityHash64({_AP}) AS station,"
-        f" intDiv(toUnixTimestamp(received_at), {QUARTER}) AS quarter,"
-        f" countIf({_ATTEMPT}) AS tries, countIf({_REFUSED_AS_FULL}) AS refused, uniqExact({_CLIENT}) AS load"
-        f" FROM client_events {where} GROUP BY site, station, quarter) GROUP BY site"
+    source, parameters = window.events("site", "ap", "minute", "outcome", "refused", "client")
+    quarter = f"intDiv(toUnixTimestamp(minute), {QUARTER})"
+    sql = _by_site(
+        window,
+        "sumIf(tries - declined, load <= {full:UInt64}), sum(tries)",
+        f"SELECT {_PLACE}, countIf({_ATTEMPT}) AS tries, countIf(refused) AS declined,"
+        f" uniqExact(client) AS load FROM {source} GROUP BY cityHash64(site, ap, {quarter})",
     )
-    return Query("insight_capacity", sql, {**where.parameters, "full": FULL_CLIENTS})
+    return Query("insight_capacity", sql, {**parameters, "full": FULL_CLIENTS})
 
 
 # One site
@@ -358,53 +371,57 @@ def capacity(window: Window) -> Query:
 def reasons(window: Window, limit: int) -> Query:
     """Failures by stage, code and sub-code, the most frequent first: texts, action, failures, distinct
     clients, access points, and the first and last (µs)."""
-    where = window.events()
-    where.add("outcome = 'failure'")
+    source, parameters = window.events(
+        *("stage", "failure_code", "sub_failure_code", "failure", "sub_failure", "action", "client", "ap"),
+        "received_at",
+        only="outcome = 'failure'",
+    )
     sql = (
         "SELECT stage, failure_code, sub_failure_code, max(ifNull(failure, '')),"
-        f" max(ifNull(sub_failure, '')), max(action), count() AS failures, uniqExact(mac), uniqExact({_AP}),"
+        " max(ifNull(sub_failure, '')), max(action), count() AS failures, uniqExact(client), uniqExact(ap),"
         " toUnixTimestamp64Micro(min(received_at)), toUnixTimestamp64Micro(max(received_at))"
-        f" FROM client_events {where} GROUP BY stage, failure_code, sub_failure_code"
+        f" FROM {source} GROUP BY stage, failure_code, sub_failure_code"
         " ORDER BY failures DESC, stage, failure_code, sub_failure_code LIMIT {limit:UInt64}"
     )
-    return Query("insight_reasons", sql, {**where.parameters, "limit": limit})
+    return Query("insight_reasons", sql, {**parameters, "limit": limit})
 
 
 def heat(window: Window) -> Query:
     """Access point × quarter of an hour, and the whole of them: whether it is the whole, access point, time
     (s), attempts, failures, refused because the access point is full, clients, those that failed."""
-    where = window.events()
+    source, parameters = window.events("ap", "minute", "outcome", "refused", "client")
     sql = (
-        f"SELECT grouping(time) AS whole, {_AP} AS station,"
-        f" intDiv(toUnixTimestamp(received_at), {QUARTER}) * {QUARTER} AS time,"
-        f" countIf({_ATTEMPT}), countIf(outcome = 'failure'), countIf({_REFUSED_AS_FULL}),"
-        f" uniqExact({_CLIENT}), uniqExactIf({_CLIENT}, outcome = 'failure')"
-        f" FROM client_events {where} GROUP BY GROUPING SETS ((station, time), ())"
+        "SELECT grouping(time) AS whole, toString(ap) AS station,"
+        f" intDiv(toUnixTimestamp(minute), {QUARTER}) * {QUARTER} AS time,"
+        f" countIf({_ATTEMPT}), countIf(outcome = 'failure'), countIf(refused),"
+        " uniqExact(client), uniqExactIf(client, outcome = 'failure')"
+        f" FROM {source} GROUP BY GROUPING SETS ((station, time), ())"
         " ORDER BY whole, station, time"
     )
-    return Query("insight_heat", sql, where.parameters)
+    return Query("insight_heat", sql, parameters)
 
 
 def hardest_hit(window: Window, limit: int) -> Query:
     """Clients with the most failures: MAC, vendor, attempts, failures, the newest failure's time (µs), stage,
     code, sub-code and texts, SSID and access point."""
-    where = window.events()
-    where.add(_ATTEMPT)
     last = (
         "argMaxIf(tuple(toUnixTimestamp64Micro(received_at), toString(stage), failure_code, sub_failure_code,"
-        f" toString(failure), toString(sub_failure), ifNull(ssid, ''), {_AP}),"
+        " toString(failure), toString(sub_failure), ifNull(ssid, ''), toString(ap)),"
         " (received_at, offset, `index`), outcome = 'failure')"
     )
     worst = (
         "GROUP BY mac HAVING countIf(outcome = 'failure') > 0"
         " ORDER BY countIf(outcome = 'failure') DESC, count() DESC, mac LIMIT {limit:UInt64}"
     )
-    # Who they are first: the table is sorted by client, so all else is read of a few granules.
-    sql = (
-        f"SELECT mac, any(vendor), count(), countIf(outcome = 'failure'), {last} FROM client_events {where}"
-        f" AND mac IN (SELECT mac FROM client_events {where} {worst}) {worst}"
+    # Who they are first: either table is sorted by client, so all else is read of a few granules.
+    whom, _ = window.events("mac", "outcome", only=_ATTEMPT)
+    source, parameters = window.events(
+        *("mac", "vendor", "outcome", "received_at", "stage", "failure_code", "sub_failure_code", "failure"),
+        *("sub_failure", "ssid", "ap", "offset", "`index`"),
+        only=f"{_ATTEMPT} AND mac IN (SELECT mac FROM {whom} {worst})",
     )
-    return Query("insight_hardest_hit", sql, {**where.parameters, "limit": limit})
+    sql = f"SELECT mac, any(vendor), count(), countIf(outcome = 'failure'), {last} FROM {source} {worst}"
+    return Query("insight_hardest_hit", sql, {**parameters, "limit": limit})
 
 
 # What the failing attempts share
@@ -413,31 +430,33 @@ def hardest_hit(window: Window, limit: int) -> Query:
 def contrast(window: Window, stage: str | None, ssid: str | None = None) -> Query:
     """Attempts that reached the stage (None: all) by each dimension's value and each pair of them: first and
     second dimension ('' of a single one), values, attempts, failures at the stage, failing clients."""
-    where = window.events()
-    where.add("ssid = {ssid:String}", ssid=ssid)
-    where.add(_reaches(stage))
+    only = _reaches(stage) if ssid is None else f"{_reaches(stage)} AND ssid = {{ssid:String}}"
+    named = ("site", "ssid", "ap", "band", "vendor", "protocol", "randomised", "outcome", "stage", "client")
+    source, parameters = window.events(*named, only=only)
     failed = "outcome = 'failure'" if stage is None else "outcome = 'failure' AND stage = {stage:String}"
-    expressions = DIMENSIONS if window.site is not None else {"site": "toString(site)", **DIMENSIONS}
-    names = list(expressions)
-    singles = [f"('{name}', '', d{i}, '')" for i, name in enumerate(names)]
-    pairs = [
-        f"('{first}', '{second}', d{i}, d{j})"
-        for i, first in enumerate(names)
-        for j, second in enumerate(names)
-        if i < j
-    ]
-    columns = ", ".join(f"{expressions[name]} AS d{i}" for i, name in enumerate(names))
-    groups = ", ".join(f"d{i}" for i in range(len(names)))
+    expressions = DIMENSIONS if window.site is not None else {"site": "site", **DIMENSIONS}
+    places = range(len(expressions))
+    columns = ", ".join(f"{expression} AS d{i}" for i, expression in enumerate(expressions.values()))
+    values = [f"d{i}" for i in places]
+    sets = [f"(d{i})" for i in places] + [f"(d{i}, d{j})" for i in places for j in places if i < j]
+    told = f"[{', '.join(f'grouping({value}) = 0' for value in values)}]"
+    names = ", ".join(f"'{name}'" for name in expressions)
+    texts = ", ".join(f"toString({value})" for value in values)
     sql = (
-        "SELECT one.1, one.2, one.3, one.4, sum(attempts), sum(failures) AS bad,"
-        " uniqExactArray(failing) FROM ("
+        f"SELECT arrayFilter((name, told) -> told, [{names}], {told}) AS dimensions,"
+        f" arrayFilter((text, told) -> told, [{texts}], {told}) AS texts,"
+        " sum(attempts), sum(failures) AS bad, uniqExactArray(failing) FROM ("
         f"SELECT {columns}, count() AS attempts, countIf({failed}) AS failures,"
-        f" groupUniqArrayIf(mac, {failed}) AS failing FROM client_events {where} GROUP BY {groups})"
-        f" ARRAY JOIN [{', '.join([*singles, *pairs])}] AS one GROUP BY one"
-        " ORDER BY one.2 != '', bad DESC, one"
+        f" groupUniqArrayIf(client, {failed}) AS failing FROM {source} GROUP BY {', '.join(values)})"
+        f" GROUP BY GROUPING SETS ({', '.join(sets)})"
     )
-    parameters = where.parameters if stage is None else {**where.parameters, "stage": stage}
-    return Query("insight_contrast", sql, parameters)
+    sql = (
+        "SELECT dimensions[1], dimensions[2], texts[1], texts[2], * EXCEPT (dimensions, texts)"
+        f" FROM ({sql}) ORDER BY length(dimensions), bad DESC, dimensions, texts"
+    )
+    asked = {"ssid": ssid, "stage": stage}
+    given = {name: value for name, value in asked.items() if value is not None}
+    return Query("insight_contrast", sql, {**parameters, **given})
 
 
 def _reaches(stage: str | None) -> str:

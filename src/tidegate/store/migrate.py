@@ -304,6 +304,8 @@ def ttl_days(settings: Settings) -> dict[str, tuple[str, int]]:
             days[f"{stream}_{level}"] = ("received_day", rollups[level])
     booked = [days[table][1] for table in (*STREAMS, "rejects")]
     days["expiries"] = ("received_day", max(booked) if all(booked) else 0)
+    copied = [each for each in (settings.ttl_site_events_days, settings.ttl_client_events_days) if each]
+    days["site_events"] = ("toDate(minute)", min(copied, default=0))
     days["site_minutes"] = ("toDate(minute)", settings.ttl_rollups_1m_days)
     days["site_outcomes"] = ("day", settings.ttl_site_outcomes_days)
     for table in ("stage_hours", "radio_hours", "contrast_hours", "site_hours"):

@@ -1,9 +1,10 @@
 """The numbered migrations: SQL templates beside this module, and the statements that settings make of them.
 
 `${name}` places: database, on_cluster, merge_tree and aggregating_merge_tree (engines), event_settings,
-rollup_settings, minute_settings and dedup_settings (table settings), for each stream its `${<stream>_id}`
-expression and the statements of its `${<stream>_rollups}`, rollup_counts, the counts that `verify` compares,
-and hours_due, the condition of an hour that is counted again.
+rollup_settings, minute_settings, copy_settings and dedup_settings (table settings), for each stream its
+`${<stream>_id}` expression and the statements of its `${<stream>_rollups}`, rollup_counts, the counts that
+`verify` compares, hours_due, the condition of an hour that is counted again, copies_here, that of the one
+replica that copies events, and site_event_columns, what it copies.
 
 A line `-- works from 0009` says that roles which know the migrations up to 9 work with the schema behind this
 one: it adds what they need not know. Without it, they do not start on it.
@@ -23,7 +24,7 @@ from tidegate.contracts.position import id_expression
 from tidegate.contracts.topics import STREAMS
 from tidegate.errors import UsageError
 from tidegate.settings import Settings
-from tidegate.store import rollups
+from tidegate.store import rollups, site_events
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -58,6 +59,15 @@ ROLLUP_SETTINGS = (*BIG_TABLE_SETTINGS, "min_bytes_for_wide_part = 33554432")
 MINUTE_SETTINGS = (
     *ROLLUP_SETTINGS,
     "index_granularity = 1024",  # sorted by site: a quarter of an hour of each site reads a sixth of the rows
+)
+
+COPY_SETTINGS = (  # of site_events, whose partitions are hours: when one is over, its parts become one
+    *BIG_TABLE_SETTINGS,
+    "index_granularity = 1024",
+    "deduplicate_merge_projection_mode = 'rebuild'",
+    "min_age_to_force_merge_seconds = 600",
+    "min_age_to_force_merge_on_partition_only = 1",
+    "enable_max_bytes_limit_for_min_age_to_force_merge = 1",
 )
 
 
@@ -130,10 +140,22 @@ def places(settings: Settings) -> dict[str, str]:
         "event_settings": ", ".join([dedup, *EVENT_SETTINGS]),
         "rollup_settings": ", ".join([dedup, *ROLLUP_SETTINGS]),
         "minute_settings": ", ".join([dedup, *MINUTE_SETTINGS]),
+        "copy_settings": ", ".join([dedup, *COPY_SETTINGS]),
         **{f"{stream}_id": id_expression(stream) for stream in STREAMS},
         "rollup_counts": _rollup_counts(database),
         "hours_due": HOURS_DUE,
+        "copies_here": _copies_here(database) if cluster else "1",
+        "site_event_columns": site_events.expressions(),
     }
+
+
+def _copies_here(database: str) -> str:
+    """Whether this replica is the first of those that are there: each has the view, and all copy at once."""
+    return (
+        "(SELECT any(replica_name = arrayMin(mapKeys(mapFilter((name, active) -> active = 1,"
+        f" replica_is_active)))) FROM system.replicas WHERE database = '{database}'"
+        " AND table = 'site_events')"
+    )
 
 
 def _rollup_counts(database: str) -> str:

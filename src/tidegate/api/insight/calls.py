@@ -280,7 +280,7 @@ async def sle(
     and of each site, the worst first."""
     if site is not None:
         await _known_site(asking, site)
-    window = await asking.window(within.since, within.until, site)
+    window = await asking.with_copy(await asking.window(within.since, within.until, site))
     found, (coverage, roaming, capacity), newest = await asyncio.gather(
         measured(asking, window),
         asking.within(
@@ -335,7 +335,7 @@ async def one_site(
     """Where its attempts get stuck, how the window went beside what is usual, why attempts fail, at which
     access points, which clients are hit hardest, and what was changed."""
     await _known_site(asking, site)
-    window = await asking.window(within.since, within.until, site)
+    window = await asking.with_copy(await asking.window(within.since, within.until, site))
     step = next(each for each in STEPS if (within.until - within.since) / each <= POINTS)
     lookups = await _lookups(request)
     found, rows, changed, alerts, newest = await asyncio.gather(
@@ -477,7 +477,7 @@ async def contrast(
     nothing to do with them."""
     if site is not None:
         await _known_site(asking, site)
-    window = await asking.window(within.since, within.until, site)
+    window = await asking.with_copy(await asking.window(within.since, within.until, site))
     past = learned_from(asking, window)
     lookups = await _lookups(request)
     (rows, reasons), usual_rows, newest = await asyncio.gather(

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
@@ -21,6 +22,7 @@ from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
 from tidegate.settings import Settings
 from tidegate.store import insight as questions
+from tidegate.store import site_events
 from tidegate.store.insight import Counted, Window
 from tidegate.store.queries import Query as StoreQuery
 
@@ -45,7 +47,7 @@ SETTLED_AFTER = 120  # s behind a window's end, from which on what was received 
 
 SETTLED_SECONDS = 30.0  # for which an answer about such a window is used
 
-COUNTED_SECONDS = 30.0  # for which it is used which hours are counted: they grow by one an hour
+COUNTED_SECONDS = 30.0  # for which it is used which hours are counted, and which minutes copied
 
 Row = dict[str, Any]
 
@@ -109,6 +111,14 @@ class InsightRequest:
         for a while does not change: answers about it are used for half a minute."""
         fresh = SETTLED_SECONDS if window.until + SETTLED_AFTER <= self.now else 0.0
         return list(await asyncio.gather(*(self.rows(query, fresh=fresh) for query in queries)))
+
+    async def with_copy(self, window: Window) -> Window:
+        """The window, with what of it the copy that is sorted by site has whole."""
+        since, until = window.since // HOUR * HOUR, -(-window.until // HOUR) * HOUR
+        fine = int(self.now) // HOUR * HOUR - site_events.FINE_HOURS * HOUR
+        asked = site_events.copied(self.fleet, since, until, fine)
+        [(copied, apart)] = await self.recent(asked, since, until, fine, seconds=COUNTED_SECONDS)
+        return replace(window, copied=site_events.of_slices(since, copied, fine, apart))
 
     def head(self, since: int, until: int, newest: int | None) -> Row:
         """What every answer begins with; `newest` is the newest event's received time (µs)."""

@@ -1,0 +1,314 @@
+"""The copy of client events that is sorted by site: answers are those of the events, whatever is copied."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import table_rows
+from clickhouse_connect.driver.client import Client
+from databases import migrated, settings_of
+
+import builders
+from tidegate.erase.client import Eraser
+from tidegate.local.clickhouse import ClickHouseServer
+from tidegate.settings import Settings
+from tidegate.store import expiry, insight, site_events
+from tidegate.store.insight import Window
+from tidegate.store.queries import Query
+from tidegate.store.site_events import HOUR, Copied
+
+STEP = 3100  # seconds between what comes
+SITES = ("1", "2", "")
+MACS = [f"02:00:00:00:00:{number:02x}" for number in range(7)]
+
+ASKED: dict[str, Callable[[Window], Query]] = {
+    "coverage": insight.coverage,
+    "roaming": insight.roaming,
+    "capacity": insight.capacity,
+    "reasons": lambda of: insight.reasons(of, 50),
+    "heat": insight.heat,
+    "hardest_hit": lambda of: insight.hardest_hit(of, 4),
+    "contrast": lambda of: insight.contrast(of, None),
+    "contrast of a stage": lambda of: insight.contrast(of, "dhcp"),
+    "contrast of a stage of none": lambda of: insight.contrast(of, "other"),
+    "contrast of an SSID": lambda of: insight.contrast(of, "aaa", "guests"),
+    "contrast of no SSID": lambda of: insight.contrast(of, None, ""),
+}
+"""Every question that reads the events of a window."""
+
+
+@pytest.fixture
+def settings(clickhouse: ClickHouseServer, tmp_path: Any) -> Settings:
+    return settings_of(clickhouse, data_dir=str(tmp_path))
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[Client]:
+    with migrated(settings) as client:
+        yield client
+
+
+def refresh(client: Client) -> None:
+    client.command("SYSTEM REFRESH VIEW site_events_mv")
+    client.command("SYSTEM WAIT VIEW site_events_mv")
+
+
+def events(pick: random.Random, at: int, count: int) -> list[dict[str, Any]]:
+    """Of all kinds, from `at` (µs) on; some without what others have."""
+    found = []
+    for number in range(count):
+        site = pick.choice(SITES)
+        place: dict[str, Any] = {
+            "locationId": {"type": "locallocationid", "id": int(site)} if site else None,
+            "macAddress": pick.choice(MACS),
+            "timestamp": at + number * pick.choice([0, 1000, 9_000_000]),
+            "ssid": pick.choice(["staff", "guests", "", None]),
+            "associatedAPName": pick.choice(["AP-1", "AP-2", None]),
+            "channel": pick.choice([1, 36]),
+        }
+        kind, end = pick.randrange(5), at // 1000
+        if kind == 0:
+            stage = pick.choice(["association", "aaa", "dhcp", "dns"])
+            found.append(builders.failed_at(stage, end, pick.choice([1, 9000]), **place))
+        elif kind == 1:
+            what = pick.choice([("Disassociation", None), (None, "disassociated"), ("Bandwidth", None)])
+            found.append(
+                builders.intermediate(
+                    **place,
+                    eventDescription=what[0],
+                    subEventDescription=what[1],
+                    rssi=pick.choice([None, -80, -73, -72, -50]),
+                )
+            )
+        elif kind == 2:
+            found.append(builders.success(**place))
+        else:
+            found.append(builders.connected(end, pick.choice([1, 1999, 2000, 2001, 90_000]), **place))
+    return found
+
+
+class Store:
+    """Events that come, and the answers about them."""
+
+    def __init__(self, client: Client, now: int) -> None:
+        self.client = client
+        self.now = now
+        self._pick = random.Random(5)
+        self._offset = 0
+
+    def come(self, ago: int, count: int = 12, fleet: str = "demo", clock: int = 0) -> None:
+        """Events received so many seconds ago, with clocks of the devices so many seconds behind."""
+        received = (self.now - ago) * 1_000_000 + self._pick.randrange(1_000_000)
+        made = events(self._pick, received - clock * 1_000_000, count)
+        table_rows.store(
+            self.client, "client_events", *made, fleet=fleet, offset=self._offset, received_at=received
+        )
+        self._offset += 1
+
+    def copied(self, window: Window) -> Copied:
+        since, until = window.since // HOUR * HOUR, -(-window.until // HOUR) * HOUR
+        fine = self.now // HOUR * HOUR - site_events.FINE_HOURS * HOUR
+        [(copied, apart)] = self.rows(site_events.copied(window.fleet, since, until, fine))
+        return site_events.of_slices(since, copied, fine, apart)
+
+    def rows(self, query: Query) -> list[Any]:
+        return list(self.client.query(query.sql, parameters=dict(query.parameters)).result_rows)
+
+    def check(self, window: Window) -> Copied:
+        """Every answer about a window is that of the events; what of it is copied."""
+        copied = self.copied(window)
+        for name, ask in ASKED.items():
+            for site in (None, "1"):
+                mine = dataclasses.replace(window, site=site)
+                with_copy = ask(dataclasses.replace(mine, copied=copied))
+                inside = max(copied.since, window.since) < min(copied.until, window.until)
+                assert ("FROM site_events" in with_copy.sql) == inside, name
+                assert _sorted(self.rows(with_copy)) == _sorted(self.rows(ask(mine))), (name, site)
+        return copied
+
+
+def _sorted(rows: list[Any]) -> list[str]:
+    return sorted(map(str, rows))
+
+
+@pytest.fixture
+def store(client: Client) -> Store:
+    return Store(client, int(time.time()))
+
+
+def fill(store: Store) -> None:
+    """A day and some hours, of two fleets, clocks behind and skewed."""
+    for number, ago in enumerate(range(30, 30 * HOUR, STEP)):
+        store.come(ago, clock=(0, 0, 100, 4000, 3 * 86_400)[number % 5])
+        if number % 4 == 0:
+            store.come(ago, 3, fleet="other")
+
+
+def window(store: Store, since: int, until: int, fleet: str = "demo") -> Window:
+    """From and to so many seconds ago."""
+    return Window(
+        fleet=fleet, since=(store.now - since) // 60 * 60, until=(store.now - until) // 60 * 60 + 60
+    )
+
+
+WINDOWS = ((7200, 0), (27 * HOUR, 0), (15 * HOUR + 77, 3 * HOUR + 5000), (600, 0))
+
+
+def test_answers_are_those_of_the_events(store: Store) -> None:
+    """Before the first refresh, behind it, with events that came late into what is copied, and again."""
+    fill(store)
+    assert store.check(window(store, 27 * HOUR, 0)) == Copied()
+    refresh(store.client)
+    for since, until in WINDOWS:
+        mine = window(store, since, until)
+        copied = store.check(mine)
+        assert copied.until <= store.now - 120
+        if since > STEP:
+            assert (copied.since, copied.late) == (mine.since // HOUR * HOUR, ())
+            assert copied.until > min(mine.until, store.now - 200) - STEP
+        assert store.check(window(store, since, until, "other")).late == ()
+    store.come(20 * HOUR)
+    store.come(2400, 1)
+    late = store.check(window(store, 27 * HOUR, 0))
+    assert late.late == ((store.now - 20 * HOUR) // HOUR * HOUR,)
+    assert late.until <= store.now - 2400
+    store.check(window(store, 7200, 0))
+    refresh(store.client)
+    healed = store.check(window(store, 27 * HOUR, 0))
+    assert healed.late == () and healed.until > store.now - 2400
+    [(rows, events_)] = store.client.query(
+        "SELECT count(), uniqExact(epoch, partition, offset, `index`) FROM site_events"
+    ).result_rows
+    assert rows == events_
+
+
+def test_a_refresh_copies_an_event_once(store: Store) -> None:
+    for _ in range(3):
+        store.come(3 * HOUR)
+        refresh(store.client)
+        refresh(store.client)
+    store.come(30)
+    refresh(store.client)
+    there = "SELECT count() FROM {} WHERE received_at < now() - INTERVAL 1 HOUR"
+    counts = [store.client.query(there.format(name)).result_rows for name in ("client_events", "site_events")]
+    assert counts == [[(36,)], [(36,)]]
+    columns = ", ".join(site_events.COLUMNS)
+    of_events = site_events.expressions()
+    copies = store.client.query(f"SELECT {columns} FROM site_events ORDER BY offset, `index`").result_rows
+    assert (
+        copies
+        == store.client.query(
+            f"SELECT {of_events} FROM client_events AS events WHERE received_at < now() - INTERVAL 1 HOUR"
+            " ORDER BY offset, `index`"
+        ).result_rows
+    )
+
+
+def test_a_large_store_is_copied_bit_by_bit_the_newest_first(store: Store) -> None:
+    """A minute that says it has ten million events stands for one that has."""
+    store.come(240)
+    store.come(3 * HOUR)
+    store.client.command(
+        "INSERT INTO site_minutes (fleet, site, minute, outcome, events)"
+        f" SELECT 'large', '', toStartOfMinute(toDateTime({store.now - 1200}, 'UTC')), 'success', 10000000"
+    )
+    refresh(store.client)
+    offsets = "SELECT DISTINCT offset FROM site_events ORDER BY offset"
+    assert store.client.query(offsets).result_rows == [(0,)]
+    store.client.command(
+        "ALTER TABLE site_minutes DELETE WHERE fleet = 'large'", settings={"mutations_sync": 2}
+    )
+    refresh(store.client)
+    assert store.client.query(offsets).result_rows == [(0,), (1,)]
+
+
+def test_both_tables_have_the_same_types(client: Client) -> None:
+    """Or what is read of both would be converted, event by event."""
+    copy = client.query(f"SELECT {', '.join(site_events.COLUMNS)} FROM site_events")
+    own = client.query(f"SELECT {site_events.expressions()} FROM client_events AS events")
+    assert [kind.name for kind in copy.column_types] == [kind.name for kind in own.column_types]
+
+
+def test_an_erased_client_is_erased_in_the_copy_and_does_not_come_back(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where a refresh falls between what is noted and what is deleted."""
+    fill(store)
+    refresh(store.client)
+    hers = f"SELECT count() FROM site_events WHERE mac = '{MACS[0]}' AND fleet = 'demo'"
+    [(before,)] = store.client.query(hers).result_rows
+    assert before
+    eraser = Eraser(store.client, settings, "demo", MACS[0])
+    delete = eraser._delete
+    seen = []
+
+    def between(table: str, where: str) -> None:
+        delete(table, where)
+        refresh(store.client)
+        seen.append((table, store.client.query(hers).result_rows[0][0]))
+
+    monkeypatch.setattr(eraser, "_delete", between)
+    eraser.erase(lambda line: None)
+    assert seen[0] == ("site_events", 0) and ("client_events", 0) in seen
+    refresh(store.client)
+    assert store.client.query(hers).result_rows == [(0,)]
+    others = store.client.query(
+        f"SELECT count() FROM site_events WHERE mac = '{MACS[0]}' AND fleet = 'other'"
+    ).result_rows
+    assert others[0][0]
+    assert store.check(window(store, 27 * HOUR, 0)).until
+
+
+def test_an_erasure_waits_for_a_refresh_that_has_read_her_events(store: Store, settings: Settings) -> None:
+    store.come(3 * HOUR)
+    store.client.command("DROP VIEW site_events_mv SYNC")
+    store.client.command(
+        "CREATE MATERIALIZED VIEW site_events_mv REFRESH EVERY 1 HOUR APPEND TO site_events AS"
+        f" SELECT {site_events.expressions()} FROM client_events AS events WHERE NOT sleepEachRow(0.2)"
+    )
+    [(running,)] = store.client.query(
+        "SELECT status FROM system.view_refreshes WHERE database = currentDatabase()"
+        " AND view = 'site_events_mv'"
+    ).result_rows
+    assert str(running).startswith("Running")
+    [(mac, events_)] = store.client.query(
+        "SELECT mac, count() FROM client_events GROUP BY mac ORDER BY mac LIMIT 1"
+    ).result_rows
+    Eraser(store.client, settings, "demo", mac).erase(lambda line: None)
+    store.client.command("SYSTEM WAIT VIEW site_events_mv")
+    left = store.client.query(f"SELECT count(), countIf(mac = '{mac}') FROM site_events").result_rows
+    assert left == [(12 - events_, 0)]
+
+
+def test_a_fleet_that_is_kept_shorter_is_out_of_the_copy(store: Store, settings: Settings) -> None:
+    fill(store)
+    refresh(store.client)
+    short = dataclasses.replace(settings, fleet_retention_days="demo=1")
+    expiry.expire(store.client, short)
+    refresh(store.client)
+    days = store.client.query(
+        "SELECT fleet, min(toDate(minute)) = toDate(now('UTC')) FROM site_events GROUP BY fleet"
+        " ORDER BY fleet"
+    ).result_rows
+    assert days == [("demo", True), ("other", False)]
+
+
+def test_slices() -> None:
+    """Of hours 0 to 5, minutes from hour 4 on."""
+    fine = 4 * HOUR
+
+    def of(until: int, *apart: int) -> Copied:
+        return site_events.of_slices(0, until, fine, apart)
+
+    assert of(0) == Copied()
+    assert of(5 * HOUR) == Copied(0, 5 * HOUR)
+    assert of(5 * HOUR, 4 * HOUR + 120, 5 * HOUR) == Copied(0, 4 * HOUR + 120)
+    assert of(5 * HOUR, 0, HOUR, 3 * HOUR) == Copied(2 * HOUR, 5 * HOUR, (3 * HOUR,))
+    assert of(4 * HOUR, 3 * HOUR) == Copied(0, 3 * HOUR)
+    assert of(3 * HOUR - 60, HOUR, 2 * HOUR) == Copied(0, HOUR)
+    assert of(2 * HOUR, 0, HOUR) == Copied()
