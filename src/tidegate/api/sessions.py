@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from starlette.requests import Request
@@ -92,7 +92,7 @@ class Sessions:
         if token is None or token.role not in READERS:
             return None
         fleets = tuple(sorted(self._tokens.fleets())) if token.all_fleets else (token.fleet,)
-        chosen = request.cookies.get(FLEET_COOKIE, "")
+        chosen = unquote(request.cookies.get(FLEET_COOKIE, ""))
         if not token.all_fleets or chosen not in fleets:
             chosen = token.fleet or next(iter(fleets), "")
         if not chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 
@@ -221,3 +222,20 @@ def test_an_unknown_address_is_a_page_for_browsers_alone(
     for headers, path in (({}, "/nowhere"), ({"accept": "text/html"}, "/api/v1/nowhere")):
         answer = browser.get(path, headers=headers)
         assert answer.headers["content-type"] == "application/problem+json", path
+
+
+@pytest.mark.parametrize("name", ["東京 本社", "Zürich", 'a;b="c", d', "100 %", "%41", "\\074x"])
+def test_a_fleet_of_any_name_is_chosen(
+    browser: httpx.Client, people: dict[str, str], away: Settings, name: str
+) -> None:
+    """A name that Latin-1 has not was a 500."""
+    file = TokenFile(away.tokens_path)
+    file.create(name, fleet=name, role=Role.VIEWER)
+    try:
+        assert log_in(browser, people["superuser"]).status_code == 303
+        await_(lambda: f"<bdi>{name}</bdi></button>" in html.unescape(browser.get("/keys").text))
+        chosen = browser.post("/fleet", data={"csrf": csrf(browser), "fleet": name})
+        assert chosen.status_code == 303
+        assert f"<bdi>{name}</bdi></summary>" in html.unescape(browser.get("/keys").text)
+    finally:
+        file.revoke(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -96,7 +98,8 @@ def fleet(request: Request, sent: Sent) -> Response:
     if sent["fleet"] not in sent.person.fleets:
         raise Problem("not_found", "no such fleet, or not one that you see")
     answer = go("/")
-    set_cookie(request, answer, FLEET_COOKIE, sent["fleet"], strict=False)
+    # Quoted: a header holds no more than Latin-1, and a fleet may be named in any script.
+    set_cookie(request, answer, FLEET_COOKIE, quote(sent["fleet"], safe=""), strict=False)
     return answer
 
 
