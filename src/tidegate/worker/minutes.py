@@ -301,5 +301,6 @@ def _iso(minute: int) -> str:
 
 
 def _key(partial: PartialCounts) -> bytes:
-    site = site_key(partial.fleet, partial.site)
-    return b"%s/%s/%d" % (partial.stream.encode(), site, partial.minute)
+    """Told apart by signs that no stream and no fleet has: both fleets and sites may have a slash."""
+    place = f"{partial.stream}\0{partial.fleet}\0{partial.site}\0{partial.minute}"
+    return place.encode()

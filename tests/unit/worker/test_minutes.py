@@ -306,7 +306,7 @@ def test_a_minute_that_no_worker_kept_ends_none(wrong: dict[str, object]) -> Non
     good = partial("Toronto", 2)
     foreign = msgspec.structs.replace(good, **wrong)
     latest = {0: LatestBlock(0, 1, foreign), 1: LatestBlock(0, 1, good)}
-    key = b"client_events/demo/Toronto/%d" % NOW
+    key = b"client_events\0demo\0Toronto\0%d" % NOW
     table = {key: msgspec.json.encode(Minute(0, NOW, None, latest)), b"odd": b'{"partition":"\xff"}'}
     minutes = Minutes(table)
     minutes.recovered()
@@ -314,3 +314,16 @@ def test_a_minute_that_no_worker_kept_ends_none(wrong: dict[str, object]) -> Non
     minutes.merge(0, msgspec.json.encode([block(0, [good])]), NOW)
     [(_, _, document)] = minutes.publish()
     assert [one.events for one in msgspec.json.decode(document, type=MinuteCounts).counts] == [2]
+
+
+def test_a_slash_makes_no_site_that_of_another_fleet() -> None:
+    """Events of fleet `acme` at a site `hq/lab` took away what fleet `acme/hq` had counted at its site `lab`."""
+    minutes = Minutes({})
+    for number, (fleet, site) in enumerate((("acme/hq", "lab"), ("acme", "hq/lab"))):
+        counts = msgspec.structs.replace(partial(site, 2 + number), fleet=fleet)
+        minutes.merge(0, msgspec.json.encode([block(number, [counts])]), NOW)
+    found = [msgspec.json.decode(document, type=MinuteCounts) for _, _, document in minutes.publish()]
+    assert sorted((one.fleet, one.site, one.counts[0].events) for one in found) == [
+        ("acme", "hq/lab", 3),
+        ("acme/hq", "lab", 2),
+    ]
