@@ -317,7 +317,7 @@ def test_a_minute_that_no_worker_kept_ends_none(wrong: dict[str, object]) -> Non
 
 
 def test_a_slash_makes_no_site_that_of_another_fleet() -> None:
-    """Events of fleet `acme` at a site `hq/lab` took away what fleet `acme/hq` had counted at its site `lab`."""
+    """Fleet `acme` at a site `hq/lab` took away what fleet `acme/hq` had counted at its site `lab`."""
     minutes = Minutes({})
     for number, (fleet, site) in enumerate((("acme/hq", "lab"), ("acme", "hq/lab"))):
         counts = msgspec.structs.replace(partial(site, 2 + number), fleet=fleet)
