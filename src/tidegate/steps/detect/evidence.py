@@ -7,6 +7,7 @@ What is not failures is tested alike: slow successes, disassociations, wrong clo
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 from tidegate.contracts.counts import MINUTE, Signal, Sketch
@@ -20,6 +21,7 @@ from tidegate.steps.usual import Usual
 RECENT = 5  # minutes by which it is judged whether it is quiet again
 TELLING = 3.0  # nats; below nothing is asked of a track
 THROWN = 3  # minutes of the window in which a client that is thrown off counts
+FEW = 8  # clients, each of which is looked for rather than all counted
 TWICE = 0.02  # share of the clients thrown off in a minute that are so twice in it by chance, at least
 CEILING = 2.0  # times the opening score: how far evidence runs up
 MOST_PARTS = 512  # SSIDs and access points of a unit that are followed
@@ -320,8 +322,10 @@ class Evidence:
         clients_before = set(before)
         values = values_of(clients)
         again, number = 0, len(values)
-        for client in clients_before.intersection(values):
-            if before.count(client) < THROWN:
+        common = clients_before.intersection(values)
+        minutes = Counter(before).__getitem__ if len(common) > FEW else before.count
+        for client in common:
+            if minutes(client) < THROWN:
                 again += 1
             else:
                 number -= 1
