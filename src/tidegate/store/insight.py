@@ -313,40 +313,46 @@ def roaming(window: Window) -> Query:
         *("site", "client", "moment", "offset", "`index`", "outcome", "ssid", "ap", "took"),
         only=f"({_ATTEMPT} OR disassociation)",
     )
-    names = ("kind", "network", "station", "at")
+    # Numbers, an array each: tuples would be gathered one by one. A mark has the line in the frame in front,
+    # then whether it was quick, then what it was. A station is of one network.
+    kept = {
+        "at": "toUnixTimestamp64Micro(moment)",
+        "frame": "offset",
+        "mark": "toUInt64(`index`) * 8 + 4 * (took BETWEEN 0 AND {quick:Int64})"
+        " + multiIf(outcome = 'success', 1, outcome = 'failure', 2, 3)",
+        "network": "cityHash64(ifNull(ssid, ''))",
+        "station": "cityHash64(ifNull(ssid, ''), ap)",
+    }
+    columns = ", ".join(f"line.{place} AS {name}" for place, name in enumerate(kept, 1))
     # A client's line as arrays, and each of them moved by one: half of what window functions take.
-    moved = ", ".join(
-        f"arrayPushFront(arrayPopBack({name}), defaultValueOfArgumentType({name}[1])) AS {name}_before,"
-        f" arrayPushBack(arrayPopFront({name}), defaultValueOfArgumentType({name}[1])) AS {name}_behind"
-        for name in names
+    before = ", ".join(
+        f"arrayPushFront(arrayPopBack({name}), 0) AS {name}_before" for name in ("mark", "network", "station")
     )
-    soon = "dateDiff('second', t, t_behind) <= {back:Int64}"
+    behind = ", ".join(
+        f"arrayPushBack(arrayPopFront({name}), 0) AS {name}_behind" for name in ("mark", "station", "at")
+    )
+    soon = "intDiv(t_behind, 1000000) - intDiv(t, 1000000) <= {back:Int64}"
     roams = (
-        "arrayMap((k, n, s, k_before, n_before, s_before) -> k_before = 1 AND k <= 2 AND n_before = n"
-        " AND s_before != s, kind, network, station, kind_before, network_before, station_before)"
+        "arrayMap((m, n, s, m_before, n_before, s_before) -> bitAnd(m_before, 3) = 1 AND bitAnd(m, 3) <= 2"
+        " AND n_before = n AND s_before != s, mark, network, station, mark_before, network_before,"
+        " station_before)"
     )
     good = (
-        "arrayCount((r, k, d, n, t, s_before, k_behind, n_behind, s_behind, t_behind) -> r AND k = 1"
-        " AND d BETWEEN 0 AND {quick:Int64}"
-        f" AND NOT (k_behind = 1 AND s_behind = s_before AND n_behind = n AND {soon}),"
-        " roams, kind, took, network, at, station_before, kind_behind, network_behind, station_behind,"
-        " at_behind)"
+        "arrayCount((r, m, t, s_before, m_behind, s_behind, t_behind) -> r AND bitAnd(m, 7) = 5"
+        f" AND NOT (bitAnd(m_behind, 3) = 1 AND s_behind = s_before AND {soon}),"
+        " roams, mark, at, station_before, mark_behind, station_behind, at_behind)"
     )
     thrown = (
-        f"arrayCount((k, t, k_behind, t_behind) -> k = 3 AND k_behind IN (1, 2) AND {soon},"
-        " kind, at, kind_behind, at_behind)"
+        "arrayCount((m, t, m_behind, t_behind) -> bitAnd(m, 3) = 3 AND bitAnd(m_behind, 3) IN (1, 2)"
+        f" AND {soon}, mark, at, mark_behind, at_behind)"
     )
     sql = _by_site(
         window,
-        "sum(good), sum(arrayCount(roams)), sum(countEqual(kind, 1)), sum(thrown)",
-        f"SELECT {_PLACE},"
-        " arraySort(groupArray((moment, offset, `index`, of_kind, of_network, of_station, millis))) AS line,"
-        " line.1 AS at, line.4 AS kind, line.5 AS network, line.6 AS station, line.7 AS took,"
-        f" {moved}, {roams} AS roams, {good} AS good, {thrown} AS thrown FROM ("
-        "SELECT site, client, moment, offset, `index`,"
-        " multiIf(outcome = 'success', 1, outcome = 'failure', 2, 3) AS of_kind,"
-        " cityHash64(ifNull(ssid, '')) AS of_network, cityHash64(ap) AS of_station, took AS millis"
-        f" FROM {source}) GROUP BY cityHash64(site, client)",
+        "sum(good), sum(arrayCount(roams)), sum(successes), sum(thrown)",
+        f"SELECT {_PLACE}, countIf(outcome = 'success') AS successes,"
+        f" arraySort(arrayZip({', '.join(f'groupArray({each})' for each in kept.values())})) AS line,"
+        f" {columns}, {before}, {behind}, {roams} AS roams, {good} AS good, {thrown} AS thrown"
+        f" FROM {source} GROUP BY cityHash64(site, client)",
     )
     return Query("insight_roaming", sql, {**parameters, "quick": QUICK_MILLIS, "back": RETURN_SECONDS})
 
