@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -60,11 +61,17 @@ class Manifest(msgspec.Struct, frozen=True):
 def write(folder: Path, manifest: Manifest) -> None:
     """Make the folder a backup, at once or not at all."""
     place, draft = folder / NAME, folder / f".{NAME}"
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with create(draft) as file:
         file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
         file.flush()
         os.fsync(file.fileno())
     draft.replace(place)
+
+
+def create(path: Path) -> BinaryIO:
+    """A new file of a backup, its owner's alone. Whoever else may write to the folder has it lead nowhere."""
+    path.unlink(missing_ok=True)  # of an attempt before
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
 
 
 def read(folder: Path) -> Manifest:

@@ -237,7 +237,7 @@ class _Writer:
         digest, size = hashlib.sha256(), 0
         packing = zstandard.ZstdCompressor(level=1).compressobj()
         place = self._folder / path
-        with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with manifests.create(place) as file:
 
             def put(piece: bytes) -> None:
                 nonlocal size
