@@ -84,7 +84,7 @@ async def event(
 
 async def _in_the_log(log: RawLog, position: Position, reader: Reader) -> None:
     """Raises Problem `not_found` unless the raw topic has the line, of a fleet that the reader sees."""
-    fleet = await log.fleet_at(position)
+    fleet = await log.fleet_at(position, reader.fleet)
     if fleet is None or (reader.fleet is not None and fleet != reader.fleet):
         raise Problem("not_found")
 

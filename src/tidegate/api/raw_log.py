@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 
 import msgspec
 from confluent_kafka import Consumer, KafkaException
@@ -30,6 +31,7 @@ SECONDS = 5.0  # for one look
 KNOWN_SECONDS = 30.0  # epoch and partitions are asked for again
 AWAY_SECONDS = 2.0  # in which a broker that did not answer is not asked again
 WAITING = 16  # requests; one looks at a time
+WAITING_OF_A_FLEET = 4  # of these: whose readers ask for ids without end keep no others out
 INT64 = 2**63
 
 
@@ -48,21 +50,23 @@ class RawLog:
         self._kafka = connection(settings)
         self._records = Records(self._kafka, record_bytes=settings.kafka_max_record_bytes)
         self._lock = asyncio.Lock()
-        self._waiting = 0
+        self._waiting: Counter[str | None] = Counter()  # by the fleet of who asks
         self._consumer: Consumer | None = None
         self._epoch = ""
         self._partitions: dict[str, int] = {}
         self._known = float("-inf")  # monotonic, when epoch and partitions were read
         self._away = float("-inf")
 
-    async def fleet_at(self, position: Position) -> str | None:
+    async def fleet_at(self, position: Position, asking: str | None) -> str | None:
         """The fleet of the line at a position, '' for one that names none; None where no topic has it.
+        `asking` is the fleet of who wants to know, None for every one.
 
         Raises Problem `log_away` while Kafka does not answer, or too many wait for it.
         """
-        if self._waiting >= WAITING or time.monotonic() - self._away < AWAY_SECONDS:
+        waiting = self._waiting.total() >= WAITING or self._waiting[asking] >= WAITING_OF_A_FLEET
+        if waiting or time.monotonic() - self._away < AWAY_SECONDS:
             raise _away()
-        self._waiting += 1
+        self._waiting[asking] += 1
         try:
             async with self._lock:
                 return await asyncio.to_thread(self._look, position)
@@ -71,7 +75,9 @@ class RawLog:
             self._away = time.monotonic()
             raise _away() from error
         finally:
-            self._waiting -= 1
+            self._waiting[asking] -= 1
+            if not self._waiting[asking]:
+                del self._waiting[asking]
 
     async def close(self) -> None:
         async with self._lock:
