@@ -7,6 +7,7 @@ import base64
 import msgspec
 
 from tidegate.contracts import json_text
+from tidegate.contracts.frames import without_breaks
 from tidegate.contracts.rejects import Code
 from tidegate.replay.choice import Refused
 
@@ -34,11 +35,11 @@ def line_of(refused: Refused) -> bytes | None:
     fields = {name: msgspec.Raw(bytes(value)) for name, value in found.items()}
     says_when = "received_at" in fields
     if "event" not in fields:  # a bare event
-        fields = {"event": msgspec.Raw(original.replace(b"\r", b" "))}
+        fields = {"event": msgspec.Raw(original)}
     for name, said in (("fleet", refused.fleet), ("device", refused.device)):
         if said and bytes(fields.get(name, msgspec.Raw(b"null"))) == b"null":
             fields[name] = msgspec.Raw(_ENCODE(said))
     if not says_when or (refused.code, refused.path) != (Code.BAD_ENVELOPE, "received_at"):
         fields["received_at"] = msgspec.Raw(b"%d" % refused.received_at)
     fields["origin"] = msgspec.Raw(_ENCODE(refused.id))
-    return _ENCODE(fields)
+    return without_breaks(_ENCODE(fields))  # a record that was refused whole may have had lines

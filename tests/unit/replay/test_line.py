@@ -79,3 +79,11 @@ def test_an_envelope_that_was_refused_for_its_time_keeps_it() -> None:
 @pytest.mark.parametrize("line", [b"", b"[1]", b'{"fleet": "demo", "event": {"a"', b"\xff\xfe", b"7"])
 def test_nothing_can_stand_around_what_is_no_object(line: bytes) -> None:
     assert line_of(refused(line)) is None
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_an_object_over_several_lines_is_one(bare: bool) -> None:
+    """As a record that was refused whole may have one: its lines took each other's verdicts."""
+    event = json.dumps(success(ssid="of lines"), indent=1).encode()
+    line = event if bare else b'{"fleet":"demo",\r\n"event":' + event + b"\r\n}"
+    assert row(refused(line, kind=Kind.CRASH, code=Code.CRASH, path=""))["ssid"] == "of lines"
