@@ -98,6 +98,7 @@ DAY = 86_400_000_000
         ({"fleets": ["other"]}, [4]),
         ({"since": builders.RECEIVED_AT}, [1, 3, 4, 5]),
         ({"until": builders.RECEIVED_AT}, [6]),
+        ({"since": -62_135_596_800_000_000, "until": 253_402_300_799_999_999}, [1, 3, 4, 5, 6]),
         ({"since": builders.RECEIVED_AT - DAY, "until": builders.RECEIVED_AT - DAY + 1}, [6]),
         ({"where": "offset < 4 -- a comment"}, [1, 3]),
         ({"where": "path = 'channel' OR 1"}, [1, 3, 4, 5, 6]),

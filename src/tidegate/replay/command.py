@@ -39,7 +39,8 @@ class Moment(click.ParamType):
         except ValueError:
             self.fail(f"{value!r} is neither YYYY-MM-DD nor an ISO 8601 time", param, context)
         if self._end and len(value) <= len("YYYY-MM-DD"):
-            moment += timedelta(days=1)
+            # The last day there is has no next one, and is a way to say that there is no end.
+            moment = min(moment, datetime.max - timedelta(days=1)) + timedelta(days=1)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
