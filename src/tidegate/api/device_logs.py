@@ -193,11 +193,11 @@ async def device_logs(
 
 
 @router.get(
-    "/api/v1/inventory_device_log/{id}/",
+    "/api/v1/inventory_device_log/{id:path}/",
     summary="A device log",
     responses={200: {"model": EntryDetail}},
 )
-@router.get("/api/v1/inventory_device_log/{id}", include_in_schema=False)
+@router.get("/api/v1/inventory_device_log/{id:path}", include_in_schema=False)
 async def device_log(
     request: Request,
     filters: Wanted,
@@ -205,6 +205,7 @@ async def device_log(
 ) -> Response:
     """One entry, by our id or by the one that its sender gave it (the newest, where there are several). The
     filters are those of the list: an entry that they exclude is not found."""
+    id = id.removesuffix("/")  # a sender's own may have some inside
     reading: Reading = request.app.state.reading
     values = await _at_position(reading, filters, id)
     if values is None:

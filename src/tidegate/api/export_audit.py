@@ -24,7 +24,7 @@ async def note_export(request: Request, format: str) -> None:
         id=audit.new_id(),
         by=reader.name,
         fleet=reader.fleet or request.query_params.get("fleet", ""),
-        subject=request.scope["route"].path,
+        subject=request.scope["route"].path_format,
         details={"format": format, "asked": asked, "filters": filters},
     )
     await reading.note(entry)

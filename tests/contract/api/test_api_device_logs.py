@@ -170,8 +170,11 @@ def test_an_entry_is_found_by_its_senders_id(api: Call, store: Client) -> None:
     assert api(f"{PATH}1001/", role="other").json()["id"] == id_of(32)
     assert api(f"{PATH}CR-7%20%C3%BC/").json()["id"] == id_of(31)
     assert api(f"{PATH}{id_of(99)}/").json()["id"] == id_of(33)
+    put(store, builders.device_log(id="2024/7/CR"), offset=34)
+    for slash in ("", "/"):
+        assert api(f"{PATH}2024%2F7%2FCR{slash}").json()["id"] == id_of(34)
     assert api(f"{PATH}1002/", params={"action": "restart"}).status_code == 404
-    store.command("DELETE FROM device_logs WHERE offset IN (30, 31, 32, 33)")
+    store.command("DELETE FROM device_logs WHERE offset IN (30, 31, 32, 33, 34)")
 
 
 # Pages

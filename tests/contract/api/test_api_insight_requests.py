@@ -63,6 +63,7 @@ def test_tables_of_a_site(api: Call) -> None:
     ("path", "params", "status", "where"),
     [
         ("sites/nowhere", {}, 404, "site"),
+        ("sites/no%2Fwhere/", {}, 404, "site"),
         ("sites/1%27%20OR%201=1%20--", {}, 404, "site"),
         ("sle", {"site": "' OR 1=1 --"}, 404, "site"),
         ("clients/02:00:00:00:00:99", {}, 404, "mac"),

@@ -323,7 +323,7 @@ SiteTable = Annotated[
 ]
 
 
-@router.get("/sites/{site}", summary="One site", responses=exports.responses(answers.Site))
+@router.get("/sites/{site:path}", summary="One site", responses=exports.responses(answers.Site))
 async def one_site(
     request: Request,
     asking: Asking,
