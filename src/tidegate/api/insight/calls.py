@@ -136,7 +136,11 @@ async def measured(asking: InsightRequest, window: Window, *, moving: bool = Fal
 
     (attempts, clients, now), usual, before = await asyncio.gather(
         asking.within(
-            window, questions.attempts(window), questions.clients(window), questions.latencies(window, "1m")
+            window,
+            questions.attempts(window),
+            questions.clients(window),
+            questions.latencies(window, "1m"),
+            moving=moving,
         ),
         of_the_past(questions.usual(past)),
         of_the_past(questions.latencies(hours, "1h")),

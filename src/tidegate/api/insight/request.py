@@ -106,10 +106,14 @@ class InsightRequest:
             self._counted = Counted(*found)
         return Window(fleet=self.fleet, since=since, until=until, site=site, counted=self._counted)
 
-    async def within(self, window: Window, *queries: StoreQuery) -> list[list[Sequence[Any]]]:
+    async def within(
+        self, window: Window, *queries: StoreQuery, moving: bool = False
+    ) -> list[list[Sequence[Any]]]:
         """The rows of queries of a window, asked side by side. What was received in one that has been over
-        for a while does not change: answers about it are used for half a minute."""
-        fresh = SETTLED_SECONDS if window.until + SETTLED_AFTER <= self.now else 0.0
+        for a while does not change: answers about it are used for half a minute. One that is `moving` ends
+        where the data do: where the sink is behind, it is over and still changes."""
+        settled = not moving and window.until + SETTLED_AFTER <= self.now
+        fresh = SETTLED_SECONDS if settled else 0.0
         return list(await asyncio.gather(*(self.rows(query, fresh=fresh) for query in queries)))
 
     async def with_copy(self, window: Window) -> Window:
