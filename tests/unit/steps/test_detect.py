@@ -262,6 +262,39 @@ def test_clocks_disassociations_and_slow_stages_are_signals() -> None:
     assert opened == [("clock_skew", ""), ("disassociations", ""), ("slow_stage", "dns")]
 
 
+def test_before_an_hour_is_over_nobody_knows_how_many_are_usually_thrown_off() -> None:
+    pick, fleet = random.Random(4), Fleet()
+
+    def left(number: int) -> PartialCounts:
+        events = pick.choices(range(70), [1 / (20 + rank) for rank in range(70)], k=number)
+        thrown = Signal("disassociations", "", number, clients(*set(events)))
+        return minute(succeeded=70, signals=(thrown,))
+
+    for _ in range(3 * 60):  # who is there most comes and goes most
+        fleet.give(left(15))
+    assert fleet.changes == []
+    for _ in range(10):
+        fleet.give(left(200))
+    assert [(one.signal, one.sequence) for one in fleet.changes][:1] == [("disassociations", 1)]
+
+
+def test_each_client_fails_now_and_then_where_all_try_again_and_again() -> None:
+    pick, fleet = random.Random(4), Fleet()
+
+    def tried(succeeded: int, *failing: int, retries: int = 1) -> PartialCounts:
+        of_forty = minute(succeeded=40, failing=failing, retries=retries)
+        return msgspec.structs.replace(
+            of_forty, counts=[Count("net", "", "success", succeeded), *of_forty.counts[1:]]
+        )
+
+    for _ in range(60):  # ten tries a minute, of which one in fifty fails: within minutes most have failed
+        fleet.give(tried(392, *pick.sample(range(1, 41), 8)))
+    assert fleet.changes == []
+    for _ in range(3):
+        fleet.give(tried(100, *range(1, 25), retries=4))
+    assert fleet.changes
+
+
 def test_what_comes_late_changes_nothing_that_was_told() -> None:
     fleet = Fleet()
     fleet.usual()

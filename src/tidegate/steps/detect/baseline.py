@@ -169,6 +169,17 @@ class Baseline:
             found = hour.rates[stage] = rate(share, rule, usual.dispersion)
         return found
 
+    def raised(self, unit: Unit, stage: str, rule: Rule) -> float:
+        """The smallest share of attempts that fails at a stage and is worth a person's time."""
+        return _raised(unit.usual[stage].share(unit.hour, self._fleet(unit, stage)), rule, 0.0)
+
+    def is_new(self, unit: Unit) -> bool:
+        """Whether neither the site nor its fleet has an hour behind it: by the clients of each minute, whose
+        clocks are counted."""
+        seen = unit.usual.get("~clock_skew")
+        counted = max(seen.total[1] if seen is not None else 0.0, self._fleet(unit, "~clock_skew")[1])
+        return counted < LEARNED
+
     def share(self, unit: Unit, stage: str, hour: Hour) -> float:
         """The usual share alone, from the first count on."""
         found = hour.rates.get(stage)

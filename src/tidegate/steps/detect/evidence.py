@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
+from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.counts import MINUTE, Signal, Sketch
 from tidegate.steps.aggregate import LATENCIES
 from tidegate.steps.detect.baseline import SLOW, Baseline, Hour, rate, worth
@@ -75,6 +76,11 @@ class Evidence:
                 self._pass_all()
             elif counted is not None:
                 self._fade_all()
+
+    def fails_more(self, stage: str, rule: Rule) -> bool:
+        """Whether so many of the minute's attempts fail at a stage that it is worth a person's time."""
+        failed = self.figures.failed.get(stage, 0)
+        return failed >= self._baseline.raised(self._unit, stage, rule) * self.figures.reached(stage)
 
     def _pass_stages(self) -> None:
         """Count a minute without failures, and without an alert."""
@@ -315,7 +321,8 @@ class Evidence:
         """Clients that are thrown off again, in the minute or the window, of all that are.
 
         To be thrown off once, as by a planned restart, is no incident; and where many come and go, some do so
-        twice by chance: within a minute far fewer than within the window.
+        twice by chance: within a minute far fewer than within the window. How many do differs from fleet to
+        fleet: in its first hour nobody knows what is more than usual.
         """
         unit, key, stage, clients = self._unit, DISASSOCIATIONS, "~disassociations", signal.clients
         before = unit.before(stage)
@@ -336,7 +343,7 @@ class Evidence:
             usual.add(again, number)
             usual_twice.add(twice, len(values))
         rules = self._baseline.rules(unit.site, "disassociations")
-        if rules and (again or twice or key in unit.tracks):
+        if rules and (again or twice or key in unit.tracks) and not self._baseline.is_new(unit):
             by_chance = len(clients_before) / max(unit.distinct("", WINDOW), 1)
             share = self._baseline.share(unit, stage, self._hour)
             nats = worth(min(max(share, by_chance), 0.9), rules[0], again, number)

@@ -79,7 +79,8 @@ def _floor(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Due]:
             if failing < limit.share * limit.clients:  # of so many as there must be at least
                 continue
             seen = unit.distinct("", limit.minutes)
-            if seen >= limit.clients and failing >= limit.share * seen:
+            # Of many tries of a client some always fail: the attempts are to fail more often than usual, too.
+            if seen >= limit.clients and failing >= limit.share * seen and evidence.fails_more(stage, rule):
                 began = evidence.minute - (min(limit.minutes, len(unit.window)) - 1) * MINUTE
                 yield Due(rule, ("stage_failures", stage, "", ""), began)
 
