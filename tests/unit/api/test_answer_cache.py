@@ -50,3 +50,44 @@ async def test_who_asks_the_same_at_the_same_time_shares_the_answer() -> None:
     assert (await cache.ask("a", ask, fresh=60, keep=False)).value == 3  # the first was not kept
     assert (await cache.ask("a", ask, fresh=60)).value == 4
     assert (await cache.ask("a", ask, fresh=60)).value == 4
+
+
+async def test_nobody_waits_for_what_is_asked_again_meanwhile() -> None:
+    cache, asked = AnswerCache(), 0
+    go_on = asyncio.Event()
+
+    async def ask() -> int:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            await go_on.wait()
+        return asked
+
+    assert (await cache.ask("a", ask, fresh=0, meanwhile=60)).value == 1
+    for _ in range(2):
+        answer = await cache.ask("a", ask, fresh=0, meanwhile=60)
+        assert answer.value == 1 and answer.age > 0 and answer.problem is None
+    waiting = asyncio.ensure_future(cache.ask("a", ask, fresh=0, meanwhile=0))
+    await asyncio.sleep(0)
+    assert asked == 2 and not waiting.done()  # one that is too old is waited for, the same one
+    go_on.set()
+    assert (await waiting).value == 2
+    assert (await cache.ask("a", ask, fresh=60)).value == 2
+
+
+async def test_a_question_that_fails_meanwhile_leaves_the_answer_from_before() -> None:
+    cache = AnswerCache()
+    answers: list[Any] = [1, Problem("store_away"), 3]
+
+    async def ask() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, Problem):
+            raise answer
+        return int(answer)
+
+    for _ in range(2):
+        assert (await cache.ask("a", ask, fresh=0, meanwhile=60)).value == 1
+        await asyncio.sleep(0.01)
+    assert (await cache.ask("a", ask, fresh=0, meanwhile=60)).value == 1
+    await asyncio.sleep(0.01)
+    assert (await cache.ask("a", ask, fresh=60)).value == 3

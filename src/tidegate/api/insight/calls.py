@@ -51,7 +51,7 @@ from tidegate.api.insight.assemble import (
 from tidegate.api.insight.request import (
     DAY,
     HOUR,
-    PAST_SECONDS,
+    SHARED_SECONDS,
     Asking,
     InsightRequest,
     Row,
@@ -129,10 +129,8 @@ async def measured(asking: InsightRequest, window: Window, *, moving: bool = Fal
     )
 
     async def of_the_past(query: StoreQuery) -> list[Sequence[Any]]:
-        if not moving:
-            return await asking.of_the_past(query)
-        length = window.until - window.since
-        return await asking.recent(query, window.site, length, seconds=PAST_SECONDS)
+        moves = ("moving", window.site, window.until - window.since) if moving else ()
+        return await asking.of_the_past(query, *moves)
 
     (attempts, clients, now), usual, before = await asyncio.gather(
         asking.within(
@@ -209,9 +207,9 @@ async def overview(
     told = math.ceil(asking.now) if until is None else end
     spark_since = max(0, -(-end // HOUR) * HOUR - SPARK_HOURS * HOUR)
     day = replace(window, since=spark_since)
-    found, sparks, alerts = await asyncio.gather(
+    found, [sparks], alerts = await asyncio.gather(
         measured(asking, window, moving=until is None),
-        asking.rows(questions.sparklines(day, HOUR)),
+        asking.within(day, questions.sparklines(day, HOUR), moving=until is None),
         alerts_of(asking, None, told - 1, told),
     )
     lines: dict[str, list[float | None]] = {}
@@ -263,11 +261,13 @@ async def overview(
 
 
 async def _newest(asking: InsightRequest) -> dict[str, int]:
-    """The newest event's received time (µs) by site: of the last days, where there is one in them."""
+    """The newest event's received time (µs) by site: of the last days, where there is one in them. Readers
+    share it for a second."""
     until = int(asking.now) + DAY
-    for since in (int(asking.now) - 2 * DAY, 0):
-        rows = await asking.rows(questions.newest(await asking.window(max(0, since), until)))
-        if rows:
+    for days in (2, None):
+        since = 0 if days is None else max(0, int(asking.now) - days * DAY)
+        query = questions.newest(await asking.window(since, until))
+        if rows := await asking.recent(query, days, seconds=SHARED_SECONDS):
             return {site: micros for site, micros in rows}
     return {}
 
@@ -317,6 +317,8 @@ def _last(newest: Mapping[str, int], site: str | None) -> int | None:
 
 
 async def _known_site(asking: InsightRequest, site: str) -> None:
+    if site in await _newest(asking):
+        return
     if not await asking.rows(questions.site_known(asking.fleet, site)):
         raise Problem("not_found", "no events of such a site", path="site", found=site)
 
@@ -342,7 +344,7 @@ async def one_site(
     window = await asking.with_copy(await asking.window(within.since, within.until, site))
     step = next(each for each in STEPS if (within.until - within.since) / each <= POINTS)
     lookups = await _lookups(request)
-    found, rows, changed, alerts, newest = await asyncio.gather(
+    found, rows, [changed], alerts, newest = await asyncio.gather(
         measured(asking, window),
         asking.within(
             window,
@@ -353,8 +355,8 @@ async def one_site(
             questions.heat(window),
             questions.hardest_hit(window, HARDEST_HIT),
         ),
-        asking.rows(
-            questions.changes(asking.fleet, site, within.since - BEFORE_ONSET, within.until, CHANGES)
+        asking.within(
+            window, questions.changes(asking.fleet, site, within.since - BEFORE_ONSET, within.until, CHANGES)
         ),
         alerts_of(asking, site, within.since, within.until),
         _newest(asking),

@@ -43,9 +43,13 @@ LONGEST = 31 * DAY
 
 PAST_SECONDS = 300.0  # for which an answer about the past is used
 
+PAST_MEANWHILE = 3600.0  # for which it is used while the next one is under way: nobody waits for a week
+
 SETTLED_AFTER = 120  # s behind a window's end, from which on what was received in it is stored
 
 SETTLED_SECONDS = 30.0  # for which an answer about such a window is used
+
+SHARED_SECONDS = 1.0  # for which one about a window that is under way is: readers ask for the same minutes
 
 COUNTED_SECONDS = 30.0  # for which it is used which hours are counted, and which minutes copied
 
@@ -72,7 +76,7 @@ class InsightRequest:
     async def rows(self, query: StoreQuery, *, fresh: float = 0.0) -> list[Sequence[Any]]:
         """As Reading.rows; the query is shown beside the answer. It is asked once where several ask it at the
         same time, and not again within `fresh` seconds."""
-        self.queries.append(query)
+        self._asked(query)
         reading: Reading = self.request.app.state.reading
         cache: AnswerCache = self.request.app.state.query_cache
         key = (query.sql, *parameters_of(query))
@@ -81,23 +85,33 @@ class InsightRequest:
             raise answer.problem
         return answer.value
 
-    async def recent(self, query: StoreQuery, *of: Hashable, seconds: float) -> list[Sequence[Any]]:
+    async def recent(
+        self, query: StoreQuery, *of: Hashable, seconds: float, meanwhile: float = 0.0
+    ) -> list[Sequence[Any]]:
         """The rows of this query, or of one of the same name and `of` that was asked of the fleet at most so
-        many seconds ago; the one that was asked is shown beside the answer."""
+        many seconds ago, or `meanwhile` seconds while this one is asked; the one that was asked is shown
+        beside the answer."""
         reading: Reading = self.request.app.state.reading
         cache: AnswerCache = self.request.app.state.answer_cache
 
         async def ask() -> tuple[StoreQuery, list[Sequence[Any]]]:
             return query, await reading.rows(query)
 
-        answer = await cache.ask((query.name, self.fleet, *of), ask, fresh=seconds)
+        answer = await cache.ask((query.name, self.fleet, *of), ask, fresh=seconds, meanwhile=meanwhile)
         asked, rows = answer.value
-        self.queries.append(asked)
+        self._asked(asked)
         return rows
 
-    async def of_the_past(self, query: StoreQuery) -> list[Sequence[Any]]:
-        """As `recent`, of the same parameters: events of the past are those that were received then."""
-        return await self.recent(query, *parameters_of(query), seconds=PAST_SECONDS)
+    def _asked(self, query: StoreQuery) -> None:
+        if query not in self.queries:
+            self.queries.append(query)
+
+    async def of_the_past(self, query: StoreQuery, *of: Hashable) -> list[Sequence[Any]]:
+        """As `recent`, of the same parameters unless `of` says of what: events of the past are those that
+        were received then. The first reader behind five minutes does not wait for what has changed."""
+        return await self.recent(
+            query, *(of or parameters_of(query)), seconds=PAST_SECONDS, meanwhile=PAST_MEANWHILE
+        )
 
     async def window(self, since: int, until: int, site: str | None = None) -> Window:
         """Of the fleet, with the hours of it that the tables of hours have."""
@@ -110,10 +124,10 @@ class InsightRequest:
         self, window: Window, *queries: StoreQuery, moving: bool = False
     ) -> list[list[Sequence[Any]]]:
         """The rows of queries of a window, asked side by side. What was received in one that has been over
-        for a while does not change: answers about it are used for half a minute. One that is `moving` ends
-        where the data do: where the sink is behind, it is over and still changes."""
+        for a while does not change: answers about it are used for half a minute, others for a second. One
+        that is `moving` ends where the data do: where the sink is behind, it is over and still changes."""
         settled = not moving and window.until + SETTLED_AFTER <= self.now
-        fresh = SETTLED_SECONDS if settled else 0.0
+        fresh = SETTLED_SECONDS if settled else SHARED_SECONDS
         return list(await asyncio.gather(*(self.rows(query, fresh=fresh) for query in queries)))
 
     async def with_copy(self, window: Window) -> Window:
