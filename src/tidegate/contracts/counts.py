@@ -22,8 +22,8 @@ from tidegate.contracts.topics import Stream
 MINUTE = 60_000_000  # µs
 LAST_BUCKET = 81
 _SKETCH_BYTES = 8 * 1024
-_NUMBERS = range(1 << 53)  # that JSON carries whole
-_CODES = range(-(1 << 63), 1 << 63)
+_NUMBERS = 1 << 53  # below which JSON carries numbers whole
+_CODES = 1 << 63
 
 Histogram = dict[int, int]  # bucket -> values in it; empty buckets are left out
 SiteMinute = tuple[str, str, str, int]  # stream, fleet, site, minute
@@ -129,24 +129,38 @@ class MinutesClosed(msgspec.Struct):
 
 def check(found: PartialCounts | MinuteCounts) -> None:
     """Raise ValueError for what no worker counts: nothing could be added to it, or read from the sum."""
-    sketches = [found.clients]
+    _sketch(found.clients)
     for count in found.counts:
-        _within(_NUMBERS, count.events)
-        _within(_CODES, count.code or 0, count.sub_code or 0)
-        sketches.append(count.clients)
-    others: list[ApCount | Signal] = [*found.aps, *found.signals]
-    for one in others:
-        _within(_NUMBERS, one.events)
-        sketches.append(one.clients)
+        _number(count.events)
+        code, sub_code, clients = count.code, count.sub_code, count.clients
+        if code is not None and not -_CODES <= code < _CODES:
+            raise _out_of_range(code)
+        if sub_code is not None and not -_CODES <= sub_code < _CODES:
+            raise _out_of_range(sub_code)
+        if clients:
+            _sketch(clients)
+    others: tuple[list[ApCount] | list[Signal], ...] = (found.aps, found.signals)
+    for rows in others:
+        for one in rows:
+            _number(one.events)
+            if one.clients:
+                _sketch(one.clients)
     for histogram in found.latencies.values():
-        _within(range(LAST_BUCKET + 1), *histogram)
-        _within(_NUMBERS, *histogram.values())
-    for sketch in sketches:
-        if len(sketch) % 8 or len(sketch) > _SKETCH_BYTES:
-            raise ValueError(f"a sketch of {len(sketch)} bytes")
+        if histogram and not (0 <= min(histogram) and max(histogram) <= LAST_BUCKET):
+            raise ValueError("a bucket is out of range")
+        for values in histogram.values():
+            _number(values)
 
 
-def _within(numbers: range, *found: int) -> None:
-    for number in found:
-        if number not in numbers:
-            raise ValueError(f"{str(number)[:40]} is out of range")
+def _number(found: int) -> None:
+    if not 0 <= found < _NUMBERS:
+        raise _out_of_range(found)
+
+
+def _sketch(found: Sketch) -> None:
+    if len(found) % 8 or len(found) > _SKETCH_BYTES:
+        raise ValueError(f"a sketch of {len(found)} bytes")
+
+
+def _out_of_range(found: int) -> ValueError:
+    return ValueError(f"{str(found)[:40]} is out of range")

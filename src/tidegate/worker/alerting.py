@@ -1,8 +1,9 @@
 """Detects alerts in the minutes of `tidegate.health`, and tells their changes in `tidegate.alerts`.
 
-The agent holds each minute's newest documents until the minute is told to be complete, then folds it. The
-state of the units lives in a table. It is written before the changes are told, and with them: whoever reads
-it after a crash tells those last changes again, with the same ids and sequences, and goes on behind them.
+The agent holds each minute's newest documents until the minute is told to be complete, then reads and folds
+them. The state of the units lives in a table. It is written before the changes are told, and with them:
+whoever reads it after a crash tells those last changes again, with the same ids and sequences, and goes on
+behind them.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ import msgspec
 from tidegate.alerts.control import Orders
 from tidegate.contracts.alert_rules import Rules, noted
 from tidegate.contracts.alerts import Acknowledgement, Alert
-from tidegate.contracts.counts import MINUTE, MinuteCounts, MinutesClosed, check
+from tidegate.contracts.counts import MINUTE, MinutesClosed
 from tidegate.errors import UsageError
 from tidegate.lookups import Lookups, alert_rules
 from tidegate.lookups.failures import FailureCatalogue
 from tidegate.settings import Settings
-from tidegate.steps.detect import Context, Detector, Unit, UnitKey, context_of, micros
+from tidegate.steps.detect import Context, Detector, Unit, UnitKey, context_of
 from tidegate.telemetry import WORKER_ALERTS, WORKER_ALERTS_LATE, WORKER_DETECT_SECONDS
 from tidegate.worker.lifecycle import FreezeDetector
-from tidegate.worker.minutes import AHEAD
 from tidegate.worker.producer import Producer
+from tidegate.worker.waiting_minutes import UNREADABLE, WaitingMinutes, minute_of
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,6 @@ class Stored(msgspec.Struct, array_like=True):
 
 _ENCODE = msgspec.msgpack.Encoder().encode
 _STORED = msgspec.msgpack.Decoder(Stored)
-_COUNTS = msgspec.json.Decoder(MinuteCounts)
 _CLOSED = msgspec.json.Decoder(MinutesClosed)
 _MARK = b"\0"  # key of the record that ends a batch in a partition of the changelog
 
@@ -56,15 +56,6 @@ def load_rules(settings: Settings, tables: Lookups) -> Rules:
     """Raises UsageError for a file that is wrong."""
     sites = {site.name for site in tables.sites.by_location.values()}
     return alert_rules.load(settings.alerts_rules_file, sites or None)
-
-
-def minute_of(text: str, now: int) -> int:
-    """µs of the minute that a document names. Raises ValueError for one that no worker can have told by then,
-    behind which every other would be over."""
-    minute = micros(text)
-    if minute > now + AHEAD:
-        raise ValueError(f"minute {text} lies ahead")
-    return minute
 
 
 class Alerting:
@@ -91,7 +82,7 @@ class Alerting:
         self._rules_problem = ""
         self._noted: Rules | None = None
         self._detectors: dict[int, Detector] = {}
-        self._waiting: dict[int, dict[int, dict[UnitKey, MinuteCounts]]] = defaultdict(dict)
+        self._waiting = WaitingMinutes()
         self._folded: dict[int, int] = {}  # partition -> the last minute
         self._lock = asyncio.Lock()
 
@@ -132,12 +123,14 @@ class Alerting:
             try:
                 if message.key:
                     begun = time.thread_time()
-                    self._wait(message.partition, _COUNTS.decode(event.value or b""))
+                    folded = self._folded.get(message.partition, 0)
+                    now = time.time_ns() // 1000
+                    self._waiting.put(message.partition, event.value or b"", folded=folded, now=now)
                     WORKER_DETECT_SECONDS.inc(time.thread_time() - begun)
                 else:
                     closed = minute_of(_CLOSED.decode(event.value or b"").closed, time.time_ns() // 1000)
                     await self._close(message.partition, closed)
-            except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            except UNREADABLE as error:
                 position = (message.topic, message.partition, message.offset)
                 log.warning("%s %d %d is no minute: %s", *position, error)
             except Exception:  # a bug there must cost alerts and never events
@@ -161,20 +154,13 @@ class Alerting:
 
     # --- minutes
 
-    def _wait(self, partition: int, document: MinuteCounts) -> None:
-        check(document)
-        minute = minute_of(document.minute, time.time_ns() // 1000)
-        if minute > self._folded.get(partition, 0):
-            unit_key = (document.stream, document.fleet, document.site or "")
-            self._waiting[partition].setdefault(minute, {})[unit_key] = document
-
     async def _close(self, partition: int, closed: int) -> None:
-        waiting = self._waiting[partition]
         async with self._lock:
             detector = self._detectors.get(partition)
             if detector is None:
                 detector = self._detectors[partition] = Detector(self._context())
-            last = self._folded.get(partition, min([closed, *waiting]) - MINUTE)
+            first = self._waiting.first(partition, closed)
+            last = self._folded.get(partition, first - MINUTE)
             last = max(last, closed - MOST_BEHIND)
             changes: list[Alert] = []
             begun = time.thread_time()
@@ -182,10 +168,9 @@ class Alerting:
             if closed > last:
                 self._folded[partition] = closed
             for minute in range(last + MINUTE, closed + MINUTE, MINUTE):
-                changes += detector.close(minute, waiting.pop(minute, {}))
+                changes += detector.close(minute, self._waiting.take(partition, minute))
             WORKER_DETECT_SECONDS.inc(time.thread_time() - begun)
-            for minute in [minute for minute in waiting if minute <= closed]:
-                del waiting[minute]
+            self._waiting.drop(partition, closed)
             if closed > last:
                 await self._tell(partition, detector, changes, set(detector.units) | before)
 

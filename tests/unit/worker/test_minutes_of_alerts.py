@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tidegate.contracts.counts import MINUTE
-from tidegate.worker.alerting import minute_of
 from tidegate.worker.minutes import AHEAD
+from tidegate.worker.waiting_minutes import minute_of
 
 NOON = 1_767_268_800_000_000  # 2026-01-01
 
