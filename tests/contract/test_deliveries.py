@@ -112,6 +112,32 @@ def test_many_ids_are_asked_for_in_parts(store: Store) -> None:
     assert {entry.webhook_id for entry in found} == set(ids) and len(found) == 450
 
 
+def test_however_many_were_given_up_all_are_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what a list shows, the older ones were never sent again, and nothing said so."""
+    monkeypatch.setattr(deliveries, "MOST_LISTED", 5)
+    failed = [sent(alert(id=f"a{n}"), 0, *[DOWN] * 10) for n in range(7)]
+    store.put(
+        *(entry for entries in failed for entry in entries),
+        *sent(alert(id="waits"), 0, DOWN),
+        *sent(alert(id="done"), 0, DOWN, OK),
+        *sent(alert(id="elsewhere"), 0, *[DOWN] * 10, to="we_2"),
+    )
+
+    def found(since: float = NOW, **which: str) -> dict[str, Entry]:
+        given = {"fleet": "", **which}
+        entries = deliveries.ended(store.client, store.database, since=since, **given)
+        assert all(msgspec.json.decode(entry.alert, type=Alert).id == entry.alert_id for entry in entries)
+        return {entry.alert_id: entry for entry in entries}
+
+    assert found(endpoint="name of we_1").keys() == {entries[0].alert_id for entries in failed}
+    assert found(fleet="demo").keys() == {*found(endpoint="name of we_1"), "elsewhere"}
+    assert found(fleet="other") == {} == found(since=failed[0][-1].at + 1)
+    again = found()["a0"]
+    assert again == failed[0][-1]._replace(alert=failed[0][0].alert)
+    store.put(deliveries.replayed(again, again.at + 1))
+    assert "a0" not in found()
+
+
 def test_questions_of_people(store: Store) -> None:
     store.put(*sent(alert(), 0, DOWN, OK), *sent(alert(id="other"), 0, OK, to="we_2"))
 

@@ -149,9 +149,20 @@ def listing(
 
 def ended(client: Client, database: str, *, fleet: str, endpoint: str = "", since: float) -> list[Entry]:
     """The newest entry of each notice that was given up since a time, epoch seconds. Raises RetryLater."""
-    entries = listing(client, database, fleet=fleet, endpoint=endpoint, failed=True, limit=MOST_LISTED)
-    ids = dict.fromkeys(entry.webhook_id for entry in entries if entry.outcome in ENDED and entry.at >= since)
-    return [entry for entry in newest(client, database, ids) if entry.outcome in ENDED]
+    given = {"fleet": fleet, "endpoint": endpoint}
+    conditions = [
+        *(f"d.{name} = {{{name}:String}}" for name, value in given.items() if value),
+        # Of a notice given up since then: all of its entries, the first among them, which has the alert.
+        f"d.webhook_id IN (SELECT webhook_id FROM {database}.{TABLE}"
+        " WHERE outcome IN {ended:Array(String)} AND at >= fromUnixTimestamp64Micro({since:Int64}))",
+    ]
+    return _newest(
+        client,
+        database,
+        " AND ".join(conditions),
+        {**given, "ended": sorted(ENDED), "since": round(since * 1e6)},
+        "HAVING outcome IN {ended:Array(String)}",
+    )
 
 
 def replayed(entry: Entry, now: float) -> Entry:
