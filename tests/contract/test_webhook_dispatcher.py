@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from alert_documents import alert
@@ -58,6 +59,7 @@ class Kept:
 class Bench:
     def __init__(self, at: Receiver, folder: Path) -> None:
         self.at, self.clock, self.log = at, Clock(), Kept()
+        self.quotes = False  # whether the receiver finds nothing, and quotes what it was asked for
         self.file = EndpointFile(folder / "webhooks.json", check_seconds=0.0, clock=self.clock)
         self.dispatcher = self.restarted()
 
@@ -113,11 +115,16 @@ def statuses() -> dict[str, list[int]]:
 @pytest.fixture
 def bench(statuses: dict[str, list[int]], tmp_path: Path):  # type: ignore[no-untyped-def]
     def choose(path: str, before: int) -> Reply:
+        if found[0].quotes:
+            said = f"POST {path} was not found (also known as {unquote(path)})"
+            said += " for R0123456789ABCDEF" if path == "/v2/enqueue" else ""
+            return Reply(404, body=said.encode())
         answers = statuses.get(path, [])
         return Reply(answers[before] if before < len(answers) else 204, {"Location": "https://127.0.0.1:1/"})
 
     with receiver(choose, tmp_path) as at:
-        yield Bench(at, tmp_path)
+        found = [Bench(at, tmp_path)]
+        yield found[0]
 
 
 async def test_the_whole_retry_table_with_one_id(bench: Bench, statuses: dict[str, list[int]]) -> None:
@@ -283,3 +290,20 @@ async def test_a_notice_that_cannot_be_made_is_tried_again_like_any_other(bench:
     assert bench.log.outcomes() == ["owed", "retry"]
     assert bench.log.entries[-1].error == "not sent: BadField"
     assert id and bench.at.received == []
+
+
+async def test_what_a_receiver_quotes_of_address_and_key_is_told_nobody(bench: Bench) -> None:
+    """Apache's 404 names the path, which is all the secret of a chat's address."""
+    key = "R0123456789ABCDEF"
+    bench.endpoint("/services/T00000000/B11111111/x%2FYzSecret", "slack")
+    bench.endpoint("/workflows/0123abcd/run?api-version=1&sig=a%2Bsignature", "teams")
+    bench.endpoint("/hook?token=mySecretToken", "standard")
+    bench.endpoint("/v2/enqueue", "pagerduty", routing_key=key)
+    bench.quotes = True
+    await bench.take(alert())
+    await bench.go()
+    errors = [entry.error for entry in bench.log.entries if entry.error]
+    assert len(errors) == 4 and all("was not found" in error for error in errors)
+    for secret in ("YzSecret", "x/Yz", "T00000000", "signature", "mySecretToken", key):
+        assert not any(secret in error for error in errors)
+    assert any(error.startswith("answers 404: POST /hook?*** was not found") for error in errors)

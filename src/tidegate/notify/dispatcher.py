@@ -45,7 +45,7 @@ class Log(Protocol):
 
 
 class Sender(Protocol):
-    async def send(self, url: str, request: Request) -> Answer: ...
+    async def send(self, url: str, request: Request, hide: Callable[[str], str]) -> Answer: ...
 
 
 class Dispatcher:
@@ -153,7 +153,7 @@ class Dispatcher:
         link = f"{self._public_url}/alerts/{notice.alert.id}" if self._public_url else ""
         try:
             made = request(endpoint, notice.alert, notice.id, self._clock(), link)
-            answer = await self._sender.send(endpoint.url, made)
+            answer = await self._sender.send(endpoint.url, made, endpoint.hidden)
         except Exception as error:  # a notice that cannot be made must not hold up the others
             log.exception("notice %s to %s", notice.id, endpoint.name)
             answer = Answer(0, f"not sent: {type(error).__name__}")

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -43,6 +43,7 @@ MOST_BYTES = 16 << 20
 MOST_ENDPOINTS = 1000
 MOST_OF_A_FLEET = 100
 MOST_NAME = 64
+LEAST_HIDDEN = 6  # characters of a part of an address that may be a secret
 
 _SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 _ROUTING_KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -80,6 +81,18 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         if self.format in ("slack", "teams"):
             return f"{parts.scheme}://{parts.netloc}/***"
         return f"{parts.scheme}://{parts.netloc}{parts.path}" + ("?***" if parts.query else "")
+
+    def hidden(self, text: str) -> str:
+        """What a receiver wrote, without what is secret of the endpoint: servers quote the address that they
+        were asked for, and PagerDuty's key stands in the body."""
+        parts = urlsplit(self.url)
+        secret = [parts.query, *re.split("[&=]", parts.query), *(one.value for one in self.secrets)]
+        if self.format in ("slack", "teams"):
+            secret += [parts.path, *parts.path.split("/")]
+        spelled = {one for each in secret for one in (each, unquote(each)) if len(one) >= LEAST_HIDDEN}
+        for one in sorted(spelled, key=len, reverse=True):
+            text = text.replace(one, "***")
+        return text
 
     def secrets_at(self, now: float) -> list[str]:
         """Those that hold at `now`, epoch seconds; the newest first."""

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,6 +26,7 @@ from tidegate.webhooks.text import clean
 
 MOST_ANSWER = 65_536  # bytes that are read of an answer, its head among them
 MOST_TOLD = 200  # characters of it that an error quotes
+MOST_BODY = 8192  # bytes of its body that these are taken from: an address in it is whole
 MOST_ADDRESSES = 4  # that are tried
 LOOKUPS = 64  # names looked up at once; one that nobody answers for takes a thread for half a minute
 
@@ -56,10 +58,11 @@ class Transport:
             reason = error.strerror or "is no PEM file"
             raise UsageError(f"webhook_ca_file: {ca_file}: {reason}") from error
 
-    async def send(self, url: str, request: Request) -> Answer:
-        """What came of one attempt; never raises for what the receiver or the network does."""
+    async def send(self, url: str, request: Request, hide: Callable[[str], str] = str) -> Answer:
+        """What came of one attempt; never raises for what the receiver or the network does. What is quoted of
+        an answer goes through `hide` before."""
         begun = time.monotonic()
-        reading = _Reading()
+        reading = _Reading(hide)
         try:
             async with asyncio.timeout(self._seconds):
                 await self._send(url, request, reading)
@@ -153,8 +156,9 @@ def _head(to: Target, request: Request) -> bytes:
 class _Reading:
     """Reads an answer, as far as it matters."""
 
-    def __init__(self) -> None:
+    def __init__(self, hide: Callable[[str], str]) -> None:
         self.complete = False
+        self._hide = hide
         self.size = 0
         self.status = 0  # once a head is whole
         self._parser = httptools.HttpResponseParser(self)
@@ -181,7 +185,7 @@ class _Reading:
             self.complete = True
 
     def on_body(self, body: bytes) -> None:
-        self._body = (self._body + body)[: 4 * MOST_TOLD]
+        self._body = (self._body + body)[:MOST_BODY]
 
     def on_message_complete(self) -> None:
         if self.status >= 200:  # 1xx comes before the answer
@@ -192,7 +196,7 @@ class _Reading:
             return Answer(0, "it answers nothing")
         if self.status < 300:
             return Answer(self.status)
-        said = clean(self._body.decode("utf-8", "replace"), MOST_TOLD)
+        said = clean(self._hide(self._body.decode("utf-8", "replace")), MOST_TOLD)
         error = f"answers {self.status}" + (f": {said}" if said else "")
         return Answer(self.status, error, retry_after(self._retry_after, time.time()))
 

@@ -27,7 +27,7 @@ async def tried(endpoint: Endpoint, transport: Transport) -> AsyncIterator[Tried
     for sequence, state in enumerate(STATES, 1):
         told = _example(endpoint.fleet, now, sequence, state)
         made = request(endpoint, told, webhook_id(told.id, sequence, endpoint.id), time.time())
-        answer = await transport.send(endpoint.url, made)
+        answer = await transport.send(endpoint.url, made, endpoint.hidden)
         yield Tried(state, answer)
         if not answer.delivered:
             return
