@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,30 @@ def test_names_that_nobody_answers_for_hold_up_no_other(
     with receiver(always(Reply()), tmp_path, name="hooks.example") as at:
         assert asyncio.run(send_all(at)).delivered
     assert looks.count("same.example") == 1
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As IPv6 where it leads nowhere: all the time went into it, at each attempt."""
+
+    def both(host: object, port: int, **more: object) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in ("127.0.0.2", "127.0.0.1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    with receiver(always(Reply()), tmp_path, name="hooks.example") as at, ExitStack() as open_:
+        url = at.url.replace("127.0.0.1", "hooks.example")
+        # Nobody takes connections out of this queue; when it is full, the kernel answers no more.
+        silent = ("127.0.0.2", at.server.server_port)
+        open_.enter_context(socket.create_server(silent, backlog=0))
+        while True:
+            waiting = open_.enter_context(socket.socket())
+            waiting.settimeout(0.5)
+            try:
+                waiting.connect(silent)
+            except TimeoutError:
+                break
+        assert send(at, url + "/hook", seconds=4.0).delivered
 
 
 def test_a_redirect_is_not_followed(tmp_path: Path) -> None:

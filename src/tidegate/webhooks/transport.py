@@ -119,10 +119,15 @@ class Transport:
             lookup.exception()  # whoever waited may have given up
 
     async def _connect(self, to: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """To the first address that answers. One that does not, as IPv6 where it leads nowhere, leaves time
+        to those behind it and to the answer."""
         failed: OSError | None = None
-        for address in to.addresses[:MOST_ADDRESSES]:
+        addresses = to.addresses[:MOST_ADDRESSES]
+        share = self._seconds / (len(addresses) + 1)
+        for address in addresses:
             try:
-                return await self._open(to, address)
+                async with asyncio.timeout(None if address == addresses[-1] else share):
+                    return await self._open(to, address)
             except ssl.SSLError:
                 raise
             except OSError as error:
