@@ -93,7 +93,8 @@ def _pagerduty(endpoint: Endpoint, alert: Alert, now: float, link: str) -> bytes
     if action == "trigger":
         document["payload"] = {
             "summary": sentence(alert),
-            "source": clean(alert.scope.site or alert.fleet, 255),
+            # One that is blank is refused, and a name may have nothing that is seen.
+            "source": clean(alert.scope.site, 255) or clean(alert.fleet, 255) or "Tidegate",
             "severity": alert.severity,
             "timestamp": alert.updated_at,
             "component": clean(alert.scope.stage or alert.scope.ap or alert.scope.ssid, 255) or alert.signal,

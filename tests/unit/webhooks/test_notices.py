@@ -179,6 +179,10 @@ def test_pagerduty_triggers_acknowledges_and_resolves_by_the_alerts_id() -> None
     assert len(sent("pagerduty", alert(summary="x" * 5000))["payload"]["summary"]) <= 1024
 
 
+def test_pagerduty_refuses_a_blank_source() -> None:
+    assert sent("pagerduty", alert(site="\u200b \u202e"))["payload"]["source"] == "demo"
+
+
 # Teams
 
 
