@@ -7,6 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
@@ -27,8 +28,8 @@ from tidegate.webhooks.trial import Tried, tried
 
 log = logging.getLogger(__name__)
 
-MOST_TRIES = 8  # at a time, of all fleets together
-TRIES_OF_A_FLEET = 2  # of these: whose receivers do not answer keeps no others waiting
+MOST_TRIES = 8  # at a time, of all fleets together; a new webhook, whose host is looked up, is one too
+TRIES_OF_A_FLEET = 2  # of these: whose receivers and name servers do not answer keeps no others waiting
 T = TypeVar("T")
 
 
@@ -39,6 +40,8 @@ class WebhookAdmin:
         self._settings = settings
         self._file = EndpointFile(settings.webhooks_path)
         self._tries = asyncio.Semaphore(MOST_TRIES)
+        # Not the loop's own threads, which the rest of the API waits for.
+        self._look_ups = ThreadPoolExecutor(MOST_TRIES, thread_name_prefix="webhook-host")
         self._tries_of: defaultdict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(TRIES_OF_A_FLEET)
         )
@@ -65,8 +68,19 @@ class WebhookAdmin:
         """Problem 422 names the field, and of an address that is not public the address."""
         with _told():
             allow = allowed(self._settings.webhook_allow)
-            make = partial(self._file.create, name, fleet=fleet, format=format, url=url, allow=allow)
-            return await asyncio.to_thread(make, routing_key=routing_key, severity=severity, sites=sites)
+            make = partial(
+                self._file.create,
+                name,
+                fleet=fleet,
+                format=format,
+                url=url,
+                allow=allow,
+                routing_key=routing_key,
+                severity=severity,
+                sites=sites,
+            )
+            async with self._tries_of[fleet], self._tries:
+                return await asyncio.get_running_loop().run_in_executor(self._look_ups, make)
 
     async def delete(self, fleet: str, id: str) -> Endpoint:
         endpoint = await self._endpoint(fleet, id)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+import threading
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from tidegate.api import webhook_admin
 from tidegate.api.webhook_admin import WebhookAdmin
 from tidegate.settings import Settings
 from tidegate.webhooks.addresses import allowed
-from tidegate.webhooks.endpoints import EndpointFile
+from tidegate.webhooks.endpoints import Created, EndpointFile
 
 
 def test_tries_of_a_fleet_whose_receivers_do_not_answer_hold_up_no_other(
@@ -46,4 +48,38 @@ def test_tries_of_a_fleet_whose_receivers_do_not_answer_hold_up_no_other(
             answers.set()
             assert await asyncio.gather(*waiting) == [["slow"]] * 40
 
+    asyncio.run(run())
+
+
+def test_new_webhooks_whose_name_servers_do_not_answer_hold_up_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They had all the threads that the loop has, which events by id, rules and exports wait for."""
+    over = threading.Event()
+
+    def look_up(host: str, port: int, **more: object) -> list[Any]:
+        if host == "silent.example":
+            over.wait(300)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    def create(admin: WebhookAdmin, name: str, fleet: str, host: str) -> Coroutine[Any, Any, Created]:
+        kept = {"format": "standard", "routing_key": "", "severity": "info"}
+        return admin.create(name, fleet=fleet, url=f"https://{host}/", sites=(), **kept)
+
+    async def run() -> None:
+        admin = WebhookAdmin(Settings(data_dir=str(tmp_path), webhook_allow="127.0.0.1"))
+        names = [f"n{number}" for number in range(40)]
+        waiting = [asyncio.create_task(create(admin, name, "slow", "silent.example")) for name in names]
+        try:
+            await asyncio.sleep(0.5)
+            async with asyncio.timeout(30):
+                assert await asyncio.to_thread(str, 1) == "1"
+                made = await create(admin, "noc", "demo", "hooks.example")
+                assert made.endpoint.fleet == "demo"
+            assert not any(task.done() for task in waiting)
+        finally:
+            over.set()
+        assert {made.endpoint.name for made in await asyncio.gather(*waiting)} == set(names)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     asyncio.run(run())
