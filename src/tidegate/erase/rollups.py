@@ -40,6 +40,9 @@ HOURS = {
 ADDED_UP = ("site_hours", "site_states")
 """Tables of hours that are over, made of rollups."""
 
+OUTCOMES = "site_outcomes"
+"""Counts by day, made of rollups too: its view counts again what is there, and lets nothing go."""
+
 
 class Day(NamedTuple):
     stream: Stream
@@ -143,6 +146,7 @@ class Rollups:
                         settings={"insert_deduplicate": 0},
                     )
             self.recount_hours(day)
+            self._recount_outcomes(day)
             if self._agree(day, f"{mine} AND %s = {received}"):
                 return
         raise RetryLater(
@@ -165,6 +169,19 @@ class Rollups:
             with infrastructure():
                 self._client.command(
                     f"INSERT INTO {self._database}.{target} {counted}", settings={"insert_deduplicate": 0}
+                )
+
+    def _recount_outcomes(self, day: Day) -> None:
+        if day.stream == "client_events":
+            mine = f"fleet = {literal(self._fleet)}"
+            received = f"toDate({literal(day.day.isoformat())})"
+            self._delete(OUTCOMES, f"{mine} AND {_day_of(OUTCOMES)} = {received}")
+            counted = of_rows(
+                self._views[f"{OUTCOMES}_mv"].partition(" AS\n")[2], f"{mine} AND %s = {received}"
+            )
+            with infrastructure():
+                self._client.command(
+                    f"INSERT INTO {self._database}.{OUTCOMES} {counted}", settings={"insert_deduplicate": 0}
                 )
 
     def _begins(self, table: str, where: str) -> bool:
@@ -245,19 +262,21 @@ _LATELY = re.compile(
     r"(?P<day>received_day) >= toDate\(now\('UTC'\)\) - 2 AND \(fleet, received_day, (?P<bucket>bucket)\) IN"
     r"|(?P<time>received_at|minute) >= toStartOfHour\(now\('UTC'\) - INTERVAL 2 DAY, 'UTC'\)"
     r" AND \(fleet, toStartOfHour\((?P=time), 'UTC'\)\) IN"
+    r"|(?P<daily>minute) >= toStartOfDay\(now\('UTC'\) - INTERVAL 7 DAY, 'UTC'\)"
+    r" AND \(fleet, toDate\(minute\)\) IN"
 )
 _OVER = "{} < toStartOfHour(now('UTC') - INTERVAL 2 MINUTE, 'UTC')"
 
 
 def of_rows(select: str, rows: str) -> str:
-    """The query of a view of hours, of the rows that a condition on their day (`%s`) names in place of the
-    last ones; of rollups, of hours that are over."""
+    """The query of a view of hours or days, of the rows that a condition on their day (`%s`) names in place
+    of the last ones; of hours made of rollups, of those that are over."""
     lately = _LATELY.search(select)
     if lately is None:
-        raise ValueError("no view of hours")
-    time = lately["time"]
+        raise ValueError("no view of hours or days")
+    time = lately["time"] or lately["daily"]
     where = rows % (lately["day"] or f"toDate({time})")
-    if time != "received_at":
+    if time != "received_at" and not lately["daily"]:
         where += f" AND {_OVER.format(time or lately['bucket'])}"
     behind = select[lately.end() :]
     depth = 0
@@ -265,10 +284,12 @@ def of_rows(select: str, rows: str) -> str:
         depth += {"(": 1, ")": -1}.get(behind[end], 0)
         if not depth:
             return f"{select[: lately.start()]}{where}{behind[end + 1 :]}"
-    raise ValueError("no view of hours")
+    raise ValueError("no view of hours or days")
 
 
 def _day_of(table: str) -> str:
     if table in HOURS or table == "site_hours":
         return "toDate(hour)"
+    if table == OUTCOMES:
+        return "day"
     return "toDate(minute)" if table == "site_minutes" else "received_day"
