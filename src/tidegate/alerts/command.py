@@ -20,6 +20,7 @@ from tidegate.log_format import escaped
 from tidegate.lookups import alert_rules
 from tidegate.store.client import connect, infrastructure
 from tidegate.telemetry import configure_logging
+from tidegate.tokens import TokenFile
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -126,6 +127,9 @@ def silence(fleet: str, rule: str, site: str, lasting: str, by: str) -> None:
         control.end_silence(kafka, fleet, rule, site)
         click.echo("the silence is over")
         return
+    fleets = TokenFile(loaded.tokens_path).fleets()
+    if fleets and fleet not in fleets:  # without a token file here nobody knows
+        raise UsageError(f"no fleet {fleet!r}; there is: {', '.join(sorted(fleets))}")
     rules = alert_rules.load(loaded.alerts_rules_file).rules
     if rule and not any(rule == one.name for one in rules):
         raise UsageError(f"--rule: no rule {rule!r}; there is: {', '.join(one.name for one in rules)}")
