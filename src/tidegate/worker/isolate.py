@@ -1,7 +1,8 @@
 """Isolates lines on which a step fails: the whole record is tried again, then line by line.
 
 A line that fails alone, or of which no output can be made, is set aside as a reject of kind `crash` with its
-bytes; the others go on.
+bytes; the others go on. Where memory is short, which need be no line's fault, the process ends and the next
+one tries again; the crash journal tells what each of them dies of.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def line_by_line(
     guilty: Container[int] = (),
     at_line: Callable[[int], None] = lambda _: None,
 ) -> Transformed:
-    """Set the lines aside on which a step fails; take the others."""
+    """Set the lines aside on which a step fails; take the others. Raises MemoryError."""
     lines = lines_of(record.value)
     batches: list[pa.RecordBatch] = []
     claims: list[bytes] = []
@@ -74,6 +75,8 @@ def line_by_line(
         try:
             found = steps.transform(record_of([line]), record, fleets, dedup)
             steps.outputs(record, found, CUT_BYTES)
+        except MemoryError:
+            raise
         except Exception as error:
             if found is not None and dedup is not None:
                 dedup.take_back(KeyedLines([], [], list(found.claims)))

@@ -32,7 +32,8 @@ CAREFUL_RECORDS = 4096  # behind a death, before records are transformed togethe
 
 
 class Transform:
-    """The steps of one stream as the worker runs them. No input makes it raise."""
+    """The steps of one stream as the worker runs them. No input makes it raise but where memory is short:
+    MemoryError ends the process, for good lines would become rejects."""
 
     def __init__(self, steps: FrameSteps) -> None:
         self.steps = steps
@@ -125,6 +126,8 @@ class Transform:
             outputs = self.steps.outputs(record, found, cut)
             if not self.steps.fits(outputs):
                 return self._refused_whole(record)
+        except MemoryError:
+            raise
         except Exception:
             log.exception(
                 "%s partition %d offset %d: no outputs can be made of %d lines",

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import native_decoder
+import pyarrow as pa
 import pytest
 from reject_documents import original_bytes
 
@@ -222,6 +223,38 @@ def test_a_record_that_only_fails_as_a_whole_is_one_reject(monkeypatch: pytest.M
     value = frame(success(), success())
     [reject] = rejects(run(value))
     assert (reject.index, reject.code, original_bytes(reject)) == (0, Code.CRASH, value)
+
+
+@pytest.mark.parametrize("place", ["enrich", "write_arrow"])
+@pytest.mark.parametrize("way", ["alone", "many", "apart"])
+def test_where_memory_is_short_no_good_line_is_refused(
+    monkeypatch: pytest.MonkeyPatch, way: str, place: str
+) -> None:
+    """They were rejects of kind `crash`, as was all that came until there was memory again."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    transform, record = transform_of("client_events"), Record(2, 41, 39, frame(success()), [], RECEIVED_AT)
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(module, place, fail)
+        if way == "apart":
+            transform.apart(record, {"demo"}, guilty=(), at_line=lambda line: None)
+        elif way == "many":
+            transform.many([record, record._replace(offset=42, previous_offset=41)], {"demo"})
+        else:
+            transform(record, {"demo"})
+    assert transform(record, {"demo"}).batch.num_rows == 1
+
+
+def test_a_record_for_which_memory_is_short_goes_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def enrich(stream: Stream, columns: Any, *args: Any, **options: Any) -> Any:
+        if len(columns["mac"]) > 1:
+            raise MemoryError
+        return enrich_rightly(stream, columns, *args, **options)
+
+    monkeypatch.setattr(module, "enrich", enrich)
+    assert run(frame(success(), failure())).batch.num_rows == 2
 
 
 def test_a_bug_in_a_side_output_costs_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
