@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import struct
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 
-from tidegate.local.broker_proxy import BrokerProxy
+from tidegate.local.broker_proxy import FILES, BrokerProxy
 from tidegate.local.broker_proxy_rewrite import init_producer_id, join_group, without_tags
 from tidegate.local.child import free_port
+from tidegate.service.limits import OWN_FILES
 
 # correlation 1, no error, one api (Produce 0 to 11), no throttle
 PLAIN = bytes.fromhex("00000001 0000 02 0000 0000 000b 00 00000000")
@@ -166,3 +172,62 @@ def test_stopped_it_closes_what_is_open() -> None:
             socket.create_connection(("127.0.0.1", port), timeout=10)
         proxy.start()  # the address is free again
         proxy.stop()
+
+
+FEW_FILES = """
+import resource, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
+from tidegate.local.broker_proxy import FILES, BrokerProxy
+BrokerProxy("127.0.0.1", int(sys.argv[1]), int(sys.argv[2])).start()
+print("listens", flush=True)
+sys.stdin.read()
+"""
+
+
+class UntilTheEnd(socketserver.BaseRequestHandler):
+    """A broker that says nothing, and ends a connection when its client does."""
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            while self.request.recv(4096):
+                pass
+
+
+def test_more_connections_than_there_are_files_for_keep_nobody_out_for_good() -> None:
+    """The thread that takes them ended, and with it the way to the broker."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), UntilTheEnd) as broker:
+        threading.Thread(target=broker.serve_forever, args=(0.05,), daemon=True).start()
+        port, behind = free_port(), broker.server_address[1]
+        arguments = [sys.executable, "-c", FEW_FILES, str(port), str(behind)]
+        with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None and process.stdout is not None
+            assert process.stdout.readline() == b"listens\n"
+            try:
+                with ExitStack() as open_:
+                    many = [open_.enter_context(connected(port)) for _ in range(100)]
+                    assert sum(map(answers, many)) == (300 - OWN_FILES) // FILES
+                deadline = time.monotonic() + 30
+                while True:
+                    with connected(port) as one:
+                        if answers(one):
+                            break
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            finally:
+                process.stdin.close()
+                broker.shutdown()
+
+
+def connected(port: int) -> socket.socket:
+    """A client that has asked what the proxy answers by itself."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=2)
+    with suppress(OSError):
+        client.sendall(request(18, 5))
+    return client
+
+
+def answers(client: socket.socket) -> bool:
+    try:
+        return len(client.recv(20)) == 20
+    except OSError:
+        return False

@@ -15,14 +15,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 
 from tidegate.local import broker_proxy_rewrite
+from tidegate.service import limits
 
+log = logging.getLogger(__name__)
+
+MOST_CONNECTIONS = 1000  # at once, each with two threads
+FILES = 6  # of a connection: two sockets, two pipes
+PAUSE_SECONDS = 0.1  # where none can be taken
 PIPE_BYTES = 262_144  # what one system call moves
 SMALL_BYTES = 8_192  # up to this, a copy costs less than two system calls
 MAX_FRAME_BYTES = 104_857_600  # as Kafka's socket.request.max.bytes
@@ -37,6 +45,9 @@ class BrokerProxy:
         self._listener: socket.socket | None = None
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+        self._connections = 0
+        self._full = False  # and said so
+        self._most = max(1, min(MOST_CONNECTIONS, (limits.files() - limits.OWN_FILES) // FILES))
 
     def start(self) -> None:
         """Listen. Raises OSError where the address cannot be had."""
@@ -58,14 +69,47 @@ class BrokerProxy:
                 _shut(one, socket.SHUT_RDWR)
 
     def _accept(self, listener: socket.socket) -> None:
+        """Whatever clients do, the next ones are let in until `stop`."""
         while True:
             try:
                 client, _ = listener.accept()
             except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), name="broker-proxy", daemon=True).start()
+                if self._listener is not listener:
+                    return
+                time.sleep(PAUSE_SECONDS)  # for want of files, or it has gone again
+                continue
+            if not self._begin():
+                client.close()
+                continue
+            try:
+                threading.Thread(target=self._serve, args=(client,), name="broker-proxy", daemon=True).start()
+            except RuntimeError:  # for want of threads
+                client.close()
+                self._end()
+                time.sleep(PAUSE_SECONDS)
+
+    def _begin(self) -> bool:
+        with self._lock:
+            if self._connections < self._most:
+                self._connections += 1
+                self._full = False
+                return True
+            if not self._full:
+                log.warning("%d connections are open, and no more are taken", self._connections)
+            self._full = True
+            return False
+
+    def _end(self) -> None:
+        with self._lock:
+            self._connections -= 1
 
     def _serve(self, client: socket.socket) -> None:
+        try:
+            self._pass_on(client)
+        finally:
+            self._end()
+
+    def _pass_on(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError, EOFError):
             with socket.create_connection(self._behind) as broker:
                 with self._lock:

@@ -32,11 +32,11 @@ class Limits:
             body_seconds=settings.http_body_seconds,
             idle_seconds=settings.http_idle_seconds,
             stall_seconds=settings.http_stall_seconds,
-            connections=min(settings.http_connections, max(1, _files() - OWN_FILES)),
+            connections=min(settings.http_connections, max(1, files() - OWN_FILES)),
         )
 
 
-def _files() -> int:
+def files() -> int:
     """How many descriptors this process may have; its soft limit is raised to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = 1 << 20 if hard == resource.RLIM_INFINITY else hard
