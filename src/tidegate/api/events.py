@@ -71,6 +71,9 @@ async def event(
         return _stored(position, rows[0])
     rejected = await reading.rows(queries.reject_at(reader.fleet, position))
     if not rejected:
+        [[gone]] = await reading.rows(queries.is_gone(reader.fleet, position))
+        if gone:
+            raise Problem("not_found")
         # The ledger counts duplicates and does not say whose they were: the log does, as long as it has them.
         await _in_the_log(log, position, reader)
         [[dropped]] = await reading.rows(queries.is_duplicate(position, days))

@@ -396,6 +396,24 @@ def is_duplicate(position: Position, days: Sequence[date]) -> Query:
     return Query("is_duplicate", sql, row.parameters | reject.parameters)
 
 
+def is_gone(fleet: str | None, position: Position) -> Query:
+    """Whether a line at a position was stored and has gone: with an erasure, or at the end of its fleet's
+    retention, of which whole frames are on record."""
+    erased, expired = Where(), Where()
+    for where in (erased, expired):
+        where.add("`table` IN {tables:Array(String)}", tables=[position.stream, "rejects"])
+        where.add("stream = {stream:String}", stream=position.stream)
+        where.add("epoch = {epoch:String}", epoch=position.epoch)
+        where.add("partition = {partition:UInt32}", partition=position.partition)
+        where.add("offset = {offset:UInt64}", offset=position.offset)
+    erased.add("`index` = {line:UInt32}", line=position.index)
+    expired.add("fleet = {fleet:String}", fleet=fleet)
+    sql = (
+        f"SELECT (SELECT count() > 0 FROM erasures {erased}) OR (SELECT count() > 0 FROM expiries {expired})"
+    )
+    return Query("is_gone", sql, erased.parameters | expired.parameters)
+
+
 def tables_present(names: Sequence[Stream]) -> Query:
     """How many of the tables are there: for /readyz."""
     return Query(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import get_args
 
 import httpx
@@ -17,7 +19,10 @@ from raw_topics import write_record
 import builders
 from tidegate.contracts.position import Position
 from tidegate.contracts.topics import Stream
+from tidegate.erase.client import Eraser
 from tidegate.kafka import topics
+from tidegate.settings import Settings
+from tidegate.store.expiry import expire
 from tidegate.tokens import Role
 
 Call = Callable[..., httpx.Response]
@@ -186,3 +191,27 @@ def test_every_role_may_ask(api: Call, role: Role) -> None:
 
 def test_without_a_token(api: Call) -> None:
     assert api(PATH + id_of("client_events", 1), role=None).status_code == 401
+
+
+def test_what_was_erased_or_expired_is_not_pending(
+    api: Call, store: Client, settings: Settings, tmp_path: Path
+) -> None:
+    """It was told to be on its way, or a duplicate, for as long as the raw topic had it."""
+    mac = "02:aa:bb:cc:dd:77"
+    mine = builders.failure(timestamp=builders.RECEIVED_AT, macAddress=mac)
+    for offset, duplicates in ((0, 0), (1, 1)):
+        table_rows.store(store, "client_events", EVENTS["client_events"], mine, partition=2, offset=offset)
+        table_rows.plan(store, "client_events", offset, partition=2, lines=3, duplicates=duplicates)
+    erased = [id_of("client_events", offset, 1, partition=2) for offset in (0, 1)]
+    assert [api(PATH + id).json()["status"] for id in erased] == ["stored", "stored"]
+    own = dataclasses.replace(settings, data_dir=str(tmp_path), fleet_retention_days="other=2")
+    Eraser(store, own, "demo", mac).erase(lambda line: None)
+    for role in ("viewer", "ingest", "superuser"):
+        assert [api(PATH + id, role=role).status_code for id in erased] == [404, 404]
+    assert api(PATH + id_of("client_events", 1, 2, partition=2)).json()["status"] == "duplicate"
+
+    expired = id_of("client_events", 2)
+    assert api(PATH + expired, role="other").json()["status"] == "stored"
+    assert expire(store, own)["client_events"]
+    for role in ("other", "superuser"):
+        assert api(PATH + expired, role=role).status_code == 404

@@ -47,6 +47,7 @@ LOGS = DeviceLogs(
         queries.device_log(LOGS, POSITION, [date(2026, 1, 1)]),
         queries.event_at(HOSTILE, POSITION, [date(2026, 1, 1)]),
         queries.is_duplicate(POSITION, [date(2026, 1, 1)]),
+        queries.is_gone(HOSTILE, POSITION),
         queries.reject_at(HOSTILE, POSITION),
         queries.ledger_at(POSITION),
     ],
