@@ -1,7 +1,8 @@
 """pseudonymise: keyed pseudonyms in place of MACs of clients and of device ids. The last step on a frame.
 
 What enrichment reads off a MAC (vendor, randomised) is known by then. In texts of a sender every MAC that is
-spelled with separators gives way as well; one without any could be any number.
+spelled with separators gives way as well. One without any could be any number, unless it is the event's own:
+Juniper Mist, for one, writes them so, and what it wrote is kept.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tidegate.contracts.formats import parse_mac
 from tidegate.contracts.rejects import Fault, Kind
 from tidegate.contracts.topics import Stream
-from tidegate.pseudonyms import Stored
+from tidegate.pseudonyms import LONGEST_MAC, Stored
 from tidegate.steps.distinct_values import TEXT, Column, distinct
 
 OWN: Mapping[Stream, str] = {
@@ -37,6 +39,9 @@ _MAC = r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(?:[.-][0-9A-Fa-f
 _IN_TEXT = re.compile(rf"(?<![0-9A-Fa-f])(?<![0-9A-Fa-f][.:-])(?:{_MAC})(?![0-9A-Fa-f]|[.:-][0-9A-Fa-f])")
 """A part of a longer row of such groups, as a UUID is, is none."""
 
+_BARE = r"[0-9A-Fa-f]{12}"
+_BARE_IN_TEXT = re.compile(rf"(?<![0-9A-Fa-f]){_BARE}(?![0-9A-Fa-f])")
+
 _WHOSE = frozenset(
     {"", "macAddress", "mac_address", "device_id", "deviceId", "device", "id", "data", "event"}
 )
@@ -49,8 +54,8 @@ def pseudonymise(stream: Stream, batch: pa.RecordBatch, pseudonyms: Stored) -> p
     for name in TEXTS[stream]:
         column = batch.column(name)
         text = column.buffers()[-1]
-        if text and text.size and pc.any(pc.match_substring_regex(column, _MAC)).as_py():
-            columns[name] = _texts(fleets, column, pseudonyms)
+        if text and text.size and pc.any(pc.match_substring_regex(column, f"{_MAC}|{_BARE}")).as_py():
+            columns[name] = _texts(fleets, batch.column(OWN[stream]), column, pseudonyms)
     made = [columns.get(name, batch.column(name)) for name in batch.schema.names]
     return pa.RecordBatch.from_arrays(made, schema=batch.schema)
 
@@ -80,6 +85,31 @@ def _devices(fleets: Column, devices: Column, pseudonyms: Stored) -> Column:
     return pa.array([known[code][device] for code, device in rows], TEXT)
 
 
-def _texts(fleets: Column, texts: Column, pseudonyms: Stored) -> Column:
-    rows: Any = zip(fleets.to_pylist(), texts.to_pylist(), strict=True)
-    return pa.array([text and in_text(text, fleet, pseudonyms) for fleet, text in rows], TEXT)
+def _texts(fleets: Column, devices: Column, texts: Column, pseudonyms: Stored) -> Column:
+    rows: Any = zip(fleets.to_pylist(), devices.to_pylist(), texts.to_pylist(), strict=True)
+    return pa.array(
+        [
+            text and _without_own(in_text(text, fleet, pseudonyms), fleet, own, pseudonyms)
+            for fleet, own, text in rows
+        ],
+        TEXT,
+    )
+
+
+def _without_own(text: str, fleet: str, own: str | None, pseudonyms: Stored) -> str:
+    """The text with the pseudonym of the event's own device where its MAC stands without separators."""
+    bare = _bare(own) if own else None
+    if own is None or bare is None or bare not in text.lower():
+        return text
+    pseudonym = pseudonyms.of(fleet, own).replace(":", "")
+    return _BARE_IN_TEXT.sub(lambda found: pseudonym if found[0].lower() == bare else found[0], text)
+
+
+def _bare(device: str) -> str | None:
+    """The twelve digits of a MAC in any spelling; None for another device id."""
+    if len(device) > LONGEST_MAC:
+        return None
+    try:
+        return parse_mac(device).replace(":", "")
+    except ValueError:
+        return None

@@ -86,6 +86,28 @@ def test_a_row_keeps_all_else(stream: Stream) -> None:
     assert len(told) == (stream == "client_events") and own not in str(told)
 
 
+BARE = MAC.replace(":", "")
+
+
+@pytest.mark.parametrize(
+    ("stream", "event", "own"),
+    [
+        ("client_events", failure(macAddress=MAC, mist={"mac": BARE, "id": f"1-{BARE.upper()}"}), MAC),
+        ("connection_logs", network_log(metadata={"seen": BARE}), "00-1A-2B-3C-4D-77"),
+        ("device_logs", device_log(parent={"id": BARE}, notes=f"{BARE} left"), BARE),
+    ],
+)
+def test_an_events_own_mac_goes_without_separators_too(stream: Stream, event: Any, own: str) -> None:
+    """As Mist writes it: the clear MAC stood in `extra` beside the pseudonym."""
+    other = "0123456789ab"
+    plain = table(stream, [{**event, "note": f"{other} a{BARE} {BARE}9"}], device=own).to_batches()[0]
+    [before], [after] = plain.to_pylist(), pseudonymise(stream, plain, Stored(KEYS)).to_pylist()
+    mine = stored(KEYS, "demo", MAC).replace(":", "")
+    text = str(after).lower()
+    assert str(before).lower().count(BARE) > 2 and text.count(BARE) == 2 and mine in text
+    assert f"{other} a{BARE} {BARE}9" in text  # other numbers
+
+
 def test_a_refusal_says_nobodys_name() -> None:
     def of(path: str, found: str, code: Code = Code.WRONG_TYPE) -> str:
         return faceless(Fault(code, path=path, found=found), "demo", Stored(KEYS)).found
