@@ -22,7 +22,7 @@ from tidegate.settings import Settings, address
 
 CODE_BYTES = 32
 _CODE = re.compile(r"[A-Za-z0-9_-]{43}")
-_OLD_SECONDS = 86_400.0  # after which a file nobody took away is removed
+_OLD_SECONDS = 86_400.0  # after its end, or since it was written where it says none, a file is removed
 
 
 class _Link(msgspec.Struct, frozen=True):
@@ -76,7 +76,10 @@ class LoginLinks:
     def _sweep(self) -> None:
         for path in self._folder.iterdir():
             with suppress(OSError):
-                if self._clock() - path.stat().st_mtime > _OLD_SECONDS:
+                ends = path.stat().st_mtime
+                with suppress(msgspec.DecodeError):
+                    ends = msgspec.json.decode(path.read_bytes(), type=_Link).expires_at
+                if self._clock() - ends > _OLD_SECONDS:
                     path.unlink()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,6 +41,23 @@ def test_a_link_ends(tmp_path: Path) -> None:
     code = links.create("ef" * 32, seconds=60)
     clock.now += 60
     assert links.take(code) is None
+
+
+def test_a_link_that_is_good_for_days_is_not_swept_away_before(tmp_path: Path) -> None:
+    clock = Clock()
+    links = LoginLinks(tmp_path, clock=clock)
+    days = [links.create("ef" * 32, seconds=7 * 86_400) for _ in range(2)]
+    short = links.create("ab" * 32, seconds=60)
+    (tmp_path / "foreign").write_text("no link")
+    for path in tmp_path.iterdir():
+        os.utime(path, (clock.now, clock.now))
+    clock.now += 2 * 86_400
+    links.create("ab" * 32, seconds=60)
+    assert links.take(days[0]) == "ef" * 32
+    assert len([*tmp_path.iterdir()]) == 2 and links.take(short) is None
+    clock.now += 7 * 86_400
+    links.create("ab" * 32, seconds=60)
+    assert len([*tmp_path.iterdir()]) == 1
 
 
 @pytest.mark.parametrize("code", ["", "../tokens.json", "x" * 43, "a" * 42 + "\n", "/etc/passwd", "é" * 43])
