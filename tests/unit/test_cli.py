@@ -84,3 +84,7 @@ def test_masks() -> None:
     assert masked(rows["clickhouse_url"], "http://h:1") == "'http://h:1'"
     assert masked(rows["clickhouse_url"], "plain") == "'***'"
     assert masked(rows["kafka_partitions"], 4) == "4"
+    # A password is no URL, whatever stands in it, and a URL that is no secret may hold one.
+    assert masked(rows["kafka_sasl_password"], "hunter2://x") == "'***'"
+    assert masked(rows["otel_endpoint"], "https://me:hunter2@h:4318") == "'https://me:***@h:4318'"
+    assert masked(rows["kafka_bootstrap"], "h:9092,i:9092") == "'h:9092,i:9092'"

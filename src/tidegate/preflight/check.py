@@ -61,11 +61,11 @@ def lines(condition: Condition) -> Iterator[str]:
 
 
 def masked(row: Row, value: object) -> str:
-    """The value as it may be shown: a secret URL without its password, any other secret not at all."""
+    """The value as it may be shown: a URL without its password, any other secret not at all."""
     if not row.secret or not value:
-        return repr(value)
+        return repr(masked_url(value) if isinstance(value, str) else value)
     text = str(value)
-    return repr(masked_url(text) if "://" in text else MASK)
+    return repr(masked_url(text) if row.name.endswith("_url") and "://" in text else MASK)
 
 
 def _asked(

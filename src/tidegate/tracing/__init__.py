@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tidegate.errors import UsageError
+from tidegate.masking import masked_url
 from tidegate.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ def start(role: str, settings: Settings) -> Traces | None:
     if not settings.otel_endpoint:
         return None
     if not settings.otel_endpoint.startswith(("http://", "https://")):
-        raise UsageError(f"otel_endpoint: {settings.otel_endpoint!r} is no http:// or https:// URL")
+        raise UsageError(
+            f"otel_endpoint: {masked_url(settings.otel_endpoint)!r} is no http:// or https:// URL"
+        )
     try:
         from tidegate.tracing.spans import Traces
     except ImportError as error:
