@@ -28,7 +28,7 @@ from tidegate.settings import Settings
 from tidegate.steps.detect import Context, Detector, Unit, UnitKey, context_of
 from tidegate.telemetry import WORKER_ALERTS, WORKER_ALERTS_LATE, WORKER_DETECT_SECONDS
 from tidegate.worker.lifecycle import FreezeDetector
-from tidegate.worker.producer import Producer
+from tidegate.worker.producer import MARK, Producer
 from tidegate.worker.waiting_minutes import UNREADABLE, WaitingMinutes, minute_of
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,6 @@ class Stored(msgspec.Struct, array_like=True):
 _ENCODE = msgspec.msgpack.Encoder().encode
 _STORED = msgspec.msgpack.Decoder(Stored)
 _CLOSED = msgspec.json.Decoder(MinutesClosed)
-_MARK = b"\0"  # key of the record that ends a batch in a partition of the changelog
 
 
 def load_rules(settings: Settings, tables: Lookups) -> Rules:
@@ -98,7 +97,7 @@ class Alerting:
         self.revoked()
         units: dict[int, list[Unit]] = defaultdict(list)
         for key, value in list(self._table.items()):
-            if not value or key == _MARK:
+            if not value or key == MARK:
                 continue
             try:
                 stored = _STORED.decode(value)
@@ -192,7 +191,7 @@ class Alerting:
     ) -> None:
         """Write the units and then tell their changes, so that no change is told that is not kept."""
         begun = time.thread_time()
-        records: list[tuple[int, bytes, bytes | None]] = []
+        records: list[tuple[bytes, bytes | None]] = []
         of_site: dict[UnitKey, list[Alert]] = defaultdict(list)
         for change in changes:
             of_site[change.scope.stream or "client_events", change.fleet, change.scope.site].append(change)
@@ -201,19 +200,16 @@ class Alerting:
             unit = detector.units.get(unit_key)
             if unit is None:
                 self._table.pop(key, None)
-                records.append((partition, key, None))
+                records.append((key, None))
                 continue
             value = self._table[key] = _ENCODE(Stored(partition, unit, of_site.get(unit_key, [])))
-            records.append((partition, key, value))
+            records.append((key, value))
         WORKER_DETECT_SECONDS.inc(time.thread_time() - begun)
         self._freeze_detector.check()
-        for batch in (records, [(partition, _MARK, b"")]):
-            # Asked for a topic's end, the embedded broker leaves out all but the first record of the last
-            # batch: the mark is a batch behind all that counts.
-            if batch:
-                acked = asyncio.Event()
-                self._producer.send_units(batch, acked.set)
-                await acked.wait()
+        if records:
+            acked = asyncio.Event()
+            self._producer.send_units(partition, records, acked.set)
+            await acked.wait()
         if changes:
             acked = asyncio.Event()
             self._producer.send_alerts(partition, changes, acked.set)

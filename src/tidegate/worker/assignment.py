@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from tidegate.contracts.topics import HEALTH, RAW_STREAMS, TopicPartition
+from tidegate.contracts.topics import HEALTH, PARTIALS, RAW_STREAMS, TopicPartition
 from tidegate.telemetry import WORKER_LAG, WORKER_LOST, WORKER_REBALANCES, WORKER_UNDECIDED
 from tidegate.worker.alerting import Alerting
 from tidegate.worker.commit import Committer, DedupChangelog
@@ -43,7 +43,7 @@ class Assignment:
         self._committer = committer
         self._publisher = publisher
         self._alerting = alerting
-        self._minutes: set[int] = set()  # partitions of `tidegate.health` of the present assignment
+        self._assignment: set[TopicPartition] = set()  # the present one
         self._dedup_changelog = dedup_changelog
         self._epoch = epoch
         self._finish_seconds = finish_seconds
@@ -66,7 +66,7 @@ class Assignment:
         WORKER_UNDECIDED.clear()
         self._made.clear()
         self._assigned.replace({})
-        self._minutes = {partition for topic, partition in partitions if topic == HEALTH}
+        self._assignment = set(partitions)
         found = await self._consumer.offsets(one for one in partitions if one[0] in RAW_STREAMS)
         self._assigned.replace({one: self._state(one, offsets) for one, offsets in found.items()})
         self._made.set()
@@ -74,11 +74,15 @@ class Assignment:
     async def recovered(self) -> None:
         """The tables are read; Faust lets records flow when this returns."""
         await self._made.wait()  # Faust reads the tables while `assigned` still asks
-        self._publisher.recovered()
-        self._alerting.recovered(self._minutes)
+        self._publisher.recovered(self._of(PARTIALS))
+        self._alerting.recovered(self._of(HEALTH))
         self._dedup_changelog.recovered(self._assigned.positions())
         self.ready = True
         log.info("ready: epoch %s, %d raw partitions", self._epoch, len(self._assigned.states))
+
+    def _of(self, topic: str) -> set[int]:
+        """The partitions of a topic in the present assignment."""
+        return {partition for name, partition in self._assignment if name == topic}
 
     def _state(self, of: TopicPartition, offsets: Offsets) -> PartitionState:
         topic, partition = of

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Collection, Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from tidegate.contracts.counts import (
 from tidegate.contracts.topics import Stream
 from tidegate.steps.aggregate import merge, merge_all
 from tidegate.steps.failures import key as site_key
+from tidegate.worker.producer import MARK
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +73,12 @@ class Merged(NamedTuple):
     late: int
 
 
+TableRecord = tuple[bytes, bytes | None]  # key and value of a record of the changelog, None to delete
+
 _ENCODE = msgspec.json.Encoder().encode
 _BLOCKS = msgspec.json.Decoder(list[CountBlock])
-_MINUTE = msgspec.json.Decoder(Minute)
+_ENCODE_MINUTE = msgspec.msgpack.Encoder().encode
+_MINUTE = msgspec.msgpack.Decoder(Minute)
 _Source = tuple[Stream, int]  # a raw partition
 
 
@@ -141,12 +145,16 @@ def _partials(blocks: Iterable[CountBlock]) -> Iterator[PartialCounts]:
 
 
 class Minutes:
-    """The minutes of the partitions at hand, over a table that survives this process."""
+    """The minutes of the partitions at hand; `table` is the Faust table's own data.
+
+    What changes there is told by `table_records`, and survives this process once it stands in the changelog.
+    """
 
     def __init__(self, table: MutableMapping[bytes, bytes], *, most_bytes: int = MOST_BYTES) -> None:
         """A minute of more than `most_bytes` is not kept: the broker would not take it."""
         self._table = table
         self._most_bytes = most_bytes
+        self._records: list[TableRecord] = []
         self._clear()
 
     def _clear(self) -> None:
@@ -158,13 +166,19 @@ class Minutes:
         self._read_to: dict[int, dict[_Source, int]] = defaultdict(dict)  # partition -> raw partition -> µs
         self._closed: dict[int, int] = {}  # partition -> the minute that was closed last
 
-    def recovered(self) -> None:
-        """The table was read again after an assignment: everything in it is published once more."""
+    def recovered(self, partitions: Collection[int]) -> None:
+        """The table was read again after an assignment of these partitions: all their minutes are published
+        once more. Those of others are another worker's, which may have counted on since."""
         self._clear()
         for key in list(self._table):
+            if key == MARK:
+                continue
             minute = self._find(key)
             if minute is None or not _adds_up(minute):
                 self._void.add(key)
+                continue
+            if minute.partition not in partitions:
+                del self._table[key]
                 continue
             self._keys(minute.partition, minute.minute).add(key)
             self._changed.add(key)
@@ -206,15 +220,25 @@ class Minutes:
                 self._open[source].add(key)
                 self._keys(partition, partial.minute).add(key)
         for key, minute in touched.items():
-            value = _ENCODE(minute)
+            value = _ENCODE_MINUTE(minute)
             if len(value) > self._most_bytes:
                 log.warning("minute %.200r has %d bytes of counts and begins again", key, len(value))
-                value = _ENCODE(Minute(minute.partition, minute.minute))
+                value = _ENCODE_MINUTE(Minute(minute.partition, minute.minute))
             self._table[key] = value
+            self._records.append((key, value))
             self._void.discard(key)
         self._changed |= touched.keys()
         self._expire(partition)
         return Merged(merged, repeated, late)
+
+    def __len__(self) -> int:
+        """Minutes held."""
+        return len(self._table)
+
+    def table_records(self) -> list[TableRecord]:
+        """What merging changed in the table since the last call, as records of its changelog."""
+        records, self._records = self._records, []
+        return records
 
     def publish(self) -> Iterator[tuple[int, bytes, bytes]]:
         """Partition, key and document of each minute that changed since the last call."""
@@ -281,8 +305,9 @@ class Minutes:
         minutes = self._by_minute.get(partition, {})
         for minute in [minute for minute in minutes if self._expired(partition, minute)]:
             for key in minutes.pop(minute):
-                self._table.pop(key, None)
                 self._changed.discard(key)
+                if self._table.pop(key, None) is not None:
+                    self._records.append((key, None))
 
 
 def _adds_up(minute: Minute) -> bool:

@@ -40,6 +40,10 @@ log = logging.getLogger(__name__)
 
 KEYS = "tidegate-worker-keys-changelog"  # as Faust names it
 UNITS = "tidegate-worker-units-changelog"
+MINUTES = "tidegate-worker-health-changelog"
+# Key of a record behind a batch in a partition of a changelog. Asked for a topic's end, the embedded broker
+# leaves out all but the first record of the last batch, and Faust reads a table up to there only.
+MARK = b"\0"
 LINGER_MS = 20
 BATCH_BYTES = 1_000_000
 LOCAL_LIMIT = 1_000_000_000  # the client's own check is on uncompressed bytes; the broker's holds
@@ -123,12 +127,33 @@ class Producer:
         )
 
     def send_units(
-        self, records: Sequence[tuple[int, bytes, bytes | None]], acked: Callable[[], None]
+        self, partition: int, records: Sequence[tuple[bytes, bytes | None]], acked: Callable[[], object]
     ) -> None:
         """Write the state of units to their table's changelog; `acked` is called behind the last ack."""
-        one = self._counting_down(len(records), acked)
-        for partition, key, value in records:
-            self._producer.produce(UNITS, value, key, partition=partition, on_delivery=one)
+        self._send_table(UNITS, partition, records, acked)
+
+    def send_minutes(
+        self, partition: int, records: Sequence[tuple[bytes, bytes | None]], acked: Callable[[], object]
+    ) -> None:
+        """Write minutes to their table's changelog; `acked` is called behind the last ack."""
+        self._send_table(MINUTES, partition, records, acked)
+
+    def _send_table(
+        self,
+        changelog: str,
+        partition: int,
+        records: Sequence[tuple[bytes, bytes | None]],
+        acked: Callable[[], object],
+    ) -> None:
+        """Keys and values (None: deleted) of a table, and a mark when they are acknowledged."""
+        produce = self._producer.produce
+
+        def written() -> None:
+            produce(changelog, b"", MARK, partition=partition, on_delivery=self._counting_down(1, acked))
+
+        one = self._counting_down(len(records), written)
+        for key, value in records:
+            produce(changelog, value, key, partition=partition, on_delivery=one)
 
     def send_alerts(
         self, partition: int, alerts: Sequence[Alert], acked: Callable[[], None] = lambda: None
@@ -178,7 +203,7 @@ class Producer:
         return acked
 
     def _counting_down(
-        self, missing: int, acked: Callable[[], None]
+        self, missing: int, acked: Callable[[], object]
     ) -> Callable[[KafkaError | None, Message], None]:
         """What each of `missing` records is to call; the last acknowledged one calls `acked`."""
 

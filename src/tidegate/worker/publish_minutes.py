@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import MutableMapping
+from collections.abc import Collection, MutableMapping
 from typing import Any
 
 from tidegate.contracts.topics import STREAMS
@@ -20,7 +20,7 @@ PUBLISH_SECONDS = 5.0
 
 
 class Publisher:
-    """The minutes of the partitions assigned here; `table` is the Faust table that keeps them.
+    """The minutes of the partitions assigned here; `table` is the data of the Faust table that keeps them.
 
     `partitions`: how many each raw topic has; `record_bytes`: the largest record that a topic takes.
     """
@@ -34,29 +34,33 @@ class Publisher:
         partitions: int,
         record_bytes: int,
     ) -> None:
-        self._table = table
         self._sources = partitions * len(STREAMS)
         self._minutes = Minutes(table, most_bytes=record_bytes // 2)
         self._producer = producer
         self._freeze_detector = freeze_detector
 
-    def recovered(self) -> None:
-        """The table was read again after an assignment."""
-        self._minutes.recovered()
+    def recovered(self, partitions: Collection[int]) -> None:
+        """The table was read again after an assignment of these partitions of `tidegate.partials`."""
+        self._minutes.recovered(partitions)
 
     async def merge(self, stream: Any) -> None:
-        """The agent that merges partial counts into minutes; Faust acks each record behind it."""
-        async for event in stream.events():
+        """The agent that merges partial counts into minutes. A record is acked when what it changed stands in
+        the table's changelog, and others may follow it meanwhile."""
+        async for event in stream.noack().events():
             self._freeze_detector.check()
+            partition = event.message.partition
             try:
-                found = self._minutes.merge(
-                    event.message.partition, event.value or b"[]", time.time_ns() // 1000
-                )
+                found = self._minutes.merge(partition, event.value or b"[]", time.time_ns() // 1000)
             except Exception:  # partial counts are our own records: a bad one is a bug, and costs only itself
-                log.exception("partial counts at %d %d", event.message.partition, event.message.offset)
-                continue
-            for outcome, number in found._asdict().items():
-                WORKER_HEALTH_PARTIALS.labels(outcome).inc(number)
+                log.exception("partial counts at %d %d", partition, event.message.offset)
+            else:
+                for outcome, number in found._asdict().items():
+                    WORKER_HEALTH_PARTIALS.labels(outcome).inc(number)
+            records = self._minutes.table_records()
+            if records:
+                self._producer.send_minutes(partition, records, event.ack)
+            else:
+                event.ack()
 
     async def publish(self) -> None:
         """Publish every five seconds the minutes that changed, and which are complete; until cancelled."""
@@ -66,4 +70,4 @@ class Publisher:
                 self._producer.send_health(partition, key, value)
             for partition, value in self._minutes.close(self._sources):
                 self._producer.send_health(partition, None, value)
-            WORKER_HEALTH_MINUTES.set(len(self._table))
+            WORKER_HEALTH_MINUTES.set(len(self._minutes))

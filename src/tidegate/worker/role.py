@@ -38,7 +38,7 @@ from tidegate.worker.faust_app import FaustApp
 from tidegate.worker.in_flight import InFlight
 from tidegate.worker.lifecycle import FreezeDetector, Lifecycle, end_within
 from tidegate.worker.partition import AssignedPartitions
-from tidegate.worker.producer import KEYS, UNITS, Producer
+from tidegate.worker.producer import KEYS, MINUTES, UNITS, Producer
 from tidegate.worker.publish_minutes import Publisher
 from tidegate.worker.quarantine import Quarantine
 from tidegate.worker.transform import Transforms
@@ -112,8 +112,12 @@ class Worker:
         self._probe = ProbeThread(probe)
         self._app = FaustApp(settings, partitions)
         consumer = self._app.consumer
+        # Faust reads each table at an assignment. What changes is written past it, by the producer, whose
+        # records share batches.
+        health = self._app.table("health")
+        assert health.changelog_topic_name == MINUTES
         self._publisher = Publisher(
-            self._app.table("health"),
+            health.data.data,
             self._producer,
             self._freeze_detector,
             partitions=partitions,
@@ -122,7 +126,7 @@ class Worker:
         seen = self._app.table("keys")
         assert seen.changelog_topic_name == KEYS
         keys = DedupTable(
-            seen.data.data,  # Faust reads the table; what changes is written by the producer, past it
+            seen.data.data,
             epoch,
             window_seconds=settings.idempotency_window_hours * 3600,
             limit=settings.worker_keys_bytes,
@@ -144,7 +148,7 @@ class Worker:
         self._alerting = Alerting(
             settings,
             tables,
-            units.data.data,  # as the table of keys
+            units.data.data,
             self._producer,
             self._freeze_detector,
             self._orders,
