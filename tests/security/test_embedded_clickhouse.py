@@ -10,10 +10,13 @@ import base64
 import http.client
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
@@ -27,6 +30,7 @@ from tidegate.local.child import free_port
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.local.clickhouse.credentials import User
 from tidegate.local.clickhouse.engine_users import REFUSED_SETTINGS
+from tidegate.local.clickhouse.handler import MOST_CONNECTIONS, STRANGER_SECONDS
 
 HERE = Path(__file__).parent
 SECRET = "a secret of the owner"
@@ -51,6 +55,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServe
         assert ask(made, sql.encode())[0] == 200
     yield made
     made.stop()
+
+
+def test_silent_connections_of_strangers_are_bounded_and_end(server: ClickHouseServer) -> None:
+    """Each had a thread and a file of the engine's for ten minutes, however many there were."""
+    host, _, port = server.address.partition(":")
+    assert ask(server, b"SELECT 1")[0] == 200
+    with ExitStack() as open_:
+        silent = []
+        for _ in range(MOST_CONNECTIONS + 20):
+            silent.append(open_.enter_context(socket.create_connection((host, int(port)), timeout=30)))
+        kept = http.client.HTTPConnection(server.address, timeout=30)
+        for one in reversed(silent):  # those behind the bound at once, the others in their time
+            assert one.recv(1) == b""
+        # Who has shown the password may be silent for longer.
+        kept.request("POST", "/?query=SELECT+1", headers=sign(server))
+        assert kept.getresponse().read() == b"1\n"
+        own = kept.sock
+        time.sleep(STRANGER_SECONDS + 1)
+        kept.request("POST", "/?query=SELECT+1", headers=sign(server))
+        assert kept.getresponse().read() == b"1\n" and kept.sock is own
+        kept.close()
 
 
 def request(

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition
-from typing import IO, cast
+from typing import IO, Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from tidegate.local.clickhouse.access import REALM, authenticate, check_origin
@@ -37,6 +37,7 @@ from tidegate.local.clickhouse.request import (
     take_apart,
 )
 from tidegate.local.clickhouse.statement import Insert, check, cut_insert, first_word
+from tidegate.service import limits
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,9 @@ SPOOL_BYTES = 16 << 20  # of a wait_end_of_query answer that stays in memory
 DRAIN_BYTES = 512 << 20  # of a refused body that is read to keep the connection
 STRANGER_BYTES = 1 << 20  # the same of who is not let in
 IDLE_SECONDS = 600
+STRANGER_SECONDS = 10  # the same of who has shown no password
+MOST_CONNECTIONS = 512  # at once, each with a thread
+ENGINE_FILES = 512  # that connections leave to the engine
 
 QUERIES = frozenset([b"SELECT", b"WITH", b"FROM"])  # what may have a large result
 GET_ONLY_READS = (
@@ -89,6 +93,32 @@ class Server(ThreadingHTTPServer):
         self.credentials = credentials
         self._idle = Condition()
         self._busy = 0
+        self._connections = 0
+        self._most = max(1, min(MOST_CONNECTIONS, limits.files() - ENGINE_FILES))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Whoever may connect, and that is every user of the machine, takes no files from the engine."""
+        with self._idle:
+            if self._connections >= self._most:
+                log.debug("%d connections are open, and no more are taken", self._connections)
+                self.shutdown_request(request)
+                return
+            self._connections += 1
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread to be had
+            self._left()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._left()
+
+    def _left(self) -> None:
+        with self._idle:
+            self._connections -= 1
 
     def begin(self) -> None:
         with self._idle:
@@ -113,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "Tidegate-ClickHouse"
     disable_nagle_algorithm = True
-    timeout = IDLE_SECONDS
+    timeout = STRANGER_SECONDS
     server: Server
 
     def do_GET(self) -> None:
@@ -163,9 +193,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _user(self, query_string: str) -> User:
         with self._before_the_body():
-            return authenticate(
+            user = authenticate(
                 self.headers, dict(parse_qsl(query_string, keep_blank_values=True)), self.server.credentials
             )
+        self.connection.settimeout(IDLE_SECONDS)
+        return user
 
     @contextmanager
     def _before_the_body(self) -> Iterator[None]:
