@@ -33,7 +33,7 @@ from tidegate.simulate.schedule import parse
 from tidegate.simulate.simulation import Plan, Simulation
 from tidegate.steps.decode import decode_frame
 from tidegate.steps.enrich import enrich
-from tidegate.store import site_events
+from tidegate.store import site_events, site_levels
 from tidegate.store.templates import migrations
 
 DAYS = 30
@@ -330,8 +330,9 @@ def _add_up_hours(client: Client) -> None:
 
 
 def copy_days(client: Client, tell: Callable[[str], None] = lambda text: None) -> None:
-    """Fill `site_events` with the last days, of which its view takes the minutes of two."""
-    client.command("SYSTEM STOP VIEW site_events_mv")  # or both would copy a day
+    """Fill `site_events` with the last days, and `site_levels` with all, of which their views take two."""
+    for view in ("site_events_mv", "site_levels_mv"):
+        client.command(f"SYSTEM STOP VIEW {view}")  # or both would copy a day
     days = client.query(
         "SELECT day FROM (SELECT toDate(minute) AS day, sum(events) AS there FROM site_minutes GROUP BY day)"
         " AS minutes LEFT JOIN (SELECT toDate(minute) AS day, count() AS known FROM site_events GROUP BY day)"
@@ -346,7 +347,21 @@ def copy_days(client: Client, tell: Callable[[str], None] = lambda text: None) -
             f" FROM client_events AS events WHERE toDate(received_at) = '{day}'"
         )
         tell(f"{day} copied by site")
-    client.command("SYSTEM START VIEW site_events_mv")
+    _count_levels(client, tell)
+    for view in ("site_events_mv", "site_levels_mv"):
+        client.command(f"SYSTEM START VIEW {view}")
+
+
+def _count_levels(client: Client, tell: Callable[[str], None]) -> None:
+    days = client.query(
+        "SELECT fleet, day FROM (SELECT fleet, toDate(minute) AS day, sum(events) AS there FROM site_minutes"
+        " GROUP BY fleet, day) AS minutes LEFT JOIN (SELECT fleet, toDate(minute) AS day, sum(events)"
+        " AS known FROM site_levels FINAL GROUP BY fleet, day) AS levels USING (fleet, day)"
+        " WHERE there != known AND day < toDate(now('UTC')) ORDER BY fleet, day"
+    ).result_rows
+    for fleet, day in days:
+        site_levels.recount(client, str(client.database), fleet, day)
+        tell(f"{day} counted by site")
 
 
 def merge_days(client: Client, tell: Callable[[str], None] = lambda text: None) -> None:

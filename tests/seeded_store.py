@@ -416,7 +416,8 @@ def seed(client: Client) -> None:
     client.insert("rejects", [list(row.values()) for row in REJECTS], column_names=names)
     for month in months(ALERTS):
         insert(client, str(client.database), block(month, table_rows.EPOCH), token="")
-    for view in ("stage_hours", "radio_hours", "contrast_hours", "site_hours", "site_states", "site_events"):
+    hours = ("stage_hours", "radio_hours", "contrast_hours", "site_hours", "site_states")
+    for view in (*hours, "site_events", "site_levels"):
         client.command(f"SYSTEM REFRESH VIEW {view}_mv")
         client.command(f"SYSTEM WAIT VIEW {view}_mv")
 

@@ -17,19 +17,17 @@ import builders
 from tidegate.erase.client import Eraser
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
-from tidegate.store import expiry, insight, site_events
+from tidegate.store import expiry, insight, site_events, site_levels
 from tidegate.store.insight import Window
 from tidegate.store.queries import Query
 from tidegate.store.site_events import HOUR, Copied
+from tidegate.store.site_levels import QUARTER, Levelled
 
 STEP = 3100  # seconds between what comes
 SITES = ("1", "2", "")
 MACS = [f"02:00:00:00:00:{number:02x}" for number in range(7)]
 
 ASKED: dict[str, Callable[[Window], Query]] = {
-    "coverage": insight.coverage,
-    "roaming": insight.roaming,
-    "capacity": insight.capacity,
     "reasons": lambda of: insight.reasons(of, 50),
     "heat": insight.heat,
     "hardest_hit": lambda of: insight.hardest_hit(of, 4),
@@ -54,8 +52,9 @@ def client(settings: Settings) -> Iterator[Client]:
 
 
 def refresh(client: Client) -> None:
-    client.command("SYSTEM REFRESH VIEW site_events_mv")
-    client.command("SYSTEM WAIT VIEW site_events_mv")
+    for view in ("site_events_mv", "site_levels_mv"):
+        client.command(f"SYSTEM REFRESH VIEW {view}")
+        client.command(f"SYSTEM WAIT VIEW {view}")
 
 
 def events(pick: random.Random, at: int, count: int) -> list[dict[str, Any]]:
@@ -110,18 +109,24 @@ class Store:
         )
         self._offset += 1
 
-    def copied(self, window: Window) -> Copied:
-        since, until = window.since // HOUR * HOUR, -(-window.until // HOUR) * HOUR
+    def read(self, window: Window) -> Window:
+        """With what is copied and counted of it."""
+        since, until = site_levels.begins(window.since) // HOUR * HOUR, -(-window.until // HOUR) * HOUR
         fine = self.now // HOUR * HOUR - site_events.FINE_HOURS * HOUR
-        [(copied, apart)] = self.rows(site_events.copied(window.fleet, since, until, fine))
-        return site_events.of_slices(since, copied, fine, apart)
+        [(copied, apart, quarters)] = self.rows(site_events.copied(window.fleet, since, until, fine))
+        return dataclasses.replace(
+            window,
+            copied=site_events.of_slices(since, copied, fine, apart),
+            levelled=site_levels.of_quarters(window.since, window.until, self.now, quarters),
+        )
 
     def rows(self, query: Query) -> list[Any]:
         return list(self.client.query(query.sql, parameters=dict(query.parameters)).result_rows)
 
     def check(self, window: Window) -> Copied:
         """Every answer about a window is that of the events; what of it is copied."""
-        copied = self.copied(window)
+        read = self.read(window)
+        copied = read.copied
         for name, ask in ASKED.items():
             for site in (None, "1"):
                 mine = dataclasses.replace(window, site=site)
@@ -129,6 +134,12 @@ class Store:
                 inside = max(copied.since, window.since) < min(copied.until, window.until)
                 assert ("FROM site_events" in with_copy.sql) == inside, name
                 assert _sorted(self.rows(with_copy)) == _sorted(self.rows(ask(mine))), (name, site)
+        for site in (None, "1"):
+            own = dataclasses.replace(read, site=site)
+            plain = dataclasses.replace(own, copied=Copied(), levelled=Levelled())
+            of_events = _sorted(self.rows(insight.levels(plain)))
+            assert of_events == _sorted(self.rows(insight.levels(own)))
+            assert of_events == _sorted(self.rows(insight.levels(dataclasses.replace(plain, copied=copied))))
         return copied
 
 
@@ -169,18 +180,25 @@ def test_answers_are_those_of_the_events(store: Store) -> None:
         copied = store.check(mine)
         assert copied.until <= store.now - 120
         if since > STEP:
-            assert (copied.since, copied.late) == (mine.since // HOUR * HOUR, ())
+            assert (copied.since, copied.late) == (site_levels.begins(mine.since) // HOUR * HOUR, ())
             assert copied.until > min(mine.until, store.now - 200) - STEP
         assert store.check(window(store, since, until, "other")).late == ()
     store.come(20 * HOUR)
     store.come(2400, 1)
-    late = store.check(window(store, 27 * HOUR, 0))
+    late = store.check(whole := window(store, 27 * HOUR, 0))
+    read = store.read(whole)
+    assert read.levelled.late and read.levelled.since == whole.since // QUARTER * QUARTER
+    trusting = dataclasses.replace(read, levelled=read.levelled._replace(late=()))
+    assert store.rows(insight.levels(trusting)) != store.rows(insight.levels(read))
     assert late.late == ((store.now - 20 * HOUR) // HOUR * HOUR,)
     assert late.until <= store.now - 2400
     store.check(window(store, 7200, 0))
     refresh(store.client)
     healed = store.check(window(store, 27 * HOUR, 0))
     assert healed.late == () and healed.until > store.now - 2400
+    read = store.read(whole)
+    assert read.levelled.late == () and read.levelled.until > store.now - 2 * QUARTER
+    assert read.levelled.until - read.levelled.since > 26 * HOUR
     [(rows, events_)] = store.client.query(
         "SELECT count(), uniqExact(epoch, partition, offset, `index`) FROM site_events"
     ).result_rows
@@ -262,6 +280,8 @@ def test_an_erased_client_is_erased_in_the_copy_and_does_not_come_back(
     ).result_rows
     assert others[0][0]
     assert store.check(window(store, 27 * HOUR, 0)).until
+    read = store.read(window(store, 27 * HOUR, 0))
+    assert read.levelled.late == () and read.levelled.until - read.levelled.since > 26 * HOUR
 
 
 def test_an_erasure_waits_for_a_refresh_that_has_read_her_events(store: Store, settings: Settings) -> None:
@@ -296,6 +316,70 @@ def test_a_fleet_that_is_kept_shorter_is_out_of_the_copy(store: Store, settings:
         " ORDER BY fleet"
     ).result_rows
     assert days == [("demo", True), ("other", False)]
+    levelled = store.client.query(
+        "SELECT fleet, min(toDate(minute)) = toDate(now('UTC')) FROM site_levels GROUP BY fleet"
+        " ORDER BY fleet"
+    ).result_rows
+    assert levelled in ([("demo", True), ("other", False)], [("other", False)])  # today may have just begun
+
+
+def test_a_step_counts_in_its_minute_by_what_the_client_did_before(store: Store) -> None:
+    """Also over a quarter's edge; but not by what was received more than four quarters before."""
+    begin = (store.now - 3 * HOUR) // QUARTER * QUARTER
+    steps = [  # seconds from there, client, access point (none: disassociated), ms to connect
+        (-10, 0, "AP-1", 100),
+        (5, 0, "AP-2", 100),  # a roam
+        (50, 0, "AP-1", 100),  # another one, which takes the first back
+        (60, 0, None, 0),
+        (110, 0, "AP-2", 100),  # thrown off, so not roamed
+        (110 + 5 * QUARTER, 0, "AP-1", 100),
+        (0, 1, "AP-1", 100),
+        (5 * QUARTER - 1, 1, "AP-2", 3000),  # a slow roam
+    ]
+    for number, (at, whose, ap, took) in enumerate(steps):
+        received = (begin + at) * 1_000_000
+        place = {"macAddress": MACS[whose], "timestamp": received, "ssid": "staff", "associatedAPName": ap}
+        event = (
+            builders.intermediate(**place | {"associatedAPName": "AP-1"}, eventDescription="Disassociation")
+            if ap is None
+            else builders.connected(received // 1000, took, **place)
+        )
+        table_rows.store(store.client, "client_events", event, offset=number, received_at=received)
+    refresh(store.client)
+    rows = store.client.query(
+        "SELECT toInt64(toUnixTimestamp(minute)) - {begin:UInt32} AS second, roams, swift, back, thrown"
+        " FROM site_levels FINAL WHERE roams + thrown > 0 ORDER BY second",
+        parameters={"begin": begin},
+    ).result_rows
+    last = (5 * QUARTER - 1) // 60 * 60
+    assert rows == [(0, 2, 2, 1, 0), (60, 0, 0, 0, 1), (last, 1, 0, 0, 0)]
+    store.check(window(store, 4 * HOUR, 0))
+
+
+def test_quarters() -> None:
+    """A quarter whose line has one that is not whole is none of those that are trusted."""
+    whole = 10 * QUARTER
+    now = whole + 10 * QUARTER
+
+    def of(*apart: int, since: int = 0, until: int = whole, now: float = now) -> Levelled:
+        return site_levels.of_quarters(since, until, now, apart)
+
+    assert of() == Levelled(0, whole)
+    assert of(-QUARTER) == Levelled(4 * QUARTER, whole)
+    assert of(-4 * QUARTER) == Levelled(QUARTER, whole)
+    assert of(3 * QUARTER) == Levelled(0, whole, tuple(range(3 * QUARTER, 8 * QUARTER, QUARTER)))
+    assert of(7 * QUARTER) == Levelled(0, 7 * QUARTER)
+    assert of(0, 5 * QUARTER) == Levelled()
+    assert of(now=whole + 119) == Levelled(0, whole - QUARTER)
+    assert of(since=100, until=whole - 100) == Levelled(0, whole)
+    held = Levelled(QUARTER, 3 * QUARTER, (2 * QUARTER,))
+    assert site_levels.rest(60, 3 * QUARTER + 60, held) == [
+        (60, QUARTER),
+        (2 * QUARTER, 3 * QUARTER),
+        (3 * QUARTER, 3 * QUARTER + 60),
+    ]
+    assert site_levels.rest(QUARTER + 60, 2 * QUARTER, held) == []
+    assert site_levels.rest(60, 120, Levelled()) == [(60, 120)]
 
 
 def test_slices() -> None:

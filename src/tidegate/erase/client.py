@@ -24,7 +24,8 @@ from tidegate.store.templates import places
 
 TABLES = (*STREAMS, "rejects")
 BESIDE = ("alerts", "webhook_deliveries")  # no book counts their rows
-COPY, COPYING = "site_events", "site_events_mv"  # of client_events; what is noted it copies no more
+COPY = "site_events"  # of client_events; what is noted its view copies no more
+COPYING = ("site_events_mv", "site_levels_mv")  # views that may have read her events
 COPIED_SECONDS = 300.0  # within which a refresh that has begun before ends
 POLL_SECONDS = 0.2
 ROUNDS = 3  # of looking for rows that came meanwhile
@@ -146,13 +147,13 @@ class Eraser:
             with infrastructure():
                 [(running,)] = self._client.query(
                     f"SELECT count() FROM {views} WHERE database = {{database:String}}"
-                    f" AND view = '{COPYING}' AND startsWith(toString(status), 'Running')",
-                    parameters={"database": self._database},
+                    " AND view IN {views:Array(String)} AND startsWith(toString(status), 'Running')",
+                    parameters={"database": self._database, "views": list(COPYING)},
                 ).result_rows
             if not running:
                 return
             if time.monotonic() > deadline:
-                raise RetryLater(f"{COPYING} is being refreshed all the while: erase again")
+                raise RetryLater(f"{' or '.join(COPYING)} is being refreshed all the while: erase again")
             time.sleep(POLL_SECONDS)
 
     def _unfinished(self, table: str) -> list[str]:

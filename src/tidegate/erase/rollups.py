@@ -18,6 +18,7 @@ from clickhouse_connect.driver.client import Client
 from tidegate.contracts.topics import STREAMS, Stream
 from tidegate.errors import RetryLater
 from tidegate.settings import Settings
+from tidegate.store import site_levels
 from tidegate.store.client import infrastructure, literal
 from tidegate.store.insert import PINNED
 from tidegate.store.migrate import LEVELS, ttls_in_force
@@ -158,9 +159,9 @@ class Rollups:
         the last two days, when more events came."""
         if day.stream != "client_events":
             return
+        mine = f"fleet = {literal(self._fleet)}"
+        received = f"toDate({literal(day.day.isoformat())})"
         for target in (*HOURS, *ADDED_UP):
-            mine = f"fleet = {literal(self._fleet)}"
-            received = f"toDate({literal(day.day.isoformat())})"
             if target in ADDED_UP and not self._begins(target, f"{mine} AND %s = {received}"):
                 continue
             self._delete(target, f"{mine} AND {_day_of(target)} = {received}")
@@ -170,6 +171,9 @@ class Rollups:
                 self._client.command(
                     f"INSERT INTO {self._database}.{target} {counted}", settings={"insert_deduplicate": 0}
                 )
+        self._delete("site_levels", f"{mine} AND toDate(minute) = {received}")
+        with infrastructure():
+            site_levels.recount(self._client, self._database, self._fleet, day.day)
 
     def _recount_outcomes(self, day: Day) -> None:
         if day.stream == "client_events":

@@ -11,18 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from tidegate.store import site_events
+from tidegate.store import site_events, site_levels
 from tidegate.store.queries import Names, Query, Where
 from tidegate.store.site_events import Copied
+from tidegate.store.site_levels import QUARTER, Levelled
 
 ATTEMPT_STAGES = ("association", "authentication", "aaa", "dhcp", "dns", "network")
 """The stages of a connection attempt in their order: an attempt that fails in one has passed those before."""
-
-QUARTER = 900  # s
-QUICK_MILLIS = 2000  # a connection that takes longer is slow
-COVERED_DBM = -72  # median RSSI of a client's minute, from which on it is covered
-FULL_CLIENTS = 60  # of an access point in a quarter of an hour, beyond which it is overloaded
-RETURN_SECONDS = 60  # a client that is back so soon was thrown off, or roamed in vain
 
 DIMENSIONS: Mapping[str, str] = {
     "ssid": "ifNull(ssid, '')",
@@ -54,7 +49,8 @@ class Counted(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Events of a fleet, and of one site where `site` is not None. What of it is whole hours that are
-    `counted` is read from the tables of hours, what is `copied` from the copy that is sorted by site."""
+    `counted` is read from the tables of hours, what is `copied` from the copy that is sorted by site, service
+    levels of what is `levelled` from site_levels."""
 
     fleet: str
     since: int
@@ -62,6 +58,7 @@ class Window:
     site: str | None = None
     counted: Counted = Counted()
     copied: Copied = Copied()
+    levelled: Levelled = Levelled()
 
     def minutes(self, *columns: str) -> tuple[str, Mapping[str, Any]]:
         """Where to read columns of site_minutes: what stands behind FROM, and its parameters."""
@@ -267,108 +264,73 @@ def usual(window: Window) -> Query:
     return Query("insight_usual", sql, parameters)
 
 
-# Service levels beyond connecting: each a row a site of (site, good, total)
+# Service levels beyond connecting
 
 
-_PLACE = "any(cityHash64(site)) AS place"
-
-
-def _by_site(window: Window, figures: str, parts: str) -> str:
-    """A row a site with `figures` of the rows that the query `parts` has, each with `_PLACE`.
-
-    Parts are grouped by one number: by the name of the site they would take twice as long.
-    """
-    of_places = f"SELECT place, {figures} FROM ({parts}) GROUP BY place"
-    if window.site is not None:
-        return f"SELECT {{site:String}}, * EXCEPT place FROM ({of_places})"
-    names = (
-        "SELECT DISTINCT site, cityHash64(site) AS place FROM site_minutes WHERE fleet = {fleet:String}"
-        " AND minute >= toDateTime({since:UInt32}, 'UTC') AND minute < toDateTime({until:UInt32}, 'UTC')"
+def levels(window: Window) -> Query:
+    """A row a site: minutes of clients with a median RSSI from -72 dBm on, those with an RSSI; roams that
+    were quick and not taken back, roams; attempts that were not refused by a full access point nor made at a
+    crowded one, attempts; successes, and attempts of clients that were just thrown off."""
+    rest = site_levels.rest(window.since, window.until, window.levelled)
+    begin, end = window.levelled.of(window.since, window.until)
+    where = Where()
+    where.add("fleet = {fleet:String}", fleet=window.fleet)
+    where.add("site = {site:String}", site=window.site)
+    parts, parameters = [], dict(where.parameters)
+    if begin < end:
+        where.add("minute >= toDateTime({levels_since:UInt32}, 'UTC')", levels_since=begin)
+        where.add("minute < toDateTime({levels_until:UInt32}, 'UTC')", levels_until=end)
+        if late := [at for at in window.levelled.late if begin - QUARTER < at < end]:
+            where.add(f"{site_levels.START} NOT IN {{late_quarters:Array(UInt32)}}", late_quarters=late)
+        parts.append(f"SELECT * EXCEPT (fleet, minute) FROM site_levels FINAL {where}")
+        parameters |= where.parameters
+    if rest:
+        sql, given = _levels_of_events(window, rest)
+        parts.append(f"SELECT * EXCEPT minute FROM ({sql})")
+        parameters |= given
+    sql = (
+        "SELECT site, sum(covered), sum(told), greatest(0, toInt64(sum(swift)) - toInt64(sum(back))),"
+        " sum(roams), sum(tries) - sum(declined) - sum(crowded), sum(tries), sum(successes), sum(thrown)"
+        f" FROM ({' UNION ALL '.join(parts)}) GROUP BY site HAVING sum(events) > 0"
     )
-    return (
-        f"SELECT names.site, figures.* EXCEPT place FROM ({of_places}) AS figures"
-        f" INNER JOIN ({names}) AS names ON names.place = figures.place"
-    )
+    return Query("insight_levels", sql, parameters)
 
 
-def coverage(window: Window) -> Query:
-    """Client-minutes with a median RSSI from -72 dBm on, of those with an RSSI."""
-    source, parameters = window.events("site", "client", "moment", "rssi", only="isNotNull(rssi)")
-    sql = _by_site(
-        window,
-        "countIf(2 * weak <= told), count()",  # the upper median where there are two
-        f"SELECT {_PLACE}, countIf(rssi < {{covered:Int64}}) AS weak, count() AS told"
-        f" FROM {source} GROUP BY cityHash64(site, client, toStartOfMinute(moment))",
-    )
-    return Query("insight_coverage", sql, {**parameters, "covered": COVERED_DBM})
-
-
-def roaming(window: Window) -> Query:
-    """Attempts at another access point of the same SSID by a client that was connected and not disassociated:
-    good are those that connect within two seconds and are not back within a minute.
-
-    Further: successes, and disassociations after which the client tried again within a minute.
-    """
-    source, parameters = window.events(
-        *("site", "client", "moment", "offset", "`index`", "outcome", "ssid", "ap", "took"),
-        only=f"({_ATTEMPT} OR disassociation)",
-    )
-    # Numbers, an array each: tuples would be gathered one by one. A mark has the line in the frame in front,
-    # then whether it was quick, then what it was. A station is of one network.
-    kept = {
-        "at": "toUnixTimestamp64Micro(moment)",
-        "frame": "offset",
-        "mark": "toUInt64(`index`) * 8 + 4 * (took BETWEEN 0 AND {quick:Int64})"
-        " + multiIf(outcome = 'success', 1, outcome = 'failure', 2, 3)",
-        "network": "cityHash64(ifNull(ssid, ''))",
-        "station": "cityHash64(ifNull(ssid, ''), ap)",
+def _levels_of_events(window: Window, rest: Sequence[tuple[int, int]]) -> tuple[str, Mapping[str, Any]]:
+    """The same counts of these parts of the window, out of events."""
+    first, last = rest[0][0], rest[-1][1]
+    source = replace(window, since=site_levels.begins(first), until=-(-last // QUARTER) * QUARTER)
+    given: dict[str, Any] = {
+        "rest_since": first,
+        "rest_until": last,
+        "rest_begin": first // QUARTER * QUARTER,
     }
-    columns = ", ".join(f"line.{place} AS {name}" for place, name in enumerate(kept, 1))
-    # A client's line as arrays, and each of them moved by one: half of what window functions take.
-    before = ", ".join(
-        f"arrayPushFront(arrayPopBack({name}), 0) AS {name}_before" for name in ("mark", "network", "station")
+    own = (
+        "minute >= toDateTime({rest_since:UInt32}, 'UTC') AND minute < toDateTime({rest_until:UInt32}, 'UTC')"
     )
-    behind = ", ".join(
-        f"arrayPushBack(arrayPopFront({name}), 0) AS {name}_behind" for name in ("mark", "station", "at")
-    )
-    soon = "intDiv(t_behind, 1000000) - intDiv(t, 1000000) <= {back:Int64}"
-    roams = (
-        "arrayMap((m, n, s, m_before, n_before, s_before) -> bitAnd(m_before, 3) = 1 AND bitAnd(m, 3) <= 2"
-        " AND n_before = n AND s_before != s, mark, network, station, mark_before, network_before,"
-        " station_before)"
-    )
-    good = (
-        "arrayCount((r, m, t, s_before, m_behind, s_behind, t_behind) -> r AND bitAnd(m, 7) = 5"
-        f" AND NOT (bitAnd(m_behind, 3) = 1 AND s_behind = s_before AND {soon}),"
-        " roams, mark, at, station_before, mark_behind, station_behind, at_behind)"
-    )
-    thrown = (
-        "arrayCount((m, t, m_behind, t_behind) -> bitAnd(m, 3) = 3 AND bitAnd(m_behind, 3) IN (1, 2)"
-        f" AND {soon}, mark, at, mark_behind, at_behind)"
-    )
-    sql = _by_site(
-        window,
-        "sum(good), sum(arrayCount(roams)), sum(successes), sum(thrown)",
-        f"SELECT {_PLACE}, countIf(outcome = 'success') AS successes,"
-        f" arraySort(arrayZip({', '.join(f'groupArray({each})' for each in kept.values())})) AS line,"
-        f" {columns}, {before}, {behind}, {roams} AS roams, {good} AS good, {thrown} AS thrown"
-        f" FROM {source} GROUP BY cityHash64(site, client)",
-    )
-    return Query("insight_roaming", sql, {**parameters, "quick": QUICK_MILLIS, "back": RETURN_SECONDS})
+    held: dict[site_levels.Part, str] = {
+        "minutes": own,
+        "quarters": "minute >= toDateTime({rest_begin:UInt32}, 'UTC')",
+        "lines": "",
+    }
+    if len(rest) > 1:
+        given |= {
+            "rest_quarters": site_levels.quarters(rest, 0),
+            "rest_lines": site_levels.quarters(rest, site_levels.LINE_QUARTERS),
+        }
+        own += f" AND {site_levels.START} IN {{rest_quarters:Array(UInt32)}}"
+        held = {
+            "minutes": own,
+            "quarters": f"{site_levels.START} IN {{rest_quarters:Array(UInt32)}}",
+            "lines": f"{site_levels.START} IN {{rest_lines:Array(UInt32)}}",
+        }
 
+    def events(part: site_levels.Part, columns: Sequence[str], only: str) -> str:
+        sql, parameters = source.events(*columns, only=" AND ".join(filter(None, (held[part], only))))
+        given.update(parameters)
+        return sql
 
-def capacity(window: Window) -> Query:
-    """Attempts that were not refused because the access point is full, and not made at one with more than
-    sixty clients in the quarter of an hour."""
-    source, parameters = window.events("site", "ap", "minute", "outcome", "refused", "client")
-    quarter = f"intDiv(toUnixTimestamp(minute), {QUARTER})"
-    sql = _by_site(
-        window,
-        "sumIf(tries - declined, load <= {full:UInt64}), sum(tries)",
-        f"SELECT {_PLACE}, countIf({_ATTEMPT}) AS tries, countIf(refused) AS declined,"
-        f" uniqExact(client) AS load FROM {source} GROUP BY cityHash64(site, ap, {quarter})",
-    )
-    return Query("insight_capacity", sql, {**parameters, "full": FULL_CLIENTS})
+    return site_levels.counted(("site",), events, own=f"({own})", of_quarters=f"({own})"), given
 
 
 # One site
@@ -394,12 +356,12 @@ def reasons(window: Window, limit: int) -> Query:
 
 def heat(window: Window) -> Query:
     """Access point × quarter of an hour, and the whole of them: whether it is the whole, access point, time
-    (s), attempts, failures, refused because the access point is full, clients, those that failed."""
-    source, parameters = window.events("ap", "minute", "outcome", "refused", "client")
+    (s), attempts, failures, clients, those that failed."""
+    source, parameters = window.events("ap", "minute", "outcome", "client")
     sql = (
         "SELECT grouping(time) AS whole, toString(ap) AS station,"
         f" intDiv(toUnixTimestamp(minute), {QUARTER}) * {QUARTER} AS time,"
-        f" countIf({_ATTEMPT}), countIf(outcome = 'failure'), countIf(refused),"
+        f" countIf({_ATTEMPT}), countIf(outcome = 'failure'),"
         " uniqExact(client), uniqExactIf(client, outcome = 'failure')"
         f" FROM {source} GROUP BY GROUPING SETS ((station, time), ())"
         " ORDER BY whole, station, time"

@@ -306,7 +306,8 @@ def ttl_days(settings: Settings) -> dict[str, tuple[str, int]]:
     days["expiries"] = ("received_day", max(booked) if all(booked) else 0)
     copied = [each for each in (settings.ttl_site_events_days, settings.ttl_client_events_days) if each]
     days["site_events"] = ("toDate(minute)", min(copied, default=0))
-    days["site_minutes"] = ("toDate(minute)", settings.ttl_rollups_1m_days)
+    for table in ("site_minutes", "site_levels"):
+        days[table] = ("toDate(minute)", settings.ttl_rollups_1m_days)
     days["site_outcomes"] = ("day", settings.ttl_site_outcomes_days)
     for table in ("stage_hours", "radio_hours", "contrast_hours", "site_hours"):
         days[table] = ("toDate(hour)", rollups["1h"])

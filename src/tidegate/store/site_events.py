@@ -73,21 +73,27 @@ class Copied(NamedTuple):
 
 
 def copied(fleet: str, since: int, until: int, fine: int) -> Query:
-    """One row: up to when (s) the copy may have events of [since, until), whole hours, and the slices that it
-    does not have whole. A slice is an hour, from `fine` on a minute."""
+    """One row: up to when (s) the copy may have events of [since, until), whole hours, the slices that it
+    does not have whole, and the quarters that site_levels does not have whole. A slice is an hour, from
+    `fine` on a minute."""
     slice_ = "if(minute >= toDateTime({fine:UInt32}, 'UTC'), minute, toStartOfHour(minute, 'UTC'))"
     within = (
         "fleet = {fleet:String} AND minute >= toDateTime({since:UInt32}, 'UTC')"
         " AND minute < toDateTime({until:UInt32}, 'UTC')"
     )
     sql = (
-        "SELECT if(max(last) = 0, 0, max(last) + 60), arraySort(groupArrayIf(slice, there != known)) FROM ("
-        "SELECT slice, sum(of_minutes) AS there, sum(of_copy) AS known, max(copied) AS last FROM ("
-        f"SELECT toUnixTimestamp({slice_}) AS slice, sum(events) AS of_minutes, 0 AS of_copy, 0 AS copied"
-        f" FROM site_minutes WHERE {within} GROUP BY slice UNION ALL"
-        f" SELECT toUnixTimestamp({slice_}), 0, there, toUnixTimestamp(minute) FROM"
-        f" (SELECT minute, count() AS there FROM site_events WHERE {within} GROUP BY fleet, minute)"
-        ") GROUP BY slice)"
+        "SELECT if(max(last) = 0, 0, max(last) + 60),"
+        f" arraySort(groupUniqArrayIf(toUnixTimestamp({slice_}), there != known)),"
+        " arraySort(groupUniqArrayIf(toUnixTimestamp(toStartOfFifteenMinutes(minute)), there != levelled))"
+        " FROM ("
+        "SELECT minute, sum(of_minutes) AS there, sum(of_copy) AS known, sum(of_levels) AS levelled,"
+        " maxIf(toUnixTimestamp(minute), of_copy > 0) AS last FROM ("
+        "SELECT minute, sum(events) AS of_minutes, 0 AS of_copy, 0 AS of_levels"
+        f" FROM site_minutes WHERE {within} GROUP BY minute UNION ALL"
+        f" SELECT minute, 0, there, 0 FROM"
+        f" (SELECT minute, count() AS there FROM site_events WHERE {within} GROUP BY fleet, minute) UNION ALL"
+        f" SELECT minute, 0, 0, sum(events) FROM site_levels FINAL WHERE {within} GROUP BY minute"
+        ") GROUP BY minute)"
     )
     return Query("insight_copied", sql, {"fleet": fleet, "since": since, "until": until, "fine": fine})
 

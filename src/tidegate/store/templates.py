@@ -4,7 +4,8 @@
 rollup_settings, minute_settings, copy_settings and dedup_settings (table settings), for each stream its
 `${<stream>_id}` expression and the statements of its `${<stream>_rollups}`, rollup_counts, the counts that
 `verify` compares, hours_due, the condition of an hour that is counted again, copies_here, that of the one
-replica that copies events, and site_event_columns, what it copies.
+replica that copies events, site_event_columns, what it copies, site_level_columns, and site_levels_refreshed,
+what is counted of the copy.
 
 A line `-- works from 0009` says that roles which know the migrations up to 9 work with the schema behind this
 one: it adds what they need not know. Without it, they do not start on it.
@@ -24,7 +25,8 @@ from tidegate.contracts.position import id_expression
 from tidegate.contracts.topics import STREAMS
 from tidegate.errors import UsageError
 from tidegate.settings import Settings
-from tidegate.store import rollups, site_events
+from tidegate.store import rollups, site_events, site_levels
+from tidegate.store.client import literal
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -146,6 +148,11 @@ def places(settings: Settings) -> dict[str, str]:
         "hours_due": HOURS_DUE,
         "copies_here": _copies_here(database) if cluster else "1",
         "site_event_columns": site_events.expressions(),
+        "site_level_columns": ",\n".join(
+            f"    {name} UInt64 CODEC(ZSTD(1)) COMMENT {literal(what)}"
+            for name, what in site_levels.COUNTS.items()
+        ),
+        "site_levels_refreshed": site_levels.refreshed(database, "due"),
     }
 
 

@@ -44,7 +44,7 @@ def test_one_server_knows_nothing_of_clusters() -> None:
 
 def test_every_table_with_rows_of_a_batch_recognises_its_tokens() -> None:
     tables = [s for s in statements(Settings()) if s.startswith("CREATE TABLE")]
-    assert len(tables) == len(STREAMS) * 4 + 20
+    assert len(tables) == len(STREAMS) * 4 + 21
     for statement in tables:
         assert "non_replicated_deduplication_window = 10000" in statement
 
@@ -54,6 +54,7 @@ def test_every_big_table_has_a_ttl_setting() -> None:
         "alerts",
         "webhook_deliveries",
         "site_events",
+        "site_levels",
         "site_minutes",
         "site_outcomes",
         "stage_hours",

@@ -20,7 +20,8 @@ from tidegate.api.insight.service_levels import (
 from tidegate.lookups import Lookups
 from tidegate.lookups.failures import Seen
 from tidegate.lookups.stages import ACTIONS
-from tidegate.store.insight import ALERT_FIELDS, ATTEMPT_STAGES, CLIENT_FIELDS, FULL_CLIENTS, QUARTER
+from tidegate.store.insight import ALERT_FIELDS, ATTEMPT_STAGES, CLIENT_FIELDS
+from tidegate.store.site_levels import QUARTER
 
 SILENT_AFTER = 900  # s without an event, where there was traffic in the hours before
 
@@ -392,12 +393,11 @@ class Cell(NamedTuple):
     time: int  # s
     attempts: int
     failures: int
-    refused: int
     clients: int
     failing: int
 
 
-NO_CELL = Cell(1, "", 0, 0, 0, 0, 0, 0)
+NO_CELL = Cell(1, "", 0, 0, 0, 0, 0)
 
 
 def reach_of(cells: Sequence[Cell], whole: Cell) -> Row:
@@ -408,12 +408,6 @@ def reach_of(cells: Sequence[Cell], whole: Cell) -> Row:
         "aps": len({cell.ap for cell in cells}),
         "aps_failing": len({cell.ap for cell in cells if cell.failures}),
     }
-
-
-def capacity_of(cells: Sequence[Cell]) -> tuple[int, int]:
-    """As a row of `insight.capacity`."""
-    roomy = sum(cell.attempts - cell.refused for cell in cells if cell.clients <= FULL_CLIENTS)
-    return roomy, sum(cell.attempts for cell in cells)
 
 
 def heat_of(cells: Sequence[Cell], within: Span) -> Row:

@@ -31,7 +31,6 @@ from tidegate.api.insight.assemble import (
     Measured,
     alert_of,
     badness,
-    capacity_of,
     change_of,
     client_event,
     connect_levels,
@@ -159,22 +158,17 @@ def learned_from(asking: InsightRequest, window: Window) -> Window:
     return replace(window, site=None, since=min(since, window.since), until=window.since)
 
 
-def further_levels(
-    coverage: Iterable[Sequence[Any]], roaming: Iterable[Sequence[Any]], roomy: Mapping[str, tuple[int, int]]
-) -> dict[str, list[Row]]:
-    """Coverage, roaming, capacity and stability by site; `roomy`: of capacity what is good, and all."""
-    covered = {site: (good, total) for site, good, total in coverage}
-    moved = {site: values for site, *values in roaming}
-    levels = {}
-    for site in covered.keys() | moved.keys() | roomy.keys():
-        good, roams, successes, thrown = moved.get(site, (0, 0, 0, 0))
-        levels[site] = [
-            level("coverage", *covered.get(site, (0, 0)), None),
-            level("roaming", good, roams, None),
-            level("capacity", *roomy.get(site, (0, 0)), None),
+def further_levels(rows: Iterable[Sequence[Any]]) -> dict[str, list[Row]]:
+    """Coverage, roaming, capacity and stability by site, from rows of `insight.levels`."""
+    return {
+        site: [
+            level("coverage", covered, told, None),
+            level("roaming", roamed, roams, None),
+            level("capacity", roomy, tries, None),
             level("stability", max(0, successes - thrown), successes, None),
         ]
-    return levels
+        for site, covered, told, roamed, roams, roomy, tries, successes, thrown in rows
+    }
 
 
 @router.get(
@@ -285,14 +279,12 @@ async def sle(
     if site is not None:
         await _known_site(asking, site)
     window = await asking.with_copy(await asking.window(within.since, within.until, site))
-    found, (coverage, roaming, capacity), newest = await asyncio.gather(
+    found, [further_rows], newest = await asyncio.gather(
         measured(asking, window),
-        asking.within(
-            window, questions.coverage(window), questions.roaming(window), questions.capacity(window)
-        ),
+        asking.within(window, questions.levels(window)),
         _newest(asking),
     )
-    further = further_levels(coverage, roaming, {name: (good, total) for name, good, total in capacity})
+    further = further_levels(further_rows)
     levels: dict[str, list[Row]] = {}
     order: dict[str, tuple[Any, ...]] = {}
     for name in {*found.counts, *further}:
@@ -348,8 +340,7 @@ async def one_site(
         measured(asking, window),
         asking.within(
             window,
-            questions.coverage(window),
-            questions.roaming(window),
+            questions.levels(window),
             questions.series(window, step),
             questions.reasons(window, REASONS),
             questions.heat(window),
@@ -361,10 +352,10 @@ async def one_site(
         alerts_of(asking, site, within.since, within.until),
         _newest(asking),
     )
-    coverage, roaming, points, reasons, heat, hit = rows
+    further_rows, points, reasons, heat, hit = rows
     cells = [cell for row in heat if not (cell := Cell(*row)).whole]
     reach = reach_of(cells, next((cell for row in heat if (cell := Cell(*row)).whole), NO_CELL))
-    further = further_levels(coverage, roaming, {site: capacity_of(cells)})
+    further = further_levels(further_rows)
     last = newest.get(site)
     silent = last is None or within.until * 1_000_000 - last > SILENT_AFTER * 1_000_000
     state, parts = state_of(site, found, silent)

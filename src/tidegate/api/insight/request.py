@@ -22,7 +22,7 @@ from tidegate.api.problems import Problem
 from tidegate.api.reading import Reading
 from tidegate.settings import Settings
 from tidegate.store import insight as questions
-from tidegate.store import site_events
+from tidegate.store import site_events, site_levels
 from tidegate.store.insight import Counted, Window
 from tidegate.store.queries import Query as StoreQuery
 
@@ -131,12 +131,16 @@ class InsightRequest:
         return list(await asyncio.gather(*(self.rows(query, fresh=fresh) for query in queries)))
 
     async def with_copy(self, window: Window) -> Window:
-        """The window, with what of it the copy that is sorted by site has whole."""
-        since, until = window.since // HOUR * HOUR, -(-window.until // HOUR) * HOUR
+        """The window, with what of it the copy that is sorted by site has whole, and the table of levels."""
+        since, until = site_levels.begins(window.since) // HOUR * HOUR, -(-window.until // HOUR) * HOUR
         fine = int(self.now) // HOUR * HOUR - site_events.FINE_HOURS * HOUR
         asked = site_events.copied(self.fleet, since, until, fine)
-        [(copied, apart)] = await self.recent(asked, since, until, fine, seconds=COUNTED_SECONDS)
-        return replace(window, copied=site_events.of_slices(since, copied, fine, apart))
+        [(copied, apart, quarters)] = await self.recent(asked, since, until, fine, seconds=COUNTED_SECONDS)
+        return replace(
+            window,
+            copied=site_events.of_slices(since, copied, fine, apart),
+            levelled=site_levels.of_quarters(window.since, window.until, self.now, quarters),
+        )
 
     def head(self, since: int, until: int, newest: int | None) -> Row:
         """What every answer begins with; `newest` is the newest event's received time (µs)."""
