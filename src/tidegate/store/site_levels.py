@@ -155,13 +155,16 @@ def _lines(keys: Sequence[str], source: Source) -> str:
         " at_before, arrayPushFront(arrayPopBack(station_before), 0),"
         " arrayPushFront(arrayPopBack(slot_before), 0)))"
     )
-    return (
+    whose = ", ".join(f"of_{name}" for name in keys)
+    # One in another, so that no expression is put in place of its name over and over.
+    lines = (
         f"SELECT {', '.join(f'any({name}) AS of_{name}' for name in keys)},"
-        f" arraySort(arrayZip({', '.join(f'groupArray({each})' for each in kept.values())})) AS line,"
-        f" {columns}, {before}, {roams} AS roams, {marks} AS marks"
+        f" arraySort(arrayZip({', '.join(f'groupArray({each})' for each in kept.values())})) AS line"
         f" FROM {source('lines', (*keys, *needed), f'({_ATTEMPT} OR disassociation)')}"
         f" GROUP BY cityHash64({', '.join(keys)}, client)"
     )
+    moved = f"SELECT *, {before} FROM (SELECT {whose}, {columns} FROM ({lines}))"
+    return f"SELECT {whose}, {marks} AS marks FROM (SELECT *, {roams} AS roams FROM ({moved}))"
 
 
 class Levelled(NamedTuple):

@@ -15,7 +15,7 @@ ${site_level_columns}
 ENGINE = ${replacing_merge_tree}
 PARTITION BY toDate(minute)
 ORDER BY (fleet, site, minute)
-SETTINGS ${minute_settings}
+SETTINGS ${level_settings}
 COMMENT 'Coverage, roaming, capacity and stability by received minute and site, of quarters of an hour that are over';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.site_levels_mv ${on_cluster}
