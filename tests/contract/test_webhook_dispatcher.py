@@ -307,3 +307,28 @@ async def test_what_a_receiver_quotes_of_address_and_key_is_told_nobody(bench: B
     for secret in ("YzSecret", "x/Yz", "T00000000", "signature", "mySecretToken", key):
         assert not any(secret in error for error in errors)
     assert any(error.startswith("answers 404: POST /hook?*** was not found") for error in errors)
+
+
+async def test_a_notice_whose_first_entry_has_gone_is_told_once(
+    bench: Bench, statuses: dict[str, list[int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a fleet's retention shorter than its retries it was told at each look, every five seconds."""
+    statuses["/hook"] = [503, 503]
+    bench.endpoint()
+    await bench.take(alert())
+    await bench.go()
+    left = bench.log.entries[-1]
+    assert left.alert == ""
+    bench.dispatcher.restore([left])  # it is sent again all the same, for the process knows it
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    again = bench.restarted()
+    for _ in range(3):
+        again.restore([left])
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+    # Where its record comes again, that has the alert.
+    bench.restarted()
+    bench.log.entries[:] = [left]
+    await bench.take(alert())
+    assert bench.dispatcher.outbox.next_at() == left.next_attempt_at
+    await bench.go_on()
+    assert bench.log.outcomes() == ["retry", "retry", "delivered"]

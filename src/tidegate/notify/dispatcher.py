@@ -86,7 +86,8 @@ class Dispatcher:
         await self._leave_out_silenced(wanted)
         for found in await self._log.newest(wanted):
             if found.outcome in OPEN:
-                self.restore([found])
+                _, alert, _ = wanted[found.webhook_id]
+                self._write(self.outbox.restore(found, alert, self._clock()))
             else:
                 self.outbox.ended_before(found.webhook_id, found.entry)
         for endpoint, alert, partition in wanted.values():
@@ -115,10 +116,13 @@ class Dispatcher:
     def restore(self, found: Iterable[Entry]) -> None:
         """Take over what the log says is owed."""
         for entry in found:
+            if self.outbox.has_seen(entry):
+                continue
             try:
                 alert = _DECODE.decode(entry.alert)
-            except msgspec.DecodeError as error:
+            except msgspec.DecodeError as error:  # its first entry has gone, with the fleet's retention
                 log.error("notice %s cannot be read back: %s", entry.webhook_id, error)
+                self.outbox.ended_before(entry.webhook_id, entry.entry)
                 continue
             self._write(self.outbox.restore(entry, alert, self._clock()))
 

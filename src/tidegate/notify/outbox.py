@@ -98,6 +98,10 @@ class Outbox:
     def knows(self, id: str) -> bool:
         return id in self._known
 
+    def has_seen(self, found: Entry) -> bool:
+        """Whether an entry of the log is known already, or a newer one of its notice."""
+        return found.entry <= self._known.get(found.webhook_id, -1)
+
     def has_told(self, endpoint_id: str, alert_id: str) -> bool:
         """Whether it has seen a notice of an alert to an endpoint."""
         return (endpoint_id, alert_id) in self._newest
@@ -118,7 +122,7 @@ class Outbox:
 
     def restore(self, found: Entry, alert: Alert, now: float) -> list[Entry]:
         """Take over from the log: what another process owed, or what is to be sent once more."""
-        if found.entry <= self._known.get(found.webhook_id, -1):
+        if self.has_seen(found):
             return []
         if (here := self._owed.get(found.webhook_id)) is not None:
             if not here.busy:  # somebody wants it to be sent once more, and now
