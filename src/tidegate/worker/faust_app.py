@@ -33,7 +33,7 @@ _RAW_BYTES = _BYTES | {"key_serializer": "raw", "value_serializer": "raw", "allo
 
 
 class FaustApp:
-    """The Faust app: topics and tables of bytes, the tables in memory."""
+    """The Faust app: topics and tables of bytes, the tables in memory. Faust itself writes no record."""
 
     def __init__(self, settings: Settings, partitions: int) -> None:
         self._partitions = partitions
@@ -43,7 +43,8 @@ class FaustApp:
         self.consumer = GroupConsumer(self._app)
 
     def table(self, name: str) -> Any:
-        """A Faust table of bytes by bytes, partitioned as the topics are."""
+        """A Faust table of bytes by bytes, partitioned as the topics are. Faust reads it from its changelog
+        at an assignment; changes are written past it, by the worker's producer: records share batches."""
         return self._app.Table(name, partitions=self._partitions, **_BYTES)
 
     def agent(self, name: str, topic: str, take: Callable[[Any], Awaitable[None]], *, acks: bool) -> None:
@@ -224,13 +225,6 @@ def _app(settings: Settings, partitions: int) -> Any:
         # Faust's warnings about slow processing; the watchdog here judges by what the broker says.
         stream_processing_timeout=86_400.0,
         broker_commit_livelock_soft_timeout=86_400.0,
-        producer_compression_type="zstd",
-        # One record a batch: asked for a topic's end, the embedded broker leaves out all but the first
-        # record of the last batch, and Faust would read its table up to there only.
-        producer_max_request_size=settings.kafka_max_record_bytes,
-        producer_max_batch_size=1,
-        producer_linger=0,
-        producer_request_timeout=30.0,
         reply_create_topic=False,
         autodiscover=False,
     )

@@ -112,8 +112,6 @@ class Worker:
         self._probe = ProbeThread(probe)
         self._app = FaustApp(settings, partitions)
         consumer = self._app.consumer
-        # Faust reads each table at an assignment. What changes is written past it, by the producer, whose
-        # records share batches.
         health = self._app.table("health")
         assert health.changelog_topic_name == MINUTES
         self._publisher = Publisher(
