@@ -317,7 +317,8 @@ class EndpointFile:
 
 
 def _find(rows: list[Endpoint], name: str) -> Endpoint:
-    found = [row for row in rows if name in (row.name, row.id)]
+    # Names are chosen, and one may be chosen that is another's id.
+    found = [row for row in rows if row.id == name] or [row for row in rows if row.name == name]
     if len(found) == 1:
         return found[0]
     if found:

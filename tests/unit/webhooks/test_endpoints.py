@@ -109,6 +109,15 @@ def test_names_are_of_a_fleet(file: EndpointFile) -> None:
         file.delete("noc", fleet="other")
 
 
+def test_a_name_that_is_the_id_of_another_hides_it_from_nobody(file: EndpointFile) -> None:
+    """Neither could be deleted, tried or rotated any more."""
+    first = created(file).endpoint
+    second = created(file, first.id).endpoint
+    assert file.find(first.id) == first and file.find(second.id) == second
+    assert file.delete(first.id, fleet="demo") == first
+    assert file.find(first.id) == second
+
+
 def test_a_file_that_others_can_read_is_refused_and_the_last_content_stays(file: EndpointFile) -> None:
     made = created(file).endpoint
     assert file.endpoints()
