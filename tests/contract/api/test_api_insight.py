@@ -206,10 +206,11 @@ def test_the_past_of_now_is_read_once_in_minutes(api: Call, monkeypatch: pytest.
     assert again["sites"] == first["sites"]
     api(f"{BASE}/overview", params={"minutes": 60})  # another window, another past
     assert asked("insight_usual") == before["insight_usual"] + 1
-    named = {"to": NOW - 3600}  # a moment that is named is not moving: its past is another one
+    named = {"to": NOW - 7200}  # a moment that is named is not moving: its past is another one
     first = api(f"{BASE}/overview", params=named).json()
     assert asked("insight_usual") == before["insight_usual"] + 2
     again = api(f"{BASE}/overview", params=named).json()
+    api(f"{BASE}/overview", params={"to": NOW - 7260})  # begins in the same hour
     assert asked("insight_usual") == before["insight_usual"] + 2
     assert again["sites"] == first["sites"]
 

@@ -141,17 +141,22 @@ def latencies_of(rows: Iterable[Sequence[Any]]) -> dict[str, Latencies]:
     return {site: Latencies(*zip(values[::2], values[1::2], strict=True)) for site, *values in rows}
 
 
-def time_to_connect(
-    timed: int, quick: int, usual_quick: float | None, now: Latencies, past: Latencies
-) -> Row:
-    """Latencies of now beside those of the past, ms: `timed` connects have a time, `quick` of them are within
-    the target. Slow are ten slow ones or more, five points and three times beyond the usual share of them."""
-    slow = (
+def is_slow(timed: int, quick: int, usual_quick: float | None) -> bool:
+    """Of connects with a time and those of them within the target: ten slow ones or more, five points and
+    three times beyond the usual share of them."""
+    return (
         usual_quick is not None
         and timed - quick >= 10
         and quick / timed < usual_quick - 0.05
         and (1 - quick / timed) > 3 * (1 - usual_quick)
     )
+
+
+def time_to_connect(
+    timed: int, quick: int, usual_quick: float | None, now: Latencies, past: Latencies
+) -> Row:
+    """Latencies of now beside those of the past, ms, which only a slow site needs."""
+    slow = is_slow(timed, quick, usual_quick)
     return {
         "p50_ms": rounded(now.connect[0], 1),
         "p95_ms": rounded(now.connect[1], 1),
@@ -239,7 +244,7 @@ class Measured(NamedTuple):
     usuals: Usuals
     clients: Clients
     now: dict[str, Latencies]
-    past: dict[str, Latencies]
+    past: dict[str, Latencies]  # of sites that are slow
 
 
 def state_of(site: str, found: Measured, silent: bool) -> tuple[str, Row]:

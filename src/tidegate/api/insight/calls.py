@@ -37,6 +37,7 @@ from tidegate.api.insight.assemble import (
     funnel_of,
     heat_of,
     hit_of,
+    is_slow,
     lanes_of,
     latencies_of,
     level,
@@ -120,18 +121,12 @@ async def measured(asking: InsightRequest, window: Window, *, moving: bool = Fal
     more than all else together, and changes little where the window is `moving` with the clock, not at all
     where it stands."""
     past = learned_from(asking, window)
-    hours = replace(
-        past,
-        site=window.site,
-        since=past.since // HOUR * HOUR,
-        until=past.until // HOUR * HOUR,
-    )
 
     async def of_the_past(query: StoreQuery) -> list[Sequence[Any]]:
         moves = ("moving", window.site, window.until - window.since) if moving else ()
         return await asking.of_the_past(query, *moves)
 
-    (attempts, clients, now), usual, before = await asyncio.gather(
+    (attempts, clients, now), usual = await asyncio.gather(
         asking.within(
             window,
             questions.attempts(window),
@@ -140,22 +135,27 @@ async def measured(asking: InsightRequest, window: Window, *, moving: bool = Fal
             moving=moving,
         ),
         of_the_past(questions.usual(past)),
-        of_the_past(questions.latencies(hours, "1h")),
     )
+    usuals = Usuals(usual)
     found, timed, signs = {}, {}, {}
     for site, *values in attempts:
         found[site] = counts(values)
         of_timed, quick, disassociations, skewed, _ = values[-5:]
         timed[site], signs[site] = (of_timed, quick), (disassociations, skewed)
-    return Measured(
-        found, timed, signs, Usuals(usual), Clients(clients), latencies_of(now), latencies_of(before)
-    )
+    slow = [site for site, (known, quick) in timed.items() if is_slow(known, quick, usuals.quick(site))]
+    before: list[Sequence[Any]] = []
+    if slow:  # what it usually takes costs more than all else, and is asked to find what to blame
+        of = replace(past, site=slow[0] if len(slow) == 1 else None)
+        before = await asking.of_the_past(questions.latencies(of, "1h"))
+    return Measured(found, timed, signs, usuals, Clients(clients), latencies_of(now), latencies_of(before))
 
 
 def learned_from(asking: InsightRequest, window: Window) -> Window:
-    """The week before a window, of all sites: what is usual at a site may have to be learned from others."""
-    since = max(0, window.since - PAST, kept_since(asking.settings, asking.fleet, asking.now))
-    return replace(window, site=None, since=min(since, window.since), until=window.since)
+    """The week before the hour in which a window begins, of all sites: what is usual at a site may have to be
+    learned from others. In whole hours, so that windows of the same hour share it."""
+    until = window.since // HOUR * HOUR
+    since = max(0, until - PAST, kept_since(asking.settings, asking.fleet, asking.now))
+    return replace(window, site=None, since=min(since, until), until=until)
 
 
 def further_levels(rows: Iterable[Sequence[Any]]) -> dict[str, list[Row]]:
@@ -258,8 +258,8 @@ async def _newest(asking: InsightRequest) -> dict[str, int]:
     """The newest event's received time (µs) by site: of the last days, where there is one in them. Readers
     share it for a second."""
     until = int(asking.now) + DAY
-    for days in (2, None):
-        since = 0 if days is None else max(0, int(asking.now) - days * DAY)
+    for days in (2, None):  # from a whole hour on, or its minutes would be read
+        since = 0 if days is None else max(0, int(asking.now) // HOUR * HOUR - days * DAY)
         query = questions.newest(await asking.window(since, until))
         if rows := await asking.recent(query, days, seconds=SHARED_SECONDS):
             return {site: micros for site, micros in rows}
@@ -418,8 +418,11 @@ async def one_client(
     each access point and for a grid."""
     macs = await names(request, asking.fleet, mac)
     known, rows = await asyncio.gather(
-        asking.rows(questions.client_known(asking.fleet, macs)),
-        asking.rows(questions.client(asking.fleet, macs, within.since, within.until, CLIENT_EVENTS + 1)),
+        asking.rows(questions.client_known(asking.fleet, macs), fresh=SHARED_SECONDS),
+        asking.rows(
+            questions.client(asking.fleet, macs, within.since, within.until, CLIENT_EVENTS + 1),
+            fresh=SHARED_SECONDS,
+        ),
     )
     if not known:
         raise Problem("not_found", "no events of such a client", path="mac", found=mac)
@@ -561,8 +564,9 @@ async def changes(
         await _known_site(asking, site)
     begun = None if onset is None else onset // 1_000_000
     since = within.since if begun is None else begun - BEFORE_ONSET
-    rows, newest = await asyncio.gather(
-        asking.rows(questions.changes(asking.fleet, site, max(0, since), within.until, CHANGES)),
+    of = Window(fleet=asking.fleet, since=max(0, since), until=within.until, site=site)
+    [rows], newest = await asyncio.gather(
+        asking.within(of, questions.changes(asking.fleet, site, of.since, of.until, CHANGES)),
         _newest(asking),
     )
     found = [change_of(row, begun) for row in rows]
