@@ -3,6 +3,9 @@
 A sketch is a sorted run of 64-bit hashes, each 8 bytes big-endian. With fewer than `K` it holds every value
 and its size is their number; with `K` the number follows from how far the largest one lies (standard error
 3 %). Joining gives the sketch of the union: it is associative, commutative and idempotent.
+
+Where many are kept they may be cut to fewer: functions that take `k` hold a sketch of `k` values or more to
+have all values up to its largest, and nothing to be known of those behind it.
 """
 
 from __future__ import annotations
@@ -69,19 +72,23 @@ def sketch(ordered: Hashes) -> bytes:
     return ordered[:K].astype(_BIG).tobytes()
 
 
-def union(sketches: Iterable[bytes]) -> bytes:
-    """The sketch of all their values."""
+def union(sketches: Iterable[bytes], k: int = K) -> bytes:
+    """The sketch of all their values; as far as each of `k` values or more reaches."""
     parts = [one for one in sketches if one]
     if not parts:
         return EMPTY
     if len(parts) == 1 or parts.count(parts[0]) == len(parts):
         return parts[0]
-    if len(parts) == 2 and _within(*sorted(parts, key=len)):
+    if len(parts) == 2 and k == K and _within(*sorted(parts, key=len)):
         return max(parts, key=len)
     if sum(map(len, parts)) <= 256:  # a few: numpy would cost more than it saves
         values = {part[at : at + 8] for part in parts for at in range(0, len(part), 8)}
         return b"".join(sorted(values))
-    return sketch(np.unique(np.frombuffer(b"".join(parts), _BIG).astype(np.uint64)))
+    ordered = np.unique(np.frombuffer(b"".join(parts), _BIG).astype(np.uint64))
+    reach = min((part[-8:] for part in parts if len(part) >= 8 * k), default=None)
+    if reach is not None:
+        ordered = ordered[: np.searchsorted(ordered, np.uint64(int.from_bytes(reach, "big")), "right")]
+    return sketch(ordered)
 
 
 def _within(small: bytes, large: bytes) -> bool:
@@ -90,18 +97,20 @@ def _within(small: bytes, large: bytes) -> bool:
     return not values or (len(large) == 8 * K and min(values) > int.from_bytes(large[-8:], "big"))
 
 
-def estimate(one: bytes) -> int:
+def estimate(one: bytes, k: int = K) -> int:
     """How many distinct values it stands for."""
     count = len(one) // 8
-    if count < K:
+    if count < k:
         return count
     largest = int.from_bytes(one[-8:], "big")
     return max(count, round((count - 1) * (1 << 64) / max(largest, 1)))
 
 
-def distinct_of(sketches: Sequence[bytes]) -> int:
+def distinct_of(sketches: Sequence[bytes], k: int = K) -> int:
     """How many distinct values several sketches stand for together."""
     joined = b"".join(sketches)
+    if max(map(len, sketches), default=0) >= 8 * k:
+        return estimate(union(sketches, k), k)
     if len(joined) >= 8 * K:
         return estimate(union(sketches))
     return len(set(values_of(joined)))

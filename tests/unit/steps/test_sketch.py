@@ -50,3 +50,19 @@ def test_large_ones_are_near(count: int) -> None:
     parts = [of(macs[start : start + 1 + count // 3]) for start in range(0, count, 1 + count // 4)]
     assert max(map(len, parts)) <= 8 * K
     assert distinct_of(parts) == pytest.approx(len(set(macs)), rel=0 if count < K else 0.12)
+
+
+@pytest.mark.parametrize("count", [40, 255, 256, 300, 900, 5_000, 200_000])
+def test_sketches_that_were_cut_tell_how_far_they_reach(count: int) -> None:
+    """Each minute of a window was cut to 256 values, and 5,000 clients counted as the few hundred left."""
+    rng = random.Random(count)
+    macs = [f"{rng.getrandbits(48):012x}" for _ in range(count)]
+    k = 256
+    minutes = [of(rng.sample(macs, 2 * count // 3))[: 8 * k] for _ in range(12)]
+    everything = [*minutes, of(macs)[: 8 * k]]
+    near = pytest.approx(count, rel=0 if count < k else 0.2)
+    assert distinct_of(everything, k) == near
+    assert estimate(union(everything, k), k) == near
+    half = union(everything[:6], k)
+    assert estimate(union([half, *everything[6:]], k), k) == near
+    assert estimate(union([*everything, of(macs)], k), k) == near  # one that was not cut
