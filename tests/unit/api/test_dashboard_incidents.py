@@ -70,6 +70,20 @@ def test_stages_of_a_site_and_sites_of_a_fleet_are_one_incident() -> None:
     assert (fleet.site, fleet.place, fleet.whom) == ("", "3 sites", "A, B, C")
 
 
+def test_an_incident_names_each_of_its_networks() -> None:
+    """Of three insecure networks that were found in one minute the page told the first alone."""
+    names = ["Guest", "Lobby", "Guest", "Store", "A", "B", "C"]
+    impacts = [alert("", "")["impact"] | {"clients": 90 - number} for number in range(len(names))]
+    alerts = [
+        alert(str(number), "", "", signal="insecure_network", ssid=name, impact=impact, incident="i")
+        for number, (name, impact) in enumerate(zip(names, impacts, strict=True))
+    ]
+    [found] = incidents(overview(alerts=alerts))
+    assert found.place == "SSID Guest"
+    others = "also SSID Lobby: 89 clients · also SSID Store: 87 clients · also SSID A: 86 clients"
+    assert found.whom == f"{others} · also SSID B: 85 clients · and 1 more"
+
+
 def test_the_worst_is_first_and_what_somebody_looks_after_is_last() -> None:
     found = incidents(
         overview(

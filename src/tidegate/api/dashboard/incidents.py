@@ -23,6 +23,7 @@ COMPLIANCE = frozenset({"insecure_network", "unapproved_network"})
 SEVERITIES = ("critical", "warning", "info")
 CRITICAL_CLIENTS, CRITICAL_SHARE, WARNING_CLIENTS = 50, 0.25, 5
 """Severity of what has no alert yet, as the rules grade one."""
+OTHERS = 4  # networks that an incident names beside the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def _of_alerts(group: Sequence[Document]) -> Incident:
         whom = " · ".join(_whom(worst))
     else:
         headline = worst["summary"] or f"{worst['signal'].replace('_', ' ')} by the rule {worst['rule']}"
-        whom = ""
+        whom = " · ".join(_other_networks(ranked))
     if len(sites) > 1:
         worst_words = f"At {worst['site']}: {headline}" if worst["site"] not in headline else headline
         headline = f"{len(sites)} sites at once. {worst_words}"
@@ -132,6 +133,18 @@ def place(alert: Document, sites: Sequence[str]) -> str:
         return f"{len(sites)} sites"
     named = [f"{name.upper()} {alert[name]}" for name in ("ssid", "ap") if alert[name]]
     return " · ".join(named) or "whole fleet"
+
+
+def _other_networks(ranked: Sequence[Document]) -> Iterator[str]:
+    """The SSIDs of an incident beside that of its worst alert, which does not tell of them."""
+    networks: dict[str, Document] = {}
+    for one in ranked:
+        networks.setdefault(one["ssid"], one)
+    others = [one for ssid, one in networks.items() if ssid not in ("", ranked[0]["ssid"])]
+    for one in others[:OTHERS]:
+        yield f"also SSID {one['ssid']}: {text.count(one['impact']['clients'])} clients"
+    if len(others) > OTHERS:
+        yield f"and {len(others) - OTHERS} more"
 
 
 def _whom(alert: Document) -> Iterator[str]:
