@@ -174,8 +174,8 @@ def test_what_is_left_is_what_was_there_without_her(
     assert entry.subject == pseudonyms.of_mac(keys, "demo", MAC)
     assert json.loads(entry.details)["rows"] == done.rows
     # The other fleet's rows have the MAC; nothing else has, the audit log least of all.
-    for stream in STREAMS:
-        client.command(f"ALTER TABLE {stream} DELETE WHERE fleet = 'other' SETTINGS mutations_sync = 2")
+    for name in (*STREAMS, "site_events"):
+        client.command(f"ALTER TABLE {name} DELETE WHERE fleet = 'other' SETTINGS mutations_sync = 2")
     said = everything_said(client).lower()
     assert OTHER in said
     for spelling in (MAC, MAC.replace(":", "-"), "02aa.bbcc.dd01"):
@@ -278,3 +278,38 @@ def test_no_day_is_added_in_front_of_the_hours_that_are_there(client: Client, se
 def test_spellings() -> None:
     found = pattern(MAC, ["k1.ab"])
     assert found == "(?i)(^|[^0-9A-Fa-f])02[:.-]?aa[:.-]?bb[:.-]?cc[:.-]?dd[:.-]?01([^0-9A-Fa-f]|$)|k1\\.ab"
+
+
+@pytest.mark.parametrize("ago", [40, 29, 3])
+def test_days_whose_minutes_have_gone_are_made_anew_all_the_same(
+    clickhouse: ClickHouseServer, tmp_path: Path, ago: int
+) -> None:
+    """By default minutes go after 30 days and events after 90: an erasure of anybody with older events never
+    came to its end, and was not in the audit log."""
+    kept = {"ttl_client_events_days": 90, "ttl_rollups_1m_days": 30, "ttl_rollups_1h_days": 400}
+    settings = settings_of(clickhouse, data_dir=str(tmp_path), **kept)
+    received = TODAY.replace(hour=5) - timedelta(days=ago)
+    counted = {
+        **{f"client_events_{level}": "SELECT sum(events) FROM {}" for level in ("1h", "1d")},
+        **{
+            name: "SELECT sum(events) FROM {} FINAL"
+            for name in ("site_hours", "site_states", "site_outcomes")
+        },
+        "stage_hours": "SELECT sumIf(reached, stage = 'connect') FROM {} FINAL",
+    }
+    with migrated(settings) as client:
+        for offset, mac in enumerate((MAC, OTHER)):
+            events = [success(macAddress=mac), failure(macAddress=mac)]
+            found = table("client_events", events, offset=offset, received_at=micros(received))
+            insert(client, "client_events", found, token=f"t{offset}")
+        day = (received - timedelta(days=1)).date()  # a table is whole from its first row on
+        client.command(f"INSERT INTO site_hours (fleet, hour) VALUES ('demo', '{day} 00:00:00')")
+        values = f"('demo', '{day} 00:00:00', '{day}')"
+        client.command(f"INSERT INTO site_states (fleet, bucket, received_day) VALUES {values}")
+        done = erase(client, settings)
+        assert (done.rows["client_events"], [day.day for day in done.rebuilt]) == (2, [received.date()])
+        sums = {name: client.query(sql.format(name)).result_rows for name, sql in counted.items()}
+        assert sums == dict.fromkeys(counted, [(2,)])
+        clients = client.query("SELECT uniqMerge(clients) FROM client_events_1d").result_rows
+        assert clients == [(1,)]
+        assert [entry.kind for entry in audit.entries(client, settings.clickhouse_database)] == ["erasure"]

@@ -95,12 +95,16 @@ class Rollups:
 
     def is_whole(self, day: Day) -> bool:
         """Whether none of its events has begun to go by TTL, or by the fleet's retention."""
+        return self._keeps(day.stream, day.day)
+
+    def _keeps(self, table: str, day: date) -> bool:
+        """Whether none of a table's rows of a day has begun to go. Minutes go before the events do."""
         with infrastructure():
-            in_force = ttls_in_force(self._client, self._database).get(day.stream, 0)
+            in_force = ttls_in_force(self._client, self._database).get(table, 0)
             kept = self._settings.kept_days(self._fleet, in_force)
             [(whole,)] = self._client.query(
                 "SELECT {kept:UInt32} = 0 OR {day:Date} >= toDate(now('UTC')) - {kept:UInt32} + 2",
-                parameters={"day": day.day.isoformat(), "kept": kept},
+                parameters={"day": day.isoformat(), "kept": kept},
             ).result_rows
         return bool(whole)
 
@@ -147,7 +151,8 @@ class Rollups:
                         settings={"insert_deduplicate": 0},
                     )
             self.recount_hours(day)
-            self._recount_outcomes(day)
+            if day.stream == "client_events":
+                self._recount(OUTCOMES, day)
             if self._agree(day, f"{mine} AND %s = {received}"):
                 return
         raise RetryLater(
@@ -162,31 +167,32 @@ class Rollups:
         mine = f"fleet = {literal(self._fleet)}"
         received = f"toDate({literal(day.day.isoformat())})"
         for target in (*HOURS, *ADDED_UP):
+            if not self._keeps(target, day.day):
+                continue
             if target in ADDED_UP and not self._begins(target, f"{mine} AND %s = {received}"):
                 continue
-            self._delete(target, f"{mine} AND {_day_of(target)} = {received}")
-            select = self._views[f"{target}_mv"].partition(" AS\n")[2]
-            counted = of_rows(select, f"{mine} AND %s = {received}")
+            self._recount(target, day)
+        if self._keeps("site_levels", day.day):
+            self._delete("site_levels", f"{mine} AND toDate(minute) = {received}")
             with infrastructure():
-                self._client.command(
-                    f"INSERT INTO {self._database}.{target} {counted}", settings={"insert_deduplicate": 0}
-                )
-        self._delete("site_levels", f"{mine} AND toDate(minute) = {received}")
-        with infrastructure():
-            site_levels.recount(self._client, self._database, self._fleet, day.day)
+                site_levels.recount(self._client, self._database, self._fleet, day.day)
 
-    def _recount_outcomes(self, day: Day) -> None:
-        if day.stream == "client_events":
-            mine = f"fleet = {literal(self._fleet)}"
-            received = f"toDate({literal(day.day.isoformat())})"
-            self._delete(OUTCOMES, f"{mine} AND {_day_of(OUTCOMES)} = {received}")
-            counted = of_rows(
-                self._views[f"{OUTCOMES}_mv"].partition(" AS\n")[2], f"{mine} AND %s = {received}"
+    def _recount(self, target: str, day: Day) -> None:
+        """Count a day anew in a table that a view refreshes: as the view does it, or out of the events where
+        it reads minutes that have gone."""
+        mine = f"fleet = {literal(self._fleet)}"
+        received = f"toDate({literal(day.day.isoformat())})"
+        self._delete(target, f"{mine} AND {_day_of(target)} = {received}")
+        counted = of_rows(self._views[f"{target}_mv"].partition(" AS\n")[2], f"{mine} AND %s = {received}")
+        minutes = f"{self._database}.site_minutes AS minutes"
+        if minutes in counted and not self._keeps("site_minutes", day.day):
+            rows = f"{mine} AND toDate(received_at) = {received}"
+            of_events = self._counted("site_minutes", day.stream, rows)
+            counted = counted.replace(minutes, f"({of_events}) AS minutes")
+        with infrastructure():
+            self._client.command(
+                f"INSERT INTO {self._database}.{target} {counted}", settings={"insert_deduplicate": 0}
             )
-            with infrastructure():
-                self._client.command(
-                    f"INSERT INTO {self._database}.{OUTCOMES} {counted}", settings={"insert_deduplicate": 0}
-                )
 
     def _begins(self, table: str, where: str) -> bool:
         """Whether what a table has of the fleet begins on the day or before: readers take it for whole from
@@ -202,11 +208,12 @@ class Rollups:
             )
         }
         for target in self._all(day.stream):
-            counts.add(
-                self._one(
-                    f"SELECT sum(events) FROM {self._database}.{target} WHERE {where % _day_of(target)}"
+            if self._keeps(target, day.day):
+                counts.add(
+                    self._one(
+                        f"SELECT sum(events) FROM {self._database}.{target} WHERE {where % _day_of(target)}"
+                    )
                 )
-            )
         if day.stream != "client_events":
             return len(counts) == 1
         counts |= {
@@ -214,11 +221,12 @@ class Rollups:
                 f"SELECT sum(events) FROM {self._database}.{table} FINAL WHERE {where % _day_of(table)}"
             )
             for table in ADDED_UP
-            if self._begins(table, where)
+            if self._keeps(table, day.day) and self._begins(table, where)
         }
         attempts = {
             self._one(f"SELECT {sql} FROM {self._database}.{table} FINAL WHERE {where % 'toDate(hour)'}")
             for table, sql in HOURS.items()
+            if self._keeps(table, day.day)
         }
         ended = f"{where % 'toDate(received_at)'} AND outcome IN ('success', 'failure')"
         attempts.add(self._one(f"SELECT count() FROM {self._database}.client_events WHERE {ended}"))
