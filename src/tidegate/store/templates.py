@@ -1,11 +1,11 @@
 """The numbered migrations: SQL templates beside this module, and the statements that settings make of them.
 
 `${name}` places: database, on_cluster, merge_tree and aggregating_merge_tree (engines), event_settings,
-rollup_settings, minute_settings, level_settings, copy_settings and dedup_settings (table settings), for each
-stream its `${<stream>_id}` expression and the statements of its `${<stream>_rollups}`, rollup_counts, the
-counts that `verify` compares, hours_due, the condition of an hour that is counted again, copies_here, that of
-the one replica that copies events, site_event_columns, what it copies, site_level_columns, and
-site_levels_refreshed, what is counted of the copy.
+rollup_settings, minute_settings, hour_settings, level_settings, copy_settings and dedup_settings (table
+settings), for each stream its `${<stream>_id}` expression and the statements of its `${<stream>_rollups}`,
+rollup_counts, the counts that `verify` compares, hours_due, the condition of an hour that is counted again,
+copies_here, that of the one replica that copies events, site_event_columns, what it copies,
+site_level_columns, and site_levels_refreshed, what is counted of the copy.
 
 A line `-- works from 0009` says that roles which know the migrations up to 9 work with the schema behind this
 one: it adds what they need not know. Without it, they do not start on it.
@@ -61,6 +61,9 @@ ROLLUP_SETTINGS = (*BIG_TABLE_SETTINGS, "min_bytes_for_wide_part = 33554432")
 MINUTE_SETTINGS = (
     *ROLLUP_SETTINGS,
     "index_granularity = 1024",  # sorted by site: a quarter of an hour of each site reads a sixth of the rows
+)
+HOUR_SETTINGS = (
+    "index_granularity = 256",  # of a month of hours sorted by site a call reads a day or a week of each
 )
 LEVEL_SETTINGS = (
     *ROLLUP_SETTINGS,
@@ -146,6 +149,7 @@ def places(settings: Settings) -> dict[str, str]:
         "event_settings": ", ".join([dedup, *EVENT_SETTINGS]),
         "rollup_settings": ", ".join([dedup, *ROLLUP_SETTINGS]),
         "minute_settings": ", ".join([dedup, *MINUTE_SETTINGS]),
+        "hour_settings": ", ".join([dedup, *HOUR_SETTINGS]),
         "level_settings": ", ".join([dedup, *LEVEL_SETTINGS]),
         "copy_settings": ", ".join([dedup, *COPY_SETTINGS]),
         **{f"{stream}_id": id_expression(stream) for stream in STREAMS},

@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS ${database}.site_hours ${on_cluster}
 ENGINE = ${replacing_merge_tree}
 PARTITION BY toYYYYMM(hour)
 ORDER BY (fleet, site, hour, stage, outcome)
-SETTINGS ${dedup_settings}
+SETTINGS ${hour_settings}
 COMMENT 'Client events by received hour and site, of hours that are over: site_minutes added up';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.site_hours_mv ${on_cluster}
@@ -70,7 +70,7 @@ CREATE TABLE IF NOT EXISTS ${database}.site_states ${on_cluster}
 ENGINE = ${replacing_merge_tree}
 PARTITION BY toYYYYMM(received_day)
 ORDER BY (fleet, site, bucket, stage, outcome, received_day)
-SETTINGS ${dedup_settings}
+SETTINGS ${hour_settings}
 COMMENT 'Distinct clients and latencies by hour and site, of hours that are over: client_events_1h without networks and access points';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${database}.site_states_mv ${on_cluster}
