@@ -4,7 +4,7 @@ all of them, in the same order."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta, timezone
 from multiprocessing import Pipe
@@ -18,7 +18,7 @@ from tidegate.alerts.backtest import Minute, fold, joined
 from tidegate.contracts.alerts import Alert
 from tidegate.contracts.counts import MINUTE, ApCount, Count, MinuteCounts, PartialCounts, Signal
 from tidegate.lookups import alert_rules
-from tidegate.steps.detect import Context, Detector, Unit, iso, no_silence
+from tidegate.steps.detect import Context, Detector, Unit, UnitKey, iso, no_silence
 
 START = 29_803_680 * MINUTE  # 2026-09-01 00:00 UTC
 SITES = ("a", "b", "c", "d", "e")
@@ -71,7 +71,7 @@ def _clients(rng: random.Random, number: int) -> bytes:
     return b"".join(one.to_bytes(8, "big") for one in sorted(rng.sample(range(40), number)))
 
 
-def side_by_side(minutes: dict[int, Minute], shares: list[set[str]]) -> list[Alert]:
+def side_by_side(minutes: Mapping[int, Minute], shares: list[set[str]]) -> list[Alert]:
     def of(share: set[str]) -> Iterator[tuple[int, Minute]]:
         for minute, counted in minutes.items():
             yield minute, {place: one for place, one in counted.items() if place[2] in share}
@@ -103,7 +103,7 @@ def test_shares_of_the_sites_give_what_all_of_them_give(seed: int, share_of: lis
     assert side_by_side(minutes, shares) == whole
 
 
-def live(minutes: dict[int, Minute]) -> list[Alert]:
+def live(minutes: dict[int, dict[UnitKey, PartialCounts]]) -> list[Alert]:
     """The changes by way of the documents of the health topic, the units written behind each minute."""
     detector = Detector(CONTEXT)
     changes: list[Alert] = []
@@ -133,7 +133,7 @@ def live(minutes: dict[int, Minute]) -> list[Alert]:
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**32))
 def test_the_worker_tells_what_a_backtest_tells(seed: int) -> None:
-    minutes: dict[int, Minute] = {**stream(seed, 240)}
+    minutes = stream(seed, 240)
     assert live(minutes) == side_by_side(minutes, [{"a", "c", "e"}, {"b", "d"}])
 
 

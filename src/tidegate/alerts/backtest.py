@@ -17,16 +17,15 @@ from tidegate import lookups
 from tidegate.alerts import recount
 from tidegate.contracts.alert_rules import Rules
 from tidegate.contracts.alerts import Alert
-from tidegate.contracts.counts import PartialCounts
 from tidegate.errors import RetryLater, TidegateError
 from tidegate.settings import Settings
-from tidegate.steps.detect import Context, Detector, Grouping, Totals, UnitKey, context_of
+from tidegate.steps.detect import Context, Counted, Detector, Grouping, Totals, UnitKey, context_of
 from tidegate.store.client import connect
 
 MOST = 16  # processes
 COLLECT = (200_000, 20, 100)  # gc.set_threshold: by default a third of counting is its looking for cycles
 
-Minute = Mapping[UnitKey, PartialCounts]
+Minute = Mapping[UnitKey, Counted]
 Found = list[tuple[int, UnitKey, Alert]]  # minute, unit, change
 Message = tuple[
     Found, Totals | None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 
 from clickhouse_connect.driver.client import Client
 
@@ -13,7 +15,8 @@ from tidegate.contracts.counts import MINUTE, PartialCounts
 from tidegate.contracts.topics import Stream
 from tidegate.lookups import Lookups
 from tidegate.steps.aggregate import COLUMNS, aggregate, merge_all
-from tidegate.steps.detect import Detector, UnitKey, context_of
+from tidegate.steps.detect import Counted, Detector, UnitKey, context_of
+from tidegate.steps.tally import Tally, tallies
 from tidegate.store.client import infrastructure
 
 HOUR = 60 * MINUTE
@@ -29,7 +32,7 @@ _READ = {"bssid": "if(isNull(ap_name), bssid, NULL) AS bssid"}  # names an acces
 
 def minutes(
     client: Client, since: int, until: int, fleet: str = "", share: tuple[int, int] = (0, 1)
-) -> Iterator[tuple[int, Mapping[UnitKey, PartialCounts]]]:
+) -> Iterator[tuple[int, Mapping[UnitKey, Counted]]]:
     """Each minute from `since` to before `until` (µs) with the counts of what was received in it.
 
     `share` (number, of how many): of that share of the sites alone.
@@ -37,15 +40,21 @@ def minutes(
     begin, hours = since, 1
     while begin < until:
         end = min(begin + hours * HOUR, (begin // DAY + 1) * DAY, until)
-        counted: dict[int, dict[UnitKey, PartialCounts]] = {}
         events = 0
+        sources = []
         for stream in STREAMS:
-            partials, rows = _counted(client, stream, begin, end, fleet, share)
+            counted, rows = _counted(client, stream, begin, end, fleet, share)
             events += rows
-            for partial in partials:
-                counted.setdefault(partial.minute, {})[stream, partial.fleet, partial.site] = partial
+            sources.append(groupby(counted, attrgetter("minute")))
+        heads = [next(source, None) for source in sources]
         for minute in range(begin, end, MINUTE):
-            yield minute, counted.get(minute, {})
+            found: dict[UnitKey, Counted] = {}
+            for number, head in enumerate(heads):
+                if head is not None and head[0] == minute:
+                    for one in head[1]:
+                        found[one.stream, one.fleet, one.site] = one
+                    heads[number] = next(sources[number], None)
+            yield minute, found
         hours = max(1, AT_ONCE * ((end - begin) // HOUR) // max(events, 1))
         begin = end
 
@@ -71,8 +80,8 @@ def first_event(client: Client) -> int | None:
 
 def _counted(
     client: Client, stream: Stream, since: int, until: int, fleet: str, share: tuple[int, int]
-) -> tuple[list[PartialCounts], int]:
-    """The partials of a stream, and of how many events."""
+) -> tuple[Iterator[Tally | PartialCounts], int]:
+    """What a stream received, minute by minute, and how many events that is."""
     columns = ", ".join(_READ.get(name, name) for name in COLUMNS[stream])
     where = "received_at >= fromUnixTimestamp64Micro({since:Int64}) AND received_at < "
     where += "fromUnixTimestamp64Micro({until:Int64}) AND ({fleet:String} = '' OR fleet = {fleet:String})"
@@ -86,11 +95,12 @@ def _counted(
             settings=ARROW,
         )
     if not table.num_rows:
-        return [], 0
+        return iter(()), 0
     batches = table.unify_dictionaries().combine_chunks().to_batches()
     if len(batches) == 1:
-        return aggregate(stream, batches[0]), table.num_rows
-    return merge_all(one for batch in batches for one in aggregate(stream, batch)), table.num_rows
+        return tallies(stream, batches[0]), table.num_rows
+    partials = merge_all(one for batch in batches for one in aggregate(stream, batch))
+    return iter(sorted(partials, key=attrgetter("minute"))), table.num_rows
 
 
 def micros(moment: datetime) -> int:

@@ -65,70 +65,153 @@ Integers = npt.NDArray[np.int64]
 _Axis = tuple[npt.NDArray[Any], list[Any]]  # codes of shape (n,) or (1,), and the sorted values they number
 
 
+class Cells(NamedTuple):
+    """Counts as columns, in order of the places: what is counted by is numbered in `cells`."""
+
+    of_place: Integers
+    cells: Integers
+    events: Integers
+    sketches: dict[int, bytes]  # by cell
+    axes: tuple[list[Any], ...]  # the values that a cell's number is made of, the last one changing fastest
+
+    def columns(self, start: int, end: int) -> tuple[list[list[Any]], list[int], Iterable[bytes]]:
+        """Values on each axis, events and sketches of some of the cells."""
+        rest, found = self.cells[start:end], []
+        for values in reversed(self.axes):
+            rest, which = np.divmod(rest, len(values))
+            found.append(list(map(values.__getitem__, which.tolist())))
+        sketches: Iterable[bytes] = repeat(EMPTY, end - start)
+        if self.sketches:
+            sketches = map(self.sketches.get, self.cells[start:end].tolist(), repeat(EMPTY))
+        return found[::-1], self.events[start:end].tolist(), sketches
+
+
+class Rows:
+    """The rows of a batch, by what they are counted by."""
+
+    def __init__(self, stream: Stream, batch: pa.RecordBatch) -> None:
+        dimensions = _DIMENSIONS[stream]
+        self._stream, self._batch = stream, batch
+        self._axes = [
+            _minutes(batch.column("received_at")),
+            *(_axis(batch, name) for name in ("fleet", dimensions.site, dimensions.ssid, "stage", "outcome")),
+        ]
+        self._names = [values for _, values in self._axes]
+        # a row has one code
+        self.too_many = prod(map(len, self._names)) * (batch.num_rows + 1) >= _MOST and batch.num_rows > 1
+        if self.too_many:
+            return
+        self.places, self.size = _combine(self._axes[:3], (np.zeros(batch.num_rows, np.int64), 1))
+        self._failed = _where(self._axes[5], FAILURE)
+        self._succeeded = _where(self._axes[5], SUCCESS)
+        self._clients = _clients(batch, dimensions.client)
+
+    def where(self, places: Integers) -> Iterator[tuple[int, str, str]]:
+        """Minute (µs), fleet and site of each place."""
+        minutes, fleets, sites = self._names[:3]
+        rest, site = np.divmod(places, len(sites))
+        minute, fleet = np.divmod(rest, len(fleets))
+        return zip(
+            map([one * MINUTE for one in minutes].__getitem__, minute.tolist()),
+            map(fleets.__getitem__, fleet.tolist()),
+            map(sites.__getitem__, site.tolist()),
+            strict=True,
+        )
+
+    def counts(self) -> Cells:
+        """By SSID, stage, outcome, and code and sub-code of failures."""
+        of_code, codes = _ZERO, [_NO_CODE]
+        if self._stream == "client_events":
+            of_code, codes = _codes(self._batch, self._failed)
+        axes = [*self._axes[3:], (of_code, codes)]
+        return self._cells(axes, None, (self.places, self.size))
+
+    def aps(self) -> Cells | None:
+        """Attempts by access point and stage, "" the successes."""
+        batch = self._batch
+        if self._stream != "client_events":
+            return None
+        either = np.logical_or(self._failed, self._succeeded) | np.zeros(batch.num_rows, np.bool_)
+        attempts = _rows(either, batch.num_rows)
+        if attempts is None:
+            return None
+        name, bssid = batch.column("ap_name"), batch.column("bssid")
+        column = name if not name.null_count else bssid
+        if 0 < name.null_count < len(name):
+            column = pc.coalesce(name.cast(bssid.type), bssid)
+        axes = [_text_axis(column), self._axes[4]]
+        return self._cells(axes, attempts, (self.places, int(self.places.max()) + 1))
+
+    def _cells(self, axes: Sequence[_Axis], rows: Integers | None, onto: tuple[Integers, int]) -> Cells:
+        numbers, size = _combine(axes, onto)
+        sketches = self._clients.by(numbers, self._failed)
+        cells, events = _tally(numbers if rows is None else numbers[rows], size)
+        values = tuple(values for _, values in axes)
+        return Cells(cells // prod(map(len, values)), cells, events, sketches, values)
+
+    def clients(self) -> dict[int, bytes]:
+        """The sketch of each place's clients."""
+        return self._clients.by(self.places, None)
+
+    def signals(self) -> dict[int, list[Signal]]:
+        return _signals(self._stream, self._batch, self.places, self._axes[3], self._clients)
+
+    def buckets(self) -> Iterator[tuple[int, Integers, Integers]]:
+        """The number of each latency that there is; of its successes the places, and the buckets."""
+        if self._stream == "client_events" and self._succeeded is not False:
+            for number, name in enumerate(LATENCIES):
+                found = _latencies(self._batch.column(f"{name}_latency"), self.places, self._succeeded)
+                if found is not None:
+                    yield number, *found
+
+
 def aggregate(stream: Stream, batch: pa.RecordBatch) -> list[PartialCounts]:
     """The partials of one enriched frame, one for each minute, fleet and site in it."""
     if not batch.num_rows:
         return []
-    dimensions = _DIMENSIONS[stream]
-    axes = [
-        _minutes(batch.column("received_at")),
-        *(_axis(batch, name) for name in ("fleet", dimensions.site, dimensions.ssid, "stage", "outcome")),
-    ]
-    minutes, fleets, sites, ssids, stages, outcomes = (values for _, values in axes)
-    cells_at_most = prod(len(values) for _, values in axes) * (batch.num_rows + 1)  # a row has one code
-    if cells_at_most >= _MOST and batch.num_rows > 1:
+    rows = Rows(stream, batch)
+    if rows.too_many:
         half = batch.num_rows // 2
         return merge_all([*aggregate(stream, batch.slice(0, half)), *aggregate(stream, batch.slice(half))])
-    places, size = _combine(axes[:3], (np.zeros(batch.num_rows, np.int64), 1))
-    failed = _where(axes[5], FAILURE)
-    clients = _clients(batch, dimensions.client)
-    of_code, codes = _codes(batch, failed) if stream == "client_events" else (_ZERO, [_NO_CODE])
-    numbers, cells_size = _combine([*axes[3:], (of_code, codes)], (places, size))
-    cells, events = _tally(numbers, cells_size)
-    rest, which_code = np.divmod(cells, len(codes))
-    rest, of_outcome = np.divmod(rest, len(outcomes))
-    rest, of_stage = np.divmod(rest, len(stages))
-    of_place, of_ssid = np.divmod(rest, len(ssids))
-    sketches = clients.by(numbers, failed)
-    which_codes = which_code.tolist()
-    counts = list(
-        map(
-            Count,
-            map(ssids.__getitem__, of_ssid.tolist()),
-            map(stages.__getitem__, of_stage.tolist()),
-            map(outcomes.__getitem__, of_outcome.tolist()),
-            events.tolist(),
-            map([code for code, _ in codes].__getitem__, which_codes),
-            map([sub_code for _, sub_code in codes].__getitem__, which_codes),
-            map(sketches.get, cells.tolist(), repeat(EMPTY)) if sketches else repeat(EMPTY, len(cells)),
-        )
-    )
-    seen = clients.by(places, None)
-    latencies: dict[int, dict[str, Histogram]] = {}
-    aps: dict[int, list[ApCount]] = {}
-    if stream == "client_events":
-        succeeded = _where(axes[5], SUCCESS)
-        latencies = _latencies(batch, places, size, succeeded)
-        aps = _aps(batch, places, axes[4], failed, succeeded, clients)
-    signals = _signals(stream, batch, places, axes[3], clients)
+    cells = rows.counts()
+    counts = count_rows(cells, 0, len(cells.cells))
+    of_aps: dict[int, list[ApCount]] = {}
+    if (aps := rows.aps()) is not None:
+        ap_counts = ap_rows(aps, 0, len(aps.cells))
+        of_aps = {place: ap_counts[start:end] for place, start, end in runs(aps.of_place)}
+    seen, latencies, signals = rows.clients(), _histograms(rows), rows.signals()
     partials = []
-    for place, start, end in _runs(of_place):
-        rest_, at_site = divmod(place, len(sites))
-        minute, fleet = divmod(rest_, len(fleets))
+    starts = beginnings(cells.of_place)
+    places = cells.of_place[starts]
+    bounds = [*starts.tolist(), len(cells.of_place)]
+    for place, (minute, fleet, site), start, end in zip(
+        places.tolist(), rows.where(places), bounds, bounds[1:], strict=False
+    ):
         partials.append(
             PartialCounts(
                 stream,
-                fleets[fleet],
-                sites[at_site],
-                minutes[minute] * MINUTE,
+                fleet,
+                site,
+                minute,
                 counts[start:end],
                 latencies.get(place) or {},
                 seen.get(place, EMPTY),
-                aps.get(place) or [],
+                of_aps.get(place) or [],
                 signals.get(place) or [],
             )
         )
     return partials
+
+
+def count_rows(cells: Cells, start: int, end: int) -> list[Count]:
+    (ssids, stages, outcomes, codes), events, sketches = cells.columns(start, end)
+    of_code, of_sub_code = [code for code, _ in codes], [sub_code for _, sub_code in codes]
+    return list(map(Count, ssids, stages, outcomes, events, of_code, of_sub_code, sketches))
+
+
+def ap_rows(cells: Cells, start: int, end: int) -> list[ApCount]:
+    (aps, stages), events, sketches = cells.columns(start, end)
+    return list(map(ApCount, aps, stages, events, sketches))
 
 
 def merge(a: PartialCounts, b: PartialCounts) -> PartialCounts:
@@ -237,21 +320,21 @@ def _tally(numbers: Integers, size: int) -> tuple[Integers, Integers]:
     """The distinct numbers below `size` in order, and how often each stands there."""
     if size > 32 * max(len(numbers), 512):  # sparse: sort rather than walk over the gaps
         ordered = np.sort(numbers)
-        starts = _starts(ordered)
+        starts = beginnings(ordered)
         return ordered[starts], np.diff(starts, append=len(ordered))
     found = np.bincount(numbers, minlength=1)
     distinct_numbers = np.flatnonzero(found)
     return distinct_numbers, found[distinct_numbers]
 
 
-def _starts(ordered: Integers) -> Integers:
+def beginnings(ordered: Integers) -> Integers:
     """Where each run of equal numbers begins; there is at least one number."""
     return np.concatenate((_ZERO, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1))
 
 
-def _runs(ordered: Integers) -> Iterator[tuple[int, int, int]]:
+def runs(ordered: Integers) -> Iterator[tuple[int, int, int]]:
     """Each number of an ordered array, with the places from and up to which it stands there."""
-    starts = _starts(ordered)
+    starts = beginnings(ordered)
     bounds = [*starts.tolist(), len(ordered)]
     return zip(ordered[starts].tolist(), bounds, bounds[1:], strict=False)
 
@@ -336,11 +419,11 @@ class _Clients:
     def _sketches(self, groups: Integers, ranks: Integers) -> dict[int, bytes]:
         size = len(self._hashes)
         pairs = np.sort(groups * size + ranks)  # by group, then by hash
-        pairs = pairs[_starts(pairs)]
+        pairs = pairs[beginnings(pairs)]
         of_group, of_rank = np.divmod(pairs, size)
         ordered = self._hashes[of_rank]
         whole = ordered.astype(">u8").tobytes()
-        starts = _starts(of_group)
+        starts = beginnings(of_group)
         ends = np.append(starts[1:], len(of_group))
         groups_, cuts = of_group[starts].tolist(), (8 * np.minimum(ends, starts + K)).tolist()
         slices = map(slice, (8 * starts).tolist(), cuts)
@@ -352,41 +435,6 @@ def _clients(batch: pa.RecordBatch, name: str | None) -> _Clients:
         return _Clients(np.full(batch.num_rows, -1), np.empty(0, np.uint64))
     encoded: Any = pc.dictionary_encode(batch.column(name))
     return _Clients(indices(encoded.indices), hashes(encoded.dictionary))
-
-
-def _aps(
-    batch: pa.RecordBatch,
-    places: Integers,
-    stages: _Axis,
-    failed: npt.NDArray[np.bool_] | bool,
-    succeeded: npt.NDArray[np.bool_] | bool,
-    clients: _Clients,
-) -> dict[int, list[ApCount]]:
-    """Attempts of each place by access point: its failures by stage, and its successes."""
-    attempts = _rows(np.logical_or(failed, succeeded) | np.zeros(batch.num_rows, np.bool_), batch.num_rows)
-    if attempts is None:
-        return {}
-    name, bssid = batch.column("ap_name"), batch.column("bssid")
-    column = name if not name.null_count else bssid
-    if 0 < name.null_count < len(name):
-        column = pc.coalesce(name.cast(bssid.type), bssid)
-    of_ap, aps = _text_axis(column)
-    of_stage, stage_names = stages
-    numbers, size = _combine([(of_ap, aps), (of_stage, stage_names)], (places, 1))
-    sketches = clients.by(numbers, failed)
-    found, events = _tally(numbers[attempts], size * (int(places.max()) + 1))
-    rest, which_stage = np.divmod(found, len(stage_names))
-    of_place, which_ap = np.divmod(rest, len(aps))
-    counts = list(
-        map(
-            ApCount,
-            map(aps.__getitem__, which_ap.tolist()),
-            map(stage_names.__getitem__, which_stage.tolist()),
-            events.tolist(),
-            map(sketches.get, found.tolist(), repeat(EMPTY)),
-        )
-    )
-    return {place: counts[start:end] for place, start, end in _runs(of_place)}
 
 
 def _signals(
@@ -450,25 +498,29 @@ def _equals(column: Column, text: str) -> npt.NDArray[np.bool_]:
 
 
 def _latencies(
-    batch: pa.RecordBatch, places: Integers, size: int, succeeded: npt.NDArray[np.bool_] | bool
-) -> dict[int, dict[str, Histogram]]:
-    """The histograms of each place, of successes alone: a failed attempt's time is the limit it ran into."""
-    parts = []
-    for number, name in enumerate(LATENCIES):
-        column = batch.column(f"{name}_latency")
-        if column.null_count == len(column) or succeeded is False:
-            continue
-        values, of_value = whole_numbers(column), places
-        there = succeeded if isinstance(succeeded, np.ndarray) else None
-        if column.null_count:
-            there = valid(column) if there is None else valid(column) & there
-        if there is not None:
-            values, of_value = values[there], places[there]
-        if len(values):
-            parts.append((of_value * len(LATENCIES) + number) * BUCKETS + _buckets(values))
+    column: Column, places: Integers, succeeded: npt.NDArray[np.bool_] | bool
+) -> tuple[Integers, Integers] | None:
+    """Places and buckets of successes alone: a failed attempt's time is the limit it ran into."""
+    if column.null_count == len(column):
+        return None
+    values = whole_numbers(column)
+    there = succeeded if isinstance(succeeded, np.ndarray) else None
+    if column.null_count:
+        there = valid(column) if there is None else valid(column) & there
+    if there is not None:
+        values, places = values[there], places[there]
+    return (places, _buckets(values)) if len(values) else None
+
+
+def _histograms(rows: Rows) -> dict[int, dict[str, Histogram]]:
+    """The histograms of each place."""
+    parts = [
+        (of_value * len(LATENCIES) + number) * BUCKETS + buckets
+        for number, of_value, buckets in rows.buckets()
+    ]
     if not parts:
         return {}
-    found, values = _tally(np.concatenate(parts), size * len(LATENCIES) * BUCKETS)
+    found, values = _tally(np.concatenate(parts), rows.size * len(LATENCIES) * BUCKETS)
     which, buckets = np.divmod(found, BUCKETS)
     latencies: dict[int, dict[str, Histogram]] = {}
     last = -1

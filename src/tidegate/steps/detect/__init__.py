@@ -11,11 +11,13 @@ what is looked up, `figures.py` what a minute's document says.
 from tidegate.steps.detect.baseline import Totals
 from tidegate.steps.detect.context import Context, context_of, no_silence
 from tidegate.steps.detect.detector import Detector
+from tidegate.steps.detect.figures import Counted
 from tidegate.steps.detect.grouping import Grouping
 from tidegate.steps.detect.state import Unit, UnitKey, iso, micros
 
 __all__ = [
     "Context",
+    "Counted",
     "Detector",
     "Grouping",
     "Totals",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, tzinfo
 from math import fsum
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.counts import MINUTE
+from tidegate.steps.aggregate import LATENCIES
 from tidegate.steps.detect.context import Context
 from tidegate.steps.detect.state import Key, Unit, UnitKey
 from tidegate.steps.usual import LEARNED, TELLING, Pair
@@ -50,16 +52,32 @@ class Rate(NamedTuple):
         )
 
 
+class Latency(NamedTuple):
+    """What was counted of a latency in this hour."""
+
+    counts: dict[int, int]  # bucket -> successes
+    pending: bytearray  # buckets of successes that are still to be added to them
+    limit: float  # the bucket above which a success is slow
+
+
 class Hour:
     """What was looked up of a unit in this hour, and holds until its end."""
 
-    __slots__ = ("ceilings", "latencies", "passing", "rates", "traffic")
+    __slots__ = (
+        *("ceilings", "fading", "is_new", "latencies", "least", "passing", "rates", "skew", "traffic"),
+    )
 
     def __init__(self) -> None:
         self.rates: dict[str | Key, Rate] = {}  # by stage (or "~" and a signal), and by the key of a part
         self.ceilings: dict[str, float] = {}  # by signal: how far evidence runs up
         self.passing: list[Pair] | None = None  # the counts under way of each stage
-        self.latencies: dict[str, tuple[dict[int, float], float]] = {}  # counts; the bucket of a slow one
+        self.latencies: list[Latency | None] = [None] * len(LATENCIES)
+        self.fading: dict[
+            Key, tuple[str, float, float]
+        ] = {}  # of a part: its name, what its rate has of none
+        self.skew: Pair | None = None  # the counts under way of wrong clocks
+        self.least: float | None = None  # the evidence below which no rule asks for anything
+        self.is_new: bool | None = None  # whether neither the site nor its fleet has an hour behind it
         self.traffic: float | None = None  # events a minute that are usual at least, 0 while unknown
 
 
@@ -173,12 +191,15 @@ class Baseline:
         """The smallest share of attempts that fails at a stage and is worth a person's time."""
         return _raised(unit.usual[stage].share(unit.hour, self._fleet(unit, stage)), rule, 0.0)
 
-    def is_new(self, unit: Unit) -> bool:
+    def is_new(self, unit: Unit, hour: Hour) -> bool:
         """Whether neither the site nor its fleet has an hour behind it: by the clients of each minute, whose
         clocks are counted."""
+        if hour.is_new is False:
+            return False
         seen = unit.usual.get("~clock_skew")
         counted = max(seen.total[1] if seen is not None else 0.0, self._fleet(unit, "~clock_skew")[1])
-        return counted < LEARNED
+        hour.is_new = counted < LEARNED
+        return hour.is_new
 
     def share(self, unit: Unit, stage: str, hour: Hour) -> float:
         """The usual share alone, from the first count on."""
@@ -246,9 +267,20 @@ class Baseline:
 
     def _begin_hour(self, unit_key: UnitKey, unit: Unit, hour: int) -> None:
         if unit.hour >= 0:
+            self.count_pending(unit_key, unit)
             self._end_hour(unit)
         unit.hour = hour
         self._hours.pop(unit_key, None)
+
+    def count_pending(self, unit_key: UnitKey, unit: Unit) -> None:
+        """Add to the unit what was put off until its hour ends, or somebody asks for the unit."""
+        known = self._hours.get(unit_key)
+        if known is not None:
+            for latency in known.latencies:
+                if latency is not None and latency.pending:
+                    for bucket, count in Counter(latency.pending).items():
+                        latency.counts[bucket] = latency.counts.get(bucket, 0) + count
+                    latency.pending.clear()
 
     def _zone(self, unit_key: UnitKey) -> tzinfo:
         zone = self._zones.get(unit_key)
@@ -261,6 +293,11 @@ class Baseline:
             if not stage.startswith(SLOW):
                 told = usual.now[1] >= TELLING
                 usual.end_hour(unit.hour, usual.share(unit.hour, self._fleet(unit, stage)) if told else None)
+        for name, now in unit.slow_now.items():
+            known = unit.slow.setdefault(name, {})
+            for bucket in sorted(now):
+                known[bucket] = known.get(bucket, 0.0) + now[bucket]
+        unit.slow_now = {}
         for name, known in unit.slow.items():
             total = sum(known.values())
             if total >= SLOW_LEAST:

@@ -13,7 +13,7 @@ from tidegate.steps.detect.baseline import Baseline, Exchange, alone
 from tidegate.steps.detect.closing import go_on
 from tidegate.steps.detect.context import Context
 from tidegate.steps.detect.evidence import Evidence, telling
-from tidegate.steps.detect.figures import NOTHING, Counted, Figures
+from tidegate.steps.detect.figures import NOTHING, Counted, figures_of
 from tidegate.steps.detect.grouping import Grouping
 from tidegate.steps.detect.incidents import begin, changed, hush
 from tidegate.steps.detect.opening import asking, due
@@ -35,12 +35,15 @@ class Detector:
     def __init__(self, context: Context, units: Iterable[Unit] = (), exchange: Exchange = alone) -> None:
         self.context = context
         self._baseline = Baseline(context, units, exchange)
-        active = (one.alert for unit in self.units.values() for one in unit.active.values())
+        active = (one.alert for unit in self._baseline.units.values() for one in unit.active.values())
         self._grouping = Grouping(active)
         self._order: list[tuple[UnitKey, Unit]] = []
 
     @property
     def units(self) -> dict[UnitKey, Unit]:
+        """As they are behind the last minute."""
+        for unit_key, unit in self._baseline.units.items():
+            self._baseline.count_pending(unit_key, unit)
         return self._baseline.units
 
     def close(self, minute: int, documents: Mapping[UnitKey, Counted]) -> list[Alert]:
@@ -48,7 +51,7 @@ class Detector:
 
         A minute at or before the last one of a unit changes nothing.
         """
-        units = self.units
+        units = self._baseline.units
         self._begin(documents)
         if len(self._order) != len(units):
             self._order = sorted(units.items())
@@ -64,14 +67,15 @@ class Detector:
                 unit.window.clear()
                 unit.silent, unit.missing = 0, 0.0
             counted = documents.get(unit_key)
-            if counted is None and not unit.active and not telling(unit.tracks):  # nothing, and nothing is on
+            # nothing, and nothing is on
+            if counted is None and not unit.active and not (unit.tracks and telling(unit.tracks)):
                 keep(unit, NOBODY)
                 found = silence(self._baseline, unit, minute, 0, self._baseline.hour(unit_key))
                 told = [begin(self._baseline, unit, found, minute, NOTHING)] if found is not None else []
             else:
                 told = self._fold(unit_key, unit, minute, counted)
-            for change in told:
-                changes.append(self._join(unit, change))
+            if told:
+                changes += [self._join(unit, change) for change in told]
             unit.minute = minute
             if unit.silent > FORGET_MINUTES and not unit.active:
                 self._baseline.forget(unit_key)
@@ -92,15 +96,16 @@ class Detector:
         baseline = self._baseline
         return [change for unit in baseline.alerting(fleet) for change in hush(baseline, unit, at)]
 
-    def _begin(self, unit_keys: Iterable[UnitKey]) -> None:
+    def _begin(self, unit_keys: Mapping[UnitKey, Counted]) -> None:
         """A unit for each key that has none, as long as its fleet has room for it."""
-        new = [unit_key for unit_key in unit_keys if unit_key not in self.units]
-        if new:
-            of_fleet = Counter(fleet for _, fleet, _ in self.units)
+        units = self._baseline.units
+        if not unit_keys.keys() <= units.keys():
+            new = [unit_key for unit_key in unit_keys if unit_key not in units]
+            of_fleet = Counter(fleet for _, fleet, _ in units)
             for unit_key in new:
                 of_fleet[unit_key[1]] += 1
                 if of_fleet[unit_key[1]] <= MOST_UNITS:
-                    self.units[unit_key] = Unit(*unit_key)
+                    units[unit_key] = Unit(*unit_key)
 
     def _join(self, unit: Unit, change: Alert) -> Alert:
         told = self._grouping.join(change)
@@ -112,13 +117,17 @@ class Detector:
     def _fold(self, unit_key: UnitKey, unit: Unit, minute: int, counted: Counted | None) -> list[Alert]:
         baseline = self._baseline
         changes = list(hush(baseline, unit, minute + MINUTE)) if unit.active else []
-        figures = Figures(counted.counts, counted.aps) if counted is not None else NOTHING
+        figures = figures_of(counted) if counted is not None else NOTHING
         hour = baseline.hour(unit_key)
         evidence = Evidence(baseline, unit, minute, figures, counted, hour)
         evidence.weigh()
         if unit.active:
             changes += go_on(baseline, unit, evidence)
-        if figures.failed or unit.stream == "connection_logs" or (unit.tracks and asking(baseline, unit)):
+        if (
+            figures.failed
+            or unit.stream == "connection_logs"
+            or (unit.tracks and asking(baseline, unit, hour))
+        ):
             for one in due(baseline, unit, evidence):
                 changes.append(begin(baseline, unit, one, minute, figures))
         silent = silence(baseline, unit, minute, figures.events, hour)

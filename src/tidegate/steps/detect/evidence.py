@@ -7,16 +7,18 @@ What is not failures is tested alike: slow successes, disassociations, wrong clo
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 
 from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.counts import MINUTE, Signal, Sketch
 from tidegate.steps.aggregate import LATENCIES
-from tidegate.steps.detect.baseline import SLOW, Baseline, Hour, rate, worth
+from tidegate.steps.detect.baseline import SLOW, Baseline, Hour, Latency, rate, worth
 from tidegate.steps.detect.figures import Counted, Figures
-from tidegate.steps.detect.state import WINDOW, Hits, Key, Track, Unit, keep, part_key
+from tidegate.steps.detect.state import WINDOW, Hits, Key, Track, Unit, keep, part_key, part_name
 from tidegate.steps.sketch import EMPTY, estimate, union, values_of
+from tidegate.steps.tally import Tally
 from tidegate.steps.usual import Usual
 
 RECENT = 5  # minutes by which it is judged whether it is quiet again
@@ -32,7 +34,9 @@ NONE = (0.0, 0.0)
 FADE = 0.3  # nats that a minute without a disassociation takes from the evidence for too many
 DISASSOCIATIONS: Key = ("disassociations", "", "", "")
 CLOCK_SKEW: Key = ("clock_skew", "", "", "")
-_SLOW: list[tuple[str, Key]] = [(name, ("slow_stage", name, "", "")) for name in LATENCIES]
+_SLOW: list[tuple[int, str, Key]] = [
+    (number, name, ("slow_stage", name, "", "")) for number, name in enumerate(LATENCIES)
+]
 
 
 class Evidence:
@@ -63,26 +67,26 @@ class Evidence:
         """Add the minute to the unit's window, to what is usual, and to its tracks."""
         unit, counted = self._unit, self._counted
         keep(unit, self.now)
-        calm = not self.figures.failed and not unit.active
-        if calm:
-            self._pass_stages()
-        else:
+        passed = self.figures.passed if not unit.active else None
+        if passed is None:
             self._stages()
+        else:
+            self._pass_stages(passed)
         if counted is not None:
             self._signals(counted)
             self._latencies(counted)
         if unit.tracks:
-            if not calm:
+            if passed is None:
                 self._pass_all()
             elif counted is not None:
-                self._fade_all()
+                self._fade_all(passed)
 
     def fails_more(self, stage: str, rule: Rule) -> bool:
         """Whether so many of the minute's attempts fail at a stage that it is worth a person's time."""
         failed = self.figures.failed.get(stage, 0)
         return failed >= self._baseline.raised(self._unit, stage, rule) * self.figures.reached(stage)
 
-    def _pass_stages(self) -> None:
+    def _pass_stages(self, passed: Mapping[str, int]) -> None:
         """Count a minute without failures, and without an alert."""
         succeeded = self.figures.succeeded
         if not succeeded:
@@ -93,10 +97,7 @@ class Evidence:
             passing = self._hour.passing = [one.now for stage, one in usual.items() if stage[0] != "~"]
         for now in passing:
             now[1] += succeeded
-        passed, parts = self.figures.passed, self._unit.parts
-        if passed is None:
-            self._count_parts()
-            return
+        parts = self._unit.parts
         for part, count in passed.items():
             known = parts.get(part)
             if known is None:
@@ -108,10 +109,10 @@ class Evidence:
             else:
                 known[""] = float(count)
 
-    def _fade_all(self) -> None:
+    def _fade_all(self, passed: Mapping[str, int]) -> None:
         """Without failures and without an alert: the evidence fades with what passed."""
-        unit, figures, hour = self._unit, self.figures, self._hour
-        tracks, rates, passed, succeeded = unit.tracks, hour.rates, figures.passed, figures.succeeded
+        unit, hour = self._unit, self._hour
+        tracks, rates, fading, succeeded = unit.tracks, hour.rates, hour.fading, self.figures.succeeded
         late = self.minute - WINDOW * MINUTE
         for key, track in list(tracks.items()):
             signal, stage, ssid, ap = key
@@ -119,23 +120,28 @@ class Evidence:
                 if track.last < late:
                     del tracks[key]
                     continue
-                part = f"a{ap}" if ap else f"s{ssid}"
-                if passed is None:
-                    if part in figures.parts:
-                        self._fade(key, track, part)
-                elif part in passed:
-                    rate_ = rates.get(key) or self._baseline.part_rate(unit, key, part, hour)
-                    if rate_ is not None:
-                        self._weaken(key, track, passed[part], rate_.passed, rate_.passed_much)
+                known = fading.get(key) or self._fading(key)
+                if known is not None and known[0] in passed:
+                    self._weaken(key, track, passed[known[0]], known[1], known[2])
             elif signal == "stage_failures":
                 if succeeded:
                     rate_ = rates.get(stage) or self._baseline.rate(unit, stage, hour)
                     if rate_ is not None:
                         self._weaken(key, track, succeeded, rate_.passed, rate_.passed_much)
                         if track.score > 0.0:
-                            hit(track.hits, figures, stage, parts=track.score > 2.0)
+                            hit_passed(track.hits, succeeded, passed if track.score > 2.0 else None)
             elif key not in self._touched:
                 self._pass(key, "")
+
+    def _fading(self, key: Key) -> tuple[str, float, float] | None:
+        """Of an SSID or access point: its name in figures, and what an attempt without a failure is worth;
+        None while too little is known of the site."""
+        part = part_name(key)
+        rate_ = self._baseline.part_rate(self._unit, key, part, self._hour)
+        if rate_ is None:
+            return None
+        known = self._hour.fading[key] = part, rate_.passed, rate_.passed_much
+        return known
 
     def _pass_all(self) -> None:
         """Move the tracks whose keys had no failure."""
@@ -287,11 +293,19 @@ class Evidence:
             del self._unit.tracks[key]
             return
         track.score = min(score, self._ceiling(key)) if score > TELLING else score
-        much = track.much + attempts * much
-        track.much = min(much, self._ceiling(key)) if much > TELLING else max(much, 0.0)
+        if track.much:
+            much = track.much + attempts * much
+            track.much = min(much, self._ceiling(key)) if much > TELLING else max(much, 0.0)
 
     def _signals(self, counted: Counted) -> None:
         unit = self._unit
+        if not counted.signals and not (unit.tracks and CLOCK_SKEW in unit.tracks):  # most minutes
+            if unit.stream == "client_events" and (not unit.active or CLOCK_SKEW not in unit.active):
+                now = self._hour.skew
+                if now is None:
+                    now = self._hour.skew = self._usual("~clock_skew").now
+                now[1] += estimate(counted.clients)
+            return
         disassociations: Signal | None = None
         clients, counting = EMPTY, 0  # of wrong clocks
         for one in counted.signals:
@@ -309,9 +323,12 @@ class Evidence:
         if clients:
             counting = min(self._counting("~clock_skew", clients), seen)
             self.now["~clock_skew"] = clients[:SKETCHED]
-        usual = self._usual("~clock_skew")
+        now = self._hour.skew
+        if now is None:
+            now = self._hour.skew = self._usual("~clock_skew").now
         if not unit.active or CLOCK_SKEW not in unit.active:
-            usual.add(counting, seen)
+            now[0] += counting
+            now[1] += seen
         if clients or CLOCK_SKEW in unit.tracks:
             rate_ = self._baseline.rate(unit, "~clock_skew", self._hour)
             if rate_ is not None:
@@ -343,7 +360,7 @@ class Evidence:
             usual.add(again, number)
             usual_twice.add(twice, len(values))
         rules = self._baseline.rules(unit.site, "disassociations")
-        if rules and (again or twice or key in unit.tracks) and not self._baseline.is_new(unit):
+        if rules and (again or twice or key in unit.tracks) and not self._baseline.is_new(unit, self._hour):
             by_chance = len(clients_before) / max(unit.distinct("", WINDOW), 1)
             share = self._baseline.share(unit, stage, self._hour)
             nats = worth(min(max(share, by_chance), 0.9), rules[0], again, number)
@@ -353,36 +370,47 @@ class Evidence:
 
     def _latencies(self, counted: Counted) -> None:
         """Successes that spend longer than usual in a stage."""
+        unit, of_hour = self._unit, self._hour.latencies
+        active, tracks = unit.active, unit.tracks
+        if type(counted) is Tally:
+            for (number, name, key), buckets in zip(_SLOW, counted.buckets, strict=True):
+                if not buckets:
+                    continue
+                _, pending, limit = of_hour[number] or self._latency(number)
+                if not active or key not in active:
+                    pending += buckets
+                if buckets[-1] > limit or (tracks and key in tracks and limit < math.inf):
+                    slow = len(buckets) - bisect_right(buckets, limit)
+                    self._slow(name, key, slow, len(buckets), counted)
+            return
         latencies = counted.latencies
         if not latencies:
             return
-        unit, of_hour = self._unit, self._hour.latencies
-        for name, key in _SLOW:
+        for number, name, key in _SLOW:
             histogram = latencies.get(name)
             if not histogram:
                 continue
-            known, limit = of_hour.get(name) or self._latency(name)
+            known, _, limit = of_hour[number] or self._latency(number)
             slow = 0
-            if not unit.active or key not in unit.active:
+            if not active or key not in active:
                 for bucket, count in histogram.items():
                     if bucket > limit:
                         slow += count
                     if bucket in known:
                         known[bucket] += count
                     else:
-                        known[bucket] = float(count)
+                        known[bucket] = count
             else:
                 slow = sum(count for bucket, count in histogram.items() if bucket > limit)
-            if slow or (key in unit.tracks and limit < math.inf):
+            if slow or (key in tracks and limit < math.inf):
                 self._slow(name, key, slow, sum(histogram.values()), counted)
 
-    def _latency(self, name: str) -> tuple[dict[int, float], float]:
-        """What was counted of a latency, and the bucket above which a success is slow in this hour."""
-        unit = self._unit
+    def _latency(self, number: int) -> Latency:
+        unit, name = self._unit, LATENCIES[number]
         usual = self._usual(f"{SLOW}{name}").hours.get(-1)  # set where the hour ends
         asked = usual is not None and self._baseline.rules(unit.site, "slow_stage")
         limit = usual[0][0] if usual is not None and asked else math.inf
-        found = self._hour.latencies[name] = unit.slow.setdefault(name, {}), limit
+        found = self._hour.latencies[number] = Latency(unit.slow_now.setdefault(name, {}), bytearray(), limit)
         return found
 
     def _slow(self, name: str, key: Key, slow: int, values: int, counted: Counted) -> None:
@@ -453,16 +481,8 @@ def telling(tracks: Mapping[Key, Track]) -> list[Key]:
 
 def hit(hits: Hits, figures: Figures, stage: str, *, parts: bool) -> None:
     """Add a minute's attempts at a stage; `parts`: by SSID and access point as well."""
-    passed = figures.passed
-    if passed is not None and not figures.failed:
-        hits.attempts += figures.succeeded
-        if parts:
-            of_part = hits.parts
-            for part, count in passed.items():
-                if part in of_part:
-                    of_part[part][0] += count
-                elif len(of_part) < MOST_PARTS:
-                    of_part[part] = [count, 0]
+    if figures.passed is not None:
+        hit_passed(hits, figures.succeeded, figures.passed if parts else None)
         return
     hits.attempts += figures.reached(stage)
     hits.failures += figures.failed.get(stage, 0)
@@ -478,3 +498,15 @@ def hit(hits: Hits, figures: Figures, stage: str, *, parts: bool) -> None:
                 known = hits.parts[part] = [0, 0]
             known[0] += figures.part_reached(part, stage)
             known[1] += found.get(stage, 0)
+
+
+def hit_passed(hits: Hits, succeeded: int, passed: Mapping[str, int] | None) -> None:
+    """The same of a minute without a failure; `passed`: the successes of each part, where they count."""
+    hits.attempts += succeeded
+    if passed is not None:
+        of_part = hits.parts
+        for part, count in passed.items():
+            if part in of_part:
+                of_part[part][0] += count
+            elif len(of_part) < MOST_PARTS:
+                of_part[part] = [count, 0]

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tidegate.contracts.counts import ApCount, Count, Signal, Sketch
 from tidegate.steps.outcome import FAILURE, SUCCESS
+from tidegate.steps.tally import Tally
 
 STAGES = (
     *("association", "authentication", "aaa", "dhcp", "dns", "network"),
@@ -19,7 +20,7 @@ _RANK = {stage: rank for rank, stage in enumerate(STAGES)}
 
 
 class Counted(Protocol):
-    """`MinuteCounts` or `PartialCounts`: what a unit received within a minute."""
+    """`MinuteCounts`, `PartialCounts` or a `Tally`: what a unit received within a minute."""
 
     @property
     def counts(self) -> list[Count]: ...
@@ -140,6 +141,16 @@ class Figures:
             if not one or _RANK[one] >= rank:
                 reached += count
         return reached
+
+
+def figures_of(counted: Counted) -> Figures:
+    """The attempts of what a unit received."""
+    if type(counted) is not Tally or counted.passed is None:
+        return Figures(counted.counts, counted.aps)
+    found = Figures.__new__(Figures)
+    found.events, found.succeeded, found.passed = counted.events, counted.succeeded, counted.passed
+    found.failed, found._parts = {}, None
+    return found
 
 
 NOTHING = Figures((), ())

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tidegate.contracts.alert_rules import Rule
 from tidegate.contracts.counts import MINUTE
-from tidegate.steps.detect.baseline import Baseline
+from tidegate.steps.detect.baseline import Baseline, Hour
 from tidegate.steps.detect.evidence import Evidence, telling
 from tidegate.steps.detect.state import NETWORKS, OFTEN, WINDOW, Key, Unit, part_name, window_name
 
@@ -25,7 +25,7 @@ class Due(NamedTuple):
 def due(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Due]:
     """What is an alert by this minute, parts before the whole."""
     found: list[Due] = []
-    if asking(baseline, unit):
+    if asking(baseline, unit, baseline.hour((unit.stream, unit.fleet, unit.site))):
         asked = [key for key in telling(unit.tracks) if baseline.asks(unit, key)]
         found += _tracked(baseline, unit, asked)
     if evidence.figures.failed:
@@ -37,9 +37,11 @@ def due(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Due]:
             yield one
 
 
-def asking(baseline: Baseline, unit: Unit) -> bool:
+def asking(baseline: Baseline, unit: Unit, hour: Hour) -> bool:
     """Whether there is as much evidence for anything as the easiest rule asks for."""
-    least = baseline.least(unit.site)
+    least = hour.least
+    if least is None:
+        least = hour.least = baseline.least(unit.site)
     for track in unit.tracks.values():
         if track.score >= least or track.much >= least:
             return True

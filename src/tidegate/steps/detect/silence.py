@@ -25,12 +25,15 @@ def silence(baseline: Baseline, unit: Unit, minute: int, events: int, hour: Hour
     now[0] += events
     now[1] += 1.0
     if events:
-        mean, square = unit.recent
+        recent = unit.recent
+        mean, square = recent
         if unit.silent and KEY not in unit.active:  # quiet minutes count once it is known that they were none
             kept = (1.0 - RECENTLY) ** unit.silent
             mean, square = mean * kept, square * kept
-        unit.recent = [mean + (events - mean) * RECENTLY, square + (events * events - square) * RECENTLY]
-        unit.silent, unit.missing = 0, 0.0
+        recent[0] = mean + (events - mean) * RECENTLY
+        recent[1] = square + (events * events - square) * RECENTLY
+        if unit.silent:
+            unit.silent, unit.missing = 0, 0.0
         return None
     unit.silent += 1
     rules = baseline.rules(unit.site, "no_events")

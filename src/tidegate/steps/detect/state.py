@@ -78,7 +78,7 @@ class Unit(msgspec.Struct):
     openings: dict[Key, list[int]] = {}  # minutes, within the time that makes it flapping
     window: list[dict[str, Sketch]] = []  # of the last minutes: clients by key
     parts: dict[str, dict[str, float]] = {}  # "s" or "a" and a name -> "" attempts, stage -> failures; fading
-    slow: dict[str, dict[int, float]] = {}  # latency -> bucket -> successes; fading
+    slow: dict[str, dict[int, float]] = {}  # latency -> bucket -> successes of the hours before; fading
     traffic: dict[int, list[Pair]] = {}  # hour of the week -> events and minutes of the last weeks
     traffic_now: Pair = msgspec.field(default_factory=lambda: [0.0, 0.0])
     recent: Pair = msgspec.field(
@@ -87,6 +87,7 @@ class Unit(msgspec.Struct):
     # minute lately: half of it is twenty minutes old
     silent: int = 0  # minutes without an event
     missing: float = 0.0  # events that are usual in them
+    slow_now: dict[str, dict[int, int]] = {}  # as `slow`, of the hour under way
 
     def within(self, name: str, minutes: int) -> Sketch:
         """The clients that the window has under a name in its last minutes."""
@@ -106,7 +107,9 @@ def keep(unit: Unit, now: dict[str, Sketch]) -> None:
     """A minute more in the unit's window."""
     window = unit.window
     window.append(now)
-    del window[: -(OFTEN if unit.stream == "connection_logs" else WINDOW)]
+    most = OFTEN if unit.stream == "connection_logs" else WINDOW
+    if len(window) > most:
+        del window[: len(window) - most]
 
 
 def window_name(key: Key) -> str:
