@@ -15,6 +15,8 @@ from tidegate.contracts.alerts import Acknowledgement, Alert
 from tidegate.contracts.counts import MINUTE, ApCount, Count, PartialCounts, Signal
 from tidegate.lookups import alert_rules
 from tidegate.steps.detect import Context, Detector, Unit, detector, iso, no_silence
+from tidegate.steps.detect.state import HASHES, Before
+from tidegate.steps.sketch import values_of
 
 START = 29_803_680 * MINUTE  # 2026-09-01 00:00 UTC
 RULES = alert_rules.load("")
@@ -470,3 +472,58 @@ def test_codes_that_a_sender_made_up_do_not_pile_up() -> None:
     assert fleet.changes
     [unit] = fleet.detector.units.values()
     assert len(msgspec.msgpack.encode(unit)) < 100_000
+
+
+def many(first: int, last: int) -> bytes:
+    """The sketch of the clients numbered so, by hashes that lie as those of MACs do."""
+    rng = random.Random
+    return b"".join(sorted(rng(number).randbytes(8) for number in range(first, last)))[: 8 * 1024]
+
+
+def crowd(attempts: int, failed: int, *, stage: str = "dhcp", shift: int = 0) -> PartialCounts:
+    """A minute in which so many clients try, and the last of them fail, one attempt each."""
+    failing = many(shift + attempts - failed, shift + attempts)
+    counts = [
+        Count("net", "", "success", attempts - failed),
+        Count("net", stage, "failure", failed, 903, 1, failing),
+    ]
+    return PartialCounts("client_events", "demo", "a", 0, counts, {}, many(shift, shift + attempts))
+
+
+def test_a_large_site_s_clients_are_all_counted() -> None:
+    """Of each minute the window keeps the sketch of 256 clients: 600 of 3,000 were told as 256 of 256."""
+    fleet = Fleet()
+    for _ in range(90):
+        fleet.give(crowd(3000, 30, shift=random.Random(fleet.now).randrange(10_000)))
+    assert fleet.changes == []
+    for turn in range(6):
+        fleet.give(crowd(3000, 600, shift=100 * turn))
+    [opened, *_] = fleet.changes
+    assert opened.rule == "stage-failures", "a fifth is not half of all"
+    assert opened.impact.clients == pytest.approx(600, rel=0.2)
+    assert opened.impact.clients_seen == pytest.approx(3000, rel=0.2)
+    fleet.give(crowd(3000, 30), minutes=40)
+    resolved = fleet.changes[-1]
+    assert resolved.state == "resolved"
+    assert resolved.impact.clients == pytest.approx(1100, rel=0.3)
+    assert resolved.impact.clients_seen == pytest.approx(3500, rel=0.3)
+
+
+def test_a_tenth_of_a_large_site_s_clients_is_not_half_of_them() -> None:
+    fleet = Fleet()
+    for turn in range(5):
+        fleet.give(crowd(3000, 300, shift=300 * turn))
+    for one in fleet.changes:
+        assert one.rule == "stage-failures"
+        assert 0.05 < one.impact.clients / one.impact.clients_seen < 0.5
+
+
+def test_clients_of_a_large_site_that_fail_again_count_once() -> None:
+    """The window has the 256 smallest of 1,000 clients; the others were taken for new ones each minute."""
+    same, others = many(0, 1000), many(1000, 1100)
+    before = Before([same[: 8 * HASHES], others])
+    assert before.distinct() == pytest.approx(1100, rel=0.2)
+    known = set(before.known(values_of(same)))
+    assert len(known) == HASHES and known <= set(before.hashes)
+    assert 10 < len(before.known(values_of(others))) < 45, "a quarter of them"
+    assert Before([others]).known(values_of(same)) == values_of(same), "of few clients all are known"

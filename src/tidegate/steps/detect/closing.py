@@ -11,7 +11,7 @@ from tidegate.steps.detect.baseline import Baseline
 from tidegate.steps.detect.evidence import RECENT, Evidence, hit
 from tidegate.steps.detect.flapping import quiet_minutes
 from tidegate.steps.detect.incidents import SEVERITIES, severity, tell
-from tidegate.steps.detect.state import NETWORKS, Active, Key, Unit, part_name, window_name
+from tidegate.steps.detect.state import HASHES, NETWORKS, Active, Key, Unit, part_name, window_name
 from tidegate.steps.sketch import estimate, union
 
 STILL = 0.1  # of the clients, from which on it is not quiet
@@ -30,7 +30,9 @@ def go_on(baseline: Baseline, unit: Unit, evidence: Evidence) -> Iterator[Alert]
             for other in [one for one in unit.tracks if one[:2] == key[:2]]:
                 del unit.tracks[other]  # what the alert covered as well
         elif active.alert.state in ("open", "acked"):
-            impact = Impact(clients=estimate(active.failing), clients_seen=estimate(active.seen))
+            impact = Impact(
+                clients=estimate(active.failing, HASHES), clients_seen=estimate(active.seen, HASHES)
+            )
             alert = active.alert
             if SEVERITIES.index(severity(rule, impact)) > SEVERITIES.index(alert.severity):
                 yield tell(baseline, unit, key, rule, alert.state, at, by=alert.by)
@@ -41,11 +43,11 @@ def _hit(active: Active, key: Key, evidence: Evidence) -> None:
     figures = evidence.figures
     failing = evidence.now.get(window_name(key))
     if failing:
-        active.failing = union((active.failing, failing))
+        active.failing = union((active.failing, failing), HASHES)
     if signal != "stage_failures":
         return
     if evidence.seen:
-        active.seen = union((active.seen, evidence.seen))
+        active.seen = union((active.seen, evidence.seen), HASHES)
     if ssid or ap:
         part = part_name(key)
         active.hits.attempts += figures.part_reached(part, stage)

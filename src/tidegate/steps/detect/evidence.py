@@ -16,7 +16,7 @@ from tidegate.contracts.counts import MINUTE, Signal, Sketch
 from tidegate.steps.aggregate import LATENCIES
 from tidegate.steps.detect.baseline import SLOW, Baseline, Hour, Latency, rate, worth
 from tidegate.steps.detect.figures import Counted, Figures
-from tidegate.steps.detect.state import WINDOW, Hits, Key, Track, Unit, keep, part_key, part_name
+from tidegate.steps.detect.state import HASHES, WINDOW, Hits, Key, Track, Unit, keep, part_key, part_name
 from tidegate.steps.sketch import EMPTY, estimate, union, values_of
 from tidegate.steps.tally import Tally
 from tidegate.steps.usual import Usual
@@ -28,7 +28,7 @@ FEW = 8  # clients, each of which is looked for rather than all counted
 TWICE = 0.02  # share of the clients thrown off in a minute that are so twice in it by chance, at least
 CEILING = 2.0  # times the opening score: how far evidence runs up
 MOST_PARTS = 512  # SSIDs and access points of a unit that are followed
-SKETCHED = 256 * 8  # bytes of a minute's sketch that the window keeps
+_KEPT = 8 * HASHES  # bytes of a minute's sketch
 SLOW_POINTS = 0.2
 NONE = (0.0, 0.0)
 FADE = 0.3  # nats that a minute without a disassociation takes from the evidence for too many
@@ -61,7 +61,7 @@ class Evidence:
         self.minute = minute
         self.figures = figures
         self.seen: Sketch = counted.clients if counted is not None else EMPTY
-        self.now: dict[str, Sketch] = {"": self.seen[:SKETCHED]} if self.seen else {}
+        self.now: dict[str, Sketch] = {"": self.seen[:_KEPT]} if self.seen else {}
 
     def weigh(self) -> None:
         """Add the minute to the unit's window, to what is usual, and to its tracks."""
@@ -204,7 +204,7 @@ class Evidence:
         if failed:
             clients = union(figures.clients[stage])
             if clients:
-                self.now[stage] = clients[:SKETCHED]
+                self.now[stage] = clients[:_KEPT]
             counting = self._counting(stage, clients) if clients else 1
         attempts = reached - failed + counting
         if counts:
@@ -226,7 +226,7 @@ class Evidence:
             return
         clients = union(sketches) if len(sketches) > 1 else sketches[0]
         name = f"{stage}\0{part}"
-        self.now[name] = clients[:SKETCHED]
+        self.now[name] = clients[:_KEPT]
         failed = figures.parts[part][stage]
         reached = figures.part_reached(part, stage)
         counting = self._counting(name, clients) if clients else min(failed, 1)
@@ -314,7 +314,7 @@ class Evidence:
             elif one.name == "clock_skew":
                 clients = one.clients
             elif one.name in ("insecure", "unapproved"):
-                self.now[f"~{one.name}\0{one.ssid}"] = one.clients[:SKETCHED]
+                self.now[f"~{one.name}\0{one.ssid}"] = one.clients[:_KEPT]
         seen = estimate(counted.clients)
         if unit.stream != "client_events" or not seen:
             return
@@ -322,7 +322,7 @@ class Evidence:
             self._disassociations(disassociations)
         if clients:
             counting = min(self._counting("~clock_skew", clients), seen)
-            self.now["~clock_skew"] = clients[:SKETCHED]
+            self.now["~clock_skew"] = clients[:_KEPT]
         now = self._hour.skew
         if now is None:
             now = self._hour.skew = self._usual("~clock_skew").now
@@ -343,29 +343,28 @@ class Evidence:
         """
         unit, key, stage, clients = self._unit, DISASSOCIATIONS, "~disassociations", signal.clients
         before = unit.before(stage)
-        clients_before = set(before)
-        values = values_of(clients)
-        again, number = 0, len(values)
-        common = clients_before.intersection(values)
-        minutes = Counter(before).__getitem__ if len(common) > FEW else before.count
+        values = before.known(values_of(clients))
+        thrown, again, number = estimate(clients), 0, len(values)
+        common = set(before.hashes).intersection(values)
+        minutes = Counter(before.hashes).__getitem__ if len(common) > FEW else before.hashes.count
         for client in common:
             if minutes(client) < THROWN:
                 again += 1
             else:
                 number -= 1
-        twice = min(signal.events - len(values), len(values) - 1)  # one client alone is not many
-        self.now[stage] = clients[:SKETCHED]
+        twice = min(signal.events - thrown, thrown - 1)  # one client alone is not many
+        self.now[stage] = clients[:_KEPT]
         usual, usual_twice = self._usual(stage), self._usual("~twice")
         if key not in unit.active:
             usual.add(again, number)
-            usual_twice.add(twice, len(values))
+            usual_twice.add(twice, thrown)
         rules = self._baseline.rules(unit.site, "disassociations")
         if rules and (again or twice or key in unit.tracks) and not self._baseline.is_new(unit, self._hour):
-            by_chance = len(clients_before) / max(unit.distinct("", WINDOW), 1)
+            by_chance = before.distinct() / max(unit.distinct("", WINDOW), 1)
             share = self._baseline.share(unit, stage, self._hour)
             nats = worth(min(max(share, by_chance), 0.9), rules[0], again, number)
             share = self._baseline.share(unit, "~twice", self._hour)
-            nats += worth(max(share, by_chance / WINDOW, TWICE), rules[0], twice, len(values))
+            nats += worth(max(share, by_chance / WINDOW, TWICE), rules[0], twice, thrown)
             self._gather(key, (nats, 0.0))
 
     def _latencies(self, counted: Counted) -> None:
@@ -461,10 +460,15 @@ class Evidence:
 
     def _counting(self, name: str, clients: Sketch) -> int:
         """How many of a minute's clients count: those that did not in the window."""
-        before = self._unit.before(name)
-        if not before:
-            return estimate(clients)
-        return estimate(clients) - len(set(before).intersection(values_of(clients)))
+        before, number = self._unit.before(name), estimate(clients)
+        if not before.hashes:
+            return number
+        hashes = values_of(clients)
+        again = set(before.hashes).intersection
+        known = before.known(hashes)
+        if len(known) in (0, number):
+            return number - len(again(hashes))
+        return number - max(round(number * len(again(known)) / len(known)), len(again(hashes)))
 
     def _usual(self, stage: str) -> Usual:
         usual = self._unit.usual.get(stage)

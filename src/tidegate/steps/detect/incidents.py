@@ -16,6 +16,7 @@ from tidegate.steps.detect.figures import Figures, code_numbers
 from tidegate.steps.detect.flapping import opened
 from tidegate.steps.detect.opening import PART_SHARE, Due
 from tidegate.steps.detect.state import (
+    HASHES,
     NETWORKS,
     OFTEN,
     WINDOW,
@@ -84,12 +85,13 @@ def tell(
     alert = active.alert
     signal, stage, _, _ = key
     cause = _cause(baseline, active, key)
+    clients = estimate(active.failing, HASHES)
     impact = Impact(
         attempts=active.hits.attempts,
         failures=active.hits.failures,
         usual=alert.impact.usual,
-        clients=estimate(active.failing),
-        clients_seen=max(estimate(active.seen), estimate(active.failing)),
+        clients=clients,
+        clients_seen=max(estimate(active.seen, HASHES), clients),
         aps=sum(part[0] == "a" and failed > 0 for part, (_, failed) in active.hits.parts.items()),
         aps_seen=sum(part[0] == "a" for part in active.hits.parts),
     )

@@ -12,6 +12,7 @@ from tidegate.steps.sketch import EMPTY, distinct_of, union, values_of
 from tidegate.steps.usual import Pair, Usual
 
 WINDOW = 15  # minutes over which distinct clients are counted
+HASHES = 256  # of a minute's sketch that the window keeps: of more clients it has those with the smallest
 OFTEN = 60  # minutes over which clients on insecure and unapproved networks are counted
 
 MOST_CODES = 512  # failure codes that are followed for a key
@@ -64,6 +65,29 @@ class Active(msgspec.Struct):
     seen: Sketch = b""
 
 
+class Before:
+    """Clients of earlier minutes; `hashes` has each once for each minute."""
+
+    __slots__ = ("_sketches", "hashes")
+
+    def __init__(self, sketches: list[Sketch]) -> None:
+        self._sketches = sketches
+        self.hashes = values_of(b"".join(sketches)) if sketches else ()
+
+    def known(self, hashes: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of some hashes of which it can be said whether they were there: all where no minute had more
+        clients than it keeps."""
+        cut = [one[-8:] for one in self._sketches if len(one) >= 8 * HASHES]
+        if not cut:
+            return hashes
+        reach = int.from_bytes(min(cut), "big")
+        return tuple([one for one in hashes if one <= reach])
+
+    def distinct(self) -> int:
+        """How many clients they are."""
+        return distinct_of(self._sketches, HASHES)
+
+
 class Unit(msgspec.Struct):
     """What is kept of one stream at one site from minute to minute."""
 
@@ -91,16 +115,15 @@ class Unit(msgspec.Struct):
 
     def within(self, name: str, minutes: int) -> Sketch:
         """The clients that the window has under a name in its last minutes."""
-        return union(found for one in self.window[-minutes:] if (found := one.get(name)))
+        return union((found for one in self.window[-minutes:] if (found := one.get(name))), HASHES)
 
     def distinct(self, name: str, minutes: int) -> int:
         """How many they are."""
-        return distinct_of([one.get(name, EMPTY) for one in self.window[-minutes:]])
+        return distinct_of([one.get(name, EMPTY) for one in self.window[-minutes:]], HASHES)
 
-    def before(self, name: str) -> tuple[int, ...]:
-        """The clients that the window has under a name before its last minute, each once for each minute."""
-        joined = b"".join([one.get(name, EMPTY) for one in self.window[-WINDOW:-1]])
-        return values_of(joined) if joined else ()
+    def before(self, name: str) -> Before:
+        """The clients that the window has under a name before its last minute."""
+        return Before([found for one in self.window[-WINDOW:-1] if (found := one.get(name))])
 
 
 def keep(unit: Unit, now: dict[str, Sketch]) -> None:
