@@ -40,7 +40,7 @@ class Scope(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
 class Impact(msgspec.Struct, frozen=True, omit_defaults=True):
     """Figures since the alert opened, or at its opening over the window that opened it.
 
-    Clients and access points are distinct ones, up to a thousand or so exactly, then within some per cent.
+    Clients and access points are distinct ones: exactly where no minute has more than 256, else within 6 %.
     """
 
     attempts: int = 0
