@@ -275,6 +275,23 @@ def test_no_day_is_added_in_front_of_the_hours_that_are_there(client: Client, se
         assert groups(client, name, f"toDate({time}) <= '{BEFORE:%Y-%m-%d}'") == []
 
 
+def test_a_fleet_of_any_name(client: Client, settings: Settings) -> None:
+    """Its hours were deleted, and their counting anew broke off."""
+    fleet = "100%s {pattern} '%(wifi)s"
+    fill(client, settings, fleet=fleet)
+    done = erase(client, settings, fleet)
+    assert done.rows["client_events"] == 4
+    assert {day.day for day in done.rebuilt} == {BEFORE.date()}
+    for name, sql in HOURS.items():
+        sums = client.query(
+            f"SELECT toDate(hour) AS day, {sql} FROM {name} FINAL WHERE fleet = {{fleet:String}}"
+            " GROUP BY day ORDER BY day",
+            parameters={"fleet": fleet},
+        ).result_rows
+        assert sums == [(BEFORE.date(), 2), (TODAY.date(), 2)], name
+    assert verify(client, settings, kafka=False).findings == []
+
+
 def test_spellings() -> None:
     found = pattern(MAC, ["k1.ab"])
     assert found == "(?i)(^|[^0-9A-Fa-f])02[:.-]?aa[:.-]?bb[:.-]?cc[:.-]?dd[:.-]?01([^0-9A-Fa-f]|$)|k1\\.ab"

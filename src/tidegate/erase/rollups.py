@@ -9,7 +9,7 @@ of sites, which no insert feeds, are counted anew of any day whose events are th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import NamedTuple
 
@@ -45,6 +45,11 @@ OUTCOMES = "site_outcomes"
 """Counts by day, made of rollups too: its view counts again what is there, and lets nothing go."""
 
 
+OfDay = Callable[[str], str]
+"""The condition on a fleet's rows of a day, of the SQL of their day. A fleet is any text: nothing is put into
+text that has it."""
+
+
 class Day(NamedTuple):
     stream: Stream
     day: date
@@ -58,6 +63,7 @@ class Rollups:
         self._settings = settings
         self._database = settings.clickhouse_database
         self._fleet = fleet
+        self._mine = f"fleet = {literal(fleet)}"
         statements = [each for migration in migrations() for each in migration.statements(settings)]
         self._views = {match[1]: each for each in statements if (match := _VIEW.match(each))}
 
@@ -136,24 +142,23 @@ class Rollups:
 
     def rebuild(self, day: Day) -> None:
         """Make a day's rollups anew. Raises RetryLater where events come into it all the while."""
-        mine = f"fleet = {literal(self._fleet)}"
-        received = f"toDate({literal(day.day.isoformat())})"
+        of_day = self._of(day.day)
         for _ in range(ATTEMPTS):
             for target in self._all(day.stream):
-                self._delete(target, f"{mine} AND {_day_of(target)} = {received}")
+                self._delete(target, of_day(_day_of(target)))
             for target in self._fed(day.stream):
                 columns = ", ".join(f"`{name}`" for name in self._types(target))
-                rows = f"{mine} AND toDate(received_at) = {received}"
+                counted = self._counted(target, day.stream, of_day("toDate(received_at)"))
                 with infrastructure():
                     self._client.command(
                         f"INSERT INTO {self._database}.{target} ({columns})"
-                        f" SELECT {columns} FROM ({self._counted(target, day.stream, rows)})",
+                        f" SELECT {columns} FROM ({counted})",
                         settings={"insert_deduplicate": 0},
                     )
             self.recount_hours(day)
             if day.stream == "client_events":
                 self._recount(OUTCOMES, day)
-            if self._agree(day, f"{mine} AND %s = {received}"):
+            if self._agree(day):
                 return
         raise RetryLater(
             f"{day.stream} of {day.day}: events still come into it; `tidegate erase rollups` later"
@@ -164,72 +169,67 @@ class Rollups:
         the last two days, when more events came."""
         if day.stream != "client_events":
             return
-        mine = f"fleet = {literal(self._fleet)}"
-        received = f"toDate({literal(day.day.isoformat())})"
         for target in (*HOURS, *ADDED_UP):
             if not self._keeps(target, day.day):
                 continue
-            if target in ADDED_UP and not self._begins(target, f"{mine} AND %s = {received}"):
+            if target in ADDED_UP and not self._begins(target, day.day):
                 continue
             self._recount(target, day)
         if self._keeps("site_levels", day.day):
-            self._delete("site_levels", f"{mine} AND toDate(minute) = {received}")
+            self._delete("site_levels", self._of(day.day)("toDate(minute)"))
             with infrastructure():
                 site_levels.recount(self._client, self._database, self._fleet, day.day)
 
     def _recount(self, target: str, day: Day) -> None:
         """Count a day anew in a table that a view refreshes: as the view does it, or out of the events where
         it reads minutes that have gone."""
-        mine = f"fleet = {literal(self._fleet)}"
-        received = f"toDate({literal(day.day.isoformat())})"
-        self._delete(target, f"{mine} AND {_day_of(target)} = {received}")
-        counted = of_rows(self._views[f"{target}_mv"].partition(" AS\n")[2], f"{mine} AND %s = {received}")
+        of_day = self._of(day.day)
+        select = self._views[f"{target}_mv"].partition(" AS\n")[2]
         minutes = f"{self._database}.site_minutes AS minutes"
-        if minutes in counted and not self._keeps("site_minutes", day.day):
-            rows = f"{mine} AND toDate(received_at) = {received}"
-            of_events = self._counted("site_minutes", day.stream, rows)
-            counted = counted.replace(minutes, f"({of_events}) AS minutes")
+        if minutes in select and not self._keeps("site_minutes", day.day):
+            of_events = self._counted("site_minutes", day.stream, of_day("toDate(received_at)"))
+            select = select.replace(minutes, f"({of_events}) AS minutes")
+        counted = of_rows(select, of_day)
+        self._delete(target, of_day(_day_of(target)))
         with infrastructure():
             self._client.command(
                 f"INSERT INTO {self._database}.{target} {counted}", settings={"insert_deduplicate": 0}
             )
 
-    def _begins(self, table: str, where: str) -> bool:
+    def _of(self, day: date) -> OfDay:
+        received = f"toDate({literal(day.isoformat())})"
+        return lambda column: f"{self._mine} AND {column} = {received}"
+
+    def _begins(self, table: str, day: date) -> bool:
         """Whether what a table has of the fleet begins on the day or before: readers take it for whole from
         its first hour to its last, so no day may stand in front by itself."""
-        mine, received = where.split(" AND %s = ")
-        begins = f"count() > 0 AND min({_day_of(table)}) <= {received}"
-        return bool(self._one(f"SELECT {begins} FROM {self._database}.{table} WHERE {mine}"))
+        begins = f"count() > 0 AND min({_day_of(table)}) <= toDate({literal(day.isoformat())})"
+        return bool(self._one(f"SELECT {begins} FROM {self._database}.{table} WHERE {self._mine}"))
 
-    def _agree(self, day: Day, where: str) -> bool:
-        counts = {
-            self._one(
-                f"SELECT count() FROM {self._database}.{day.stream} WHERE {where % 'toDate(received_at)'}"
-            )
-        }
+    def _agree(self, day: Day) -> bool:
+        of_day = self._of(day.day)
+
+        def one(what: str, table: str, column: str, only: str = "") -> int:
+            return self._one(f"SELECT {what} FROM {self._database}.{table} WHERE {of_day(column)}{only}")
+
+        counts = {one("count()", day.stream, "toDate(received_at)")}
         for target in self._all(day.stream):
             if self._keeps(target, day.day):
-                counts.add(
-                    self._one(
-                        f"SELECT sum(events) FROM {self._database}.{target} WHERE {where % _day_of(target)}"
-                    )
-                )
+                counts.add(one("sum(events)", target, _day_of(target)))
         if day.stream != "client_events":
             return len(counts) == 1
         counts |= {
-            self._one(
-                f"SELECT sum(events) FROM {self._database}.{table} FINAL WHERE {where % _day_of(table)}"
-            )
+            one("sum(events)", f"{table} FINAL", _day_of(table))
             for table in ADDED_UP
-            if self._keeps(table, day.day) and self._begins(table, where)
+            if self._keeps(table, day.day) and self._begins(table, day.day)
         }
         attempts = {
-            self._one(f"SELECT {sql} FROM {self._database}.{table} FINAL WHERE {where % 'toDate(hour)'}")
+            one(sql, f"{table} FINAL", _day_of(table))
             for table, sql in HOURS.items()
             if self._keeps(table, day.day)
         }
-        ended = f"{where % 'toDate(received_at)'} AND outcome IN ('success', 'failure')"
-        attempts.add(self._one(f"SELECT count() FROM {self._database}.client_events WHERE {ended}"))
+        ended = " AND outcome IN ('success', 'failure')"
+        attempts.add(one("count()", "client_events", "toDate(received_at)", ended))
         return len(counts) == len(attempts) == 1
 
     def _one(self, query: str) -> int:
@@ -280,14 +280,14 @@ _LATELY = re.compile(
 _OVER = "{} < toStartOfHour(now('UTC') - INTERVAL 2 MINUTE, 'UTC')"
 
 
-def of_rows(select: str, rows: str) -> str:
-    """The query of a view of hours or days, of the rows that a condition on their day (`%s`) names in place
-    of the last ones; of hours made of rollups, of those that are over."""
+def of_rows(select: str, of_day: OfDay) -> str:
+    """The query of a view of hours or days, of the rows of a day in place of the last ones; of hours made of
+    rollups, of those that are over."""
     lately = _LATELY.search(select)
     if lately is None:
         raise ValueError("no view of hours or days")
     time = lately["time"] or lately["daily"]
-    where = rows % (lately["day"] or f"toDate({time})")
+    where = of_day(lately["day"] or f"toDate({time})")
     if time != "received_at" and not lately["daily"]:
         where += f" AND {_OVER.format(time or lately['bucket'])}"
     behind = select[lately.end() :]
