@@ -40,7 +40,8 @@ class Scope(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
 class Impact(msgspec.Struct, frozen=True, omit_defaults=True):
     """Figures since the alert opened, or at its opening over the window that opened it.
 
-    Clients and access points are distinct ones: exactly where no minute has more than 256, else within 6 %.
+    Clients and access points are distinct ones: exactly while they are fewer than 256, else with a standard
+    error of some 6 %.
     """
 
     attempts: int = 0

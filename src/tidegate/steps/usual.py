@@ -62,6 +62,8 @@ class Usual(msgspec.Struct, array_like=True):
         for failed, attempts in (fleet, self.total, _pooled(day), _pooled(self.hours.get(hour, []))):
             prior = max(PRIOR, EXPECTED / share)
             share = (failed + prior * share) / (attempts + prior)
+            if share <= 0.0:  # of a sum that cannot be
+                share = LEAST
         return min(max(share, LEAST), MOST)
 
     def level(self, hour: int, fleet: Pair) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from tidegate.contracts.topics import HEALTH, PARTIALS, RAW_STREAMS, TopicPartition
 from tidegate.telemetry import WORKER_LAG, WORKER_LOST, WORKER_REBALANCES, WORKER_UNDECIDED
@@ -12,15 +13,19 @@ from tidegate.worker.commit import Committer, DedupChangelog
 from tidegate.worker.group_consumer import GroupConsumer, Offsets
 from tidegate.worker.in_flight import InFlight
 from tidegate.worker.partition import AssignedPartitions, PartitionState
+from tidegate.worker.producer import Producer
 from tidegate.worker.publish_minutes import Publisher
 
 log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 0.005
 
 
 class Assignment:
     """Makes the states of each assignment; `ready` while their records are processed.
 
-    `finish_seconds`: for how long revoked partitions are held back until what is in flight is acknowledged.
+    `finish_seconds`: for how long revoked partitions are held back until what is in flight is acknowledged;
+    `give_up` ends the process at once where the tables' changes are not.
     """
 
     def __init__(
@@ -32,9 +37,11 @@ class Assignment:
         publisher: Publisher,
         alerting: Alerting,
         dedup_changelog: DedupChangelog,
+        producer: Producer,
         *,
         epoch: str,
         finish_seconds: float,
+        give_up: Callable[[str], None],
     ) -> None:
         self.ready = False
         self._assigned = assigned
@@ -46,7 +53,9 @@ class Assignment:
         self._assignment: set[TopicPartition] = set()  # the present one
         self._dedup_changelog = dedup_changelog
         self._epoch = epoch
+        self._producer = producer
         self._finish_seconds = finish_seconds
+        self._give_up = give_up
         self._made = asyncio.Event()  # the states of the present assignment are made
 
     async def revoked(self) -> None:
@@ -55,8 +64,10 @@ class Assignment:
         self._made.clear()
         if self._assigned.states:
             await self._committer.finish(self._finish_seconds)
+        await self._await_tables()
         self._assigned.replace({})
         self._alerting.revoked()
+        self._publisher.revoked()
         self._in_flight.wake()
 
     async def assigned(self, partitions: set[TopicPartition]) -> None:
@@ -79,6 +90,16 @@ class Assignment:
         self._dedup_changelog.recovered(self._assigned.positions())
         self.ready = True
         log.info("ready: epoch %s, %d raw partitions", self._epoch, len(self._assigned.states))
+
+    async def _await_tables(self) -> None:
+        """Wait for the tables' changelogs: what came later than the next owner's would undo it. A new process
+        sends none of what they do not take."""
+        try:
+            async with asyncio.timeout(self._finish_seconds):
+                while self._producer.table_batches:
+                    await asyncio.sleep(SETTLE_SECONDS)
+        except TimeoutError:
+            self._give_up(f"{self._producer.table_batches} changes of tables are not acknowledged")
 
     def _of(self, topic: str) -> set[int]:
         """The partitions of a topic in the present assignment."""

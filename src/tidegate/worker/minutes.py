@@ -162,20 +162,24 @@ class Minutes:
         self._latest: dict[tuple[int, _Source], tuple[int, int]] = {}  # start and generation of blocks
         self._open: dict[tuple[int, _Source], set[bytes]] = defaultdict(set)  # keys that have a part of them
         self._changed: set[bytes] = set()
-        self._void: set[bytes] = set()  # keys of what stands in the table and is no minute
         self._read_to: dict[int, dict[_Source, int]] = defaultdict(dict)  # partition -> raw partition -> µs
         self._closed: dict[int, int] = {}  # partition -> the minute that was closed last
+
+    def revoked(self) -> None:
+        """The partitions are another's: nothing is to be told of them until the table is read again."""
+        self._clear()
 
     def recovered(self, partitions: Collection[int]) -> None:
         """The table was read again after an assignment of these partitions: all their minutes are published
         once more. Those of others are another worker's, which may have counted on since."""
         self._clear()
+        self._table.pop(MARK, None)
+        unreadable = 0
         for key in list(self._table):
-            if key == MARK:
-                continue
             minute = self._find(key)
             if minute is None or not _adds_up(minute):
-                self._void.add(key)
+                unreadable += 1
+                del self._table[key]
                 continue
             if minute.partition not in partitions:
                 del self._table[key]
@@ -186,6 +190,8 @@ class Minutes:
                 source = (minute.partition, (one.partial.stream, number))
                 self._open[source].add(key)
                 self._latest[source] = max(self._latest.get(source, (-1, -1)), (one.start, one.generation))
+        if unreadable:  # of another version, or of a stranger; counts are no reason to stand still
+            log.warning("%d minutes of the table cannot be read and begin again", unreadable)
 
     def merge(self, partition: int, record: bytes, now: int) -> Merged:
         """Merge one record of the partials topic at `now` (µs).
@@ -226,7 +232,6 @@ class Minutes:
                 value = _ENCODE_MINUTE(Minute(minute.partition, minute.minute))
             self._table[key] = value
             self._records.append((key, value))
-            self._void.discard(key)
         self._changed |= touched.keys()
         self._expire(partition)
         return Merged(merged, repeated, late)
@@ -286,12 +291,11 @@ class Minutes:
             touched[key] = minute
 
     def _find(self, key: bytes) -> Minute | None:
-        value = None if key in self._void else self._table.get(key)
+        """A minute of the table; None where there is none, or something else."""
+        value = self._table.get(key)
         try:
             return None if value is None else _MINUTE.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            # Of another version, or of a stranger; counts are no reason to stand still.
-            log.warning("minute %r cannot be read and begins again: %s", key, error)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
     def _keys(self, partition: int, minute: int) -> set[bytes]:

@@ -55,6 +55,8 @@ class Producer:
     def __init__(self, kafka: Connection, *, client_id: str = "tidegate-worker") -> None:
         self.failure: str | None = None
         self.in_flight_bytes = 0
+        self.table_batches = 0  # of tables' changelogs, not acknowledged
+        self.table_bytes = 0  # of these
         self._acked: list[SentRecord] = []
         self._away_since: float | None = None
         self._producer = confluent_kafka.Producer(
@@ -147,9 +149,17 @@ class Producer:
     ) -> None:
         """Keys and values (None: deleted) of a table, and a mark when they are acknowledged."""
         produce = self._producer.produce
+        size = sum(len(key) + len(value or b"") for key, value in records)
+        self.table_batches += 1
+        self.table_bytes += size
 
         def written() -> None:
-            produce(changelog, b"", MARK, partition=partition, on_delivery=self._counting_down(1, acked))
+            produce(changelog, b"", MARK, partition=partition, on_delivery=self._counting_down(1, marked))
+
+        def marked() -> None:
+            self.table_batches -= 1
+            self.table_bytes -= size
+            acked()
 
         one = self._counting_down(len(records), written)
         for key, value in records:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, MutableMapping
+from collections import deque
+from collections.abc import Callable, Collection, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from tidegate.contracts.topics import STREAMS
@@ -17,6 +19,39 @@ from tidegate.worker.producer import Producer
 log = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 5.0
+MOST_BYTES = (
+    64 << 20
+)  # of changes that the changelog has not acknowledged; no more are merged while there are
+FULL_SECONDS = 0.05  # until that is looked at again
+
+
+class AcksInOrder:
+    """Acks of the records of a partition, each behind all before it: Faust commits past a hole of one."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Waiting] = deque()
+
+    def add(self, ack: Callable[[], object]) -> Callable[[], None]:
+        """What is to be called when the next record is done."""
+        one = _Waiting(ack)
+        self._waiting.append(one)
+
+        def done() -> None:
+            one.done = True
+            while self._waiting and self._waiting[0].done:
+                self._waiting.popleft().ack()
+
+        return done
+
+    def forget(self) -> None:
+        """Ack none of those that wait: they will come again."""
+        self._waiting.clear()
+
+
+@dataclass(slots=True)
+class _Waiting:
+    ack: Callable[[], object]
+    done: bool = False
 
 
 class Publisher:
@@ -38,15 +73,30 @@ class Publisher:
         self._minutes = Minutes(table, most_bytes=record_bytes // 2)
         self._producer = producer
         self._freeze_detector = freeze_detector
+        self._acks: dict[int, AcksInOrder] = {}  # by partition of `tidegate.partials`
+        self._assignment = 0  # how many have ended
+
+    def revoked(self) -> None:
+        """The partitions are another's from now on, and so is what would be acked of them."""
+        for acks in self._acks.values():
+            acks.forget()
+        self._acks.clear()
+        self._assignment += 1
+        self._minutes.revoked()
 
     def recovered(self, partitions: Collection[int]) -> None:
         """The table was read again after an assignment of these partitions of `tidegate.partials`."""
         self._minutes.recovered(partitions)
 
     async def merge(self, stream: Any) -> None:
-        """The agent that merges partial counts into minutes. A record is acked when what it changed stands in
-        the table's changelog, and others may follow it meanwhile."""
+        """The agent that merges partial counts into minutes. A record is acked when what it and those before
+        it changed stands in the table's changelog; others may follow it meanwhile."""
         async for event in stream.noack().events():
+            assignment = self._assignment
+            while self._producer.table_bytes > MOST_BYTES:
+                await asyncio.sleep(FULL_SECONDS)
+            if assignment != self._assignment:
+                continue  # revoked while it waited
             self._freeze_detector.check()
             partition = event.message.partition
             try:
@@ -56,11 +106,12 @@ class Publisher:
             else:
                 for outcome, number in found._asdict().items():
                     WORKER_HEALTH_PARTIALS.labels(outcome).inc(number)
+            done = self._acks.setdefault(partition, AcksInOrder()).add(event.ack)
             records = self._minutes.table_records()
             if records:
-                self._producer.send_minutes(partition, records, event.ack)
+                self._producer.send_minutes(partition, records, done)
             else:
-                event.ack()
+                done()
 
     async def publish(self) -> None:
         """Publish every five seconds the minutes that changed, and which are complete; until cancelled."""

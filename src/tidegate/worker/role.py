@@ -194,8 +194,10 @@ class Worker:
             self._publisher,
             self._alerting,
             dedup_changelog,
+            self._producer,
             epoch=epoch,
             finish_seconds=session / 3,
+            give_up=_give_up,
         )
         self._watchdog = Watchdog(
             self._assigned,
@@ -292,7 +294,11 @@ def _die(seconds: float) -> None:
 
     What this process would still write to a changelog comes later than that, and would undo it.
     """
-    log.error("this process stood still for %.1f s, longer than its session: a new one goes on", seconds)
+    _give_up(f"this process stood still for {seconds:.1f} s, longer than its session")
+
+
+def _give_up(reason: str) -> None:
+    log.error("%s: a new one goes on", reason)
     os._exit(1)
 
 

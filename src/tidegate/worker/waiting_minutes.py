@@ -86,6 +86,8 @@ class WaitingMinutes:
             try:
                 document = _DOCUMENT.decode(value)
                 check(document)
+                if (document.stream, document.fleet, document.site or "") != unit_key:
+                    raise ValueError("it names another site further on")
             except UNREADABLE as error:
                 log.warning("a minute of %r cannot be read: %s", unit_key, error)
                 continue

@@ -17,6 +17,7 @@ from tidegate.lookups import alert_rules
 from tidegate.steps.detect import Context, Detector, Unit, detector, iso, no_silence
 from tidegate.steps.detect.state import HASHES, Before
 from tidegate.steps.sketch import values_of
+from tidegate.steps.usual import Usual
 
 START = 29_803_680 * MINUTE  # 2026-09-01 00:00 UTC
 RULES = alert_rules.load("")
@@ -527,3 +528,28 @@ def test_clients_of_a_large_site_that_fail_again_count_once() -> None:
     assert len(known) == HASHES and known <= set(before.hashes)
     assert 10 < len(before.known(values_of(others))) < 45, "a quarter of them"
     assert Before([others]).known(values_of(same)) == values_of(same), "of few clients all are known"
+
+
+def test_clients_of_a_large_site_that_are_thrown_off_once_are_counted_once() -> None:
+    """Estimated, 1,500 clients were more than their 1,500 events, and fewer than none came twice: a sum of -5
+    of those divided by zero in the next hour, which ended the fold of all units behind."""
+    fleet = Fleet()
+    fleet.usual(hours=1)
+    for turn in range(70):
+        number = 1500 if turn < 40 else 20
+        thrown = many(5000 * turn, 5000 * turn + number)
+        signal = Signal("disassociations", "", number, thrown)
+        counts = [Count("net", "", "success", 3000)]
+        fleet.give(PartialCounts("client_events", "demo", "a", 0, counts, {}, thrown, [], [signal]))
+        [usual] = [
+            one
+            for name, one in fleet.detector.units["client_events", "demo", "a"].usual.items()
+            if name == "~twice"
+        ]
+        assert usual.now[0] >= 0 and usual.total[0] >= 0
+
+
+def test_a_sum_that_cannot_be_divides_by_nothing() -> None:
+    usual = Usual()
+    usual.total = [-5.0, 0.0]
+    assert 0.0 < usual.share(3, [-5.0, 0.0]) < 1.0

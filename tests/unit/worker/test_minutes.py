@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial as partial_of
 
 import msgspec
 import pytest
@@ -31,6 +32,7 @@ from tidegate.worker.minutes import (
     split_by_site,
 )
 from tidegate.worker.producer import MARK
+from tidegate.worker.publish_minutes import AcksInOrder
 
 NOW = 30_000_000 * MINUTE
 PARTITIONS = 3
@@ -246,6 +248,32 @@ def test_minutes_of_a_partition_that_moved_on_are_not_told_again() -> None:
     assert [(partition, key) for partition, key, _ in minutes.publish()] == [(1, b"demo/b")]
     minutes.recovered([0, 1])
     assert [(partition, key) for partition, key, _ in minutes.publish()] == [(1, b"demo/b")]
+
+
+def test_what_was_revoked_is_not_told() -> None:
+    minutes = Minutes({})
+    minutes.merge(0, msgspec.json.encode([block(0, [partial("a")], read_to=NOW + 9 * MINUTE)]), NOW)
+    minutes.revoked()
+    assert not list(minutes.publish()) and not list(minutes.close(1))
+    minutes.recovered([0])
+    assert [key for _, key, _ in minutes.publish()] == [b"demo/a"]
+
+
+def test_a_record_is_acked_behind_those_before_it() -> None:
+    """One that changed nothing was acked at once, and Faust committed it over the one before, whose changes
+    the changelog did not have yet."""
+    acked: list[str] = []
+    acks = AcksInOrder()
+    first, second, third = (acks.add(partial_of(acked.append, name)) for name in "abc")
+    second()
+    assert acked == []
+    first()
+    assert acked == ["a", "b"]
+    acks.forget()
+    third()
+    assert acked == ["a", "b"], "its partition was revoked"
+    acks.add(partial_of(acked.append, "d"))()
+    assert acked == ["a", "b", "d"]
 
 
 def test_a_value_that_cannot_be_read_does_not_stop_the_merge() -> None:

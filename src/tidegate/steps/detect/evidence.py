@@ -25,6 +25,7 @@ RECENT = 5  # minutes by which it is judged whether it is quiet again
 TELLING = 3.0  # nats; below nothing is asked of a track
 THROWN = 3  # minutes of the window in which a client that is thrown off counts
 FEW = 8  # clients, each of which is looked for rather than all counted
+ENOUGH = 8  # clients that the window knows or not, to judge by them how many of the others it would
 TWICE = 0.02  # share of the clients thrown off in a minute that are so twice in it by chance, at least
 CEILING = 2.0  # times the opening score: how far evidence runs up
 MOST_PARTS = 512  # SSIDs and access points of a unit that are followed
@@ -344,7 +345,7 @@ class Evidence:
         unit, key, stage, clients = self._unit, DISASSOCIATIONS, "~disassociations", signal.clients
         before = unit.before(stage)
         values = before.known(values_of(clients))
-        thrown, again, number = estimate(clients), 0, len(values)
+        thrown, again, number = min(estimate(clients), signal.events), 0, len(values)
         common = set(before.hashes).intersection(values)
         minutes = Counter(before.hashes).__getitem__ if len(common) > FEW else before.hashes.count
         for client in common:
@@ -352,7 +353,7 @@ class Evidence:
                 again += 1
             else:
                 number -= 1
-        twice = min(signal.events - thrown, thrown - 1)  # one client alone is not many
+        twice = max(min(signal.events - thrown, thrown - 1), 0)  # one client alone is not many
         self.now[stage] = clients[:_KEPT]
         usual, usual_twice = self._usual(stage), self._usual("~twice")
         if key not in unit.active:
@@ -466,7 +467,7 @@ class Evidence:
         hashes = values_of(clients)
         again = set(before.hashes).intersection
         known = before.known(hashes)
-        if len(known) in (0, number):
+        if len(known) < ENOUGH or len(known) == number:
             return number - len(again(hashes))
         return number - max(round(number * len(again(known)) / len(known)), len(again(hashes)))
 
