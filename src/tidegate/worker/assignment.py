@@ -18,8 +18,6 @@ from tidegate.worker.publish_minutes import Publisher
 
 log = logging.getLogger(__name__)
 
-SETTLE_SECONDS = 0.005
-
 
 class Assignment:
     """Makes the states of each assignment; `ready` while their records are processed.
@@ -64,7 +62,9 @@ class Assignment:
         self._made.clear()
         if self._assigned.states:
             await self._committer.finish(self._finish_seconds)
-        await self._await_tables()
+        if not await self._producer.await_tables(self._finish_seconds):
+            # What came later than the next owner's would undo it; a new process sends none of it.
+            self._give_up(f"{self._producer.table_batches} changes of tables are not acknowledged")
         self._assigned.replace({})
         self._alerting.revoked()
         self._publisher.revoked()
@@ -90,16 +90,6 @@ class Assignment:
         self._dedup_changelog.recovered(self._assigned.positions())
         self.ready = True
         log.info("ready: epoch %s, %d raw partitions", self._epoch, len(self._assigned.states))
-
-    async def _await_tables(self) -> None:
-        """Wait for the tables' changelogs: what came later than the next owner's would undo it. A new process
-        sends none of what they do not take."""
-        try:
-            async with asyncio.timeout(self._finish_seconds):
-                while self._producer.table_batches:
-                    await asyncio.sleep(SETTLE_SECONDS)
-        except TimeoutError:
-            self._give_up(f"{self._producer.table_batches} changes of tables are not acknowledged")
 
     def _of(self, topic: str) -> set[int]:
         """The partitions of a topic in the present assignment."""

@@ -10,6 +10,7 @@ and begin again behind its committed position.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ MINUTES = "tidegate-worker-health-changelog"
 # leaves out all but the first record of the last batch, and Faust reads a table up to there only.
 MARK = b"\0"
 LINGER_MS = 20
+SETTLE_SECONDS = 0.005
 BATCH_BYTES = 1_000_000
 LOCAL_LIMIT = 1_000_000_000  # the client's own check is on uncompressed bytes; the broker's holds
 
@@ -177,6 +179,16 @@ class Producer:
     def send_health(self, partition: int, key: bytes | None, value: bytes) -> None:
         """Publish a minute. Nothing waits for it: the next update says the same and more."""
         self._producer.produce(HEALTH, value, key, partition=partition, on_delivery=self._told)
+
+    async def await_tables(self, seconds: float) -> bool:
+        """Wait until all changes of tables are acknowledged (`poll` must run); False after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.table_batches:
+                    await asyncio.sleep(SETTLE_SECONDS)
+        except TimeoutError:
+            return False
+        return True
 
     def poll(self) -> list[SentRecord]:
         """Let callbacks run; the raw records whose outputs were all acknowledged since the last call."""
