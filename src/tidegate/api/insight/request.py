@@ -80,25 +80,23 @@ class InsightRequest:
         reading: Reading = self.request.app.state.reading
         cache: AnswerCache = self.request.app.state.query_cache
         key = (query.sql, *parameters_of(query))
-        answer = await cache.ask(key, partial(reading.rows, query), fresh=fresh, keep=fresh > 0)
-        if answer.problem is not None:
-            raise answer.problem
-        return answer.value
+        ask = partial(reading.rows, query)
+        return (await cache.ask(key, ask, fresh=fresh, away=0.0, keep=fresh > 0)).value
 
     async def recent(
         self, query: StoreQuery, *of: Hashable, seconds: float, meanwhile: float = 0.0
     ) -> list[Sequence[Any]]:
         """The rows of this query, or of one of the same name and `of` that was asked of the fleet at most so
-        many seconds ago, or `meanwhile` seconds while this one is asked; the one that was asked is shown
-        beside the answer."""
+        many seconds ago, or `meanwhile` seconds while this one is asked, never older ones; the one that was
+        asked is shown beside the answer."""
         reading: Reading = self.request.app.state.reading
         cache: AnswerCache = self.request.app.state.answer_cache
 
         async def ask() -> tuple[StoreQuery, list[Sequence[Any]]]:
             return query, await reading.rows(query)
 
-        answer = await cache.ask((query.name, self.fleet, *of), ask, fresh=seconds, meanwhile=meanwhile)
-        asked, rows = answer.value
+        key = (query.name, self.fleet, *of)
+        asked, rows = (await cache.ask(key, ask, fresh=seconds, meanwhile=meanwhile, away=0.0)).value
         self._asked(asked)
         return rows
 
