@@ -6,6 +6,7 @@ import dataclasses
 import random
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from databases import migrated, settings_of
 
 import builders
 from tidegate.erase.client import Eraser
+from tidegate.erase.rollups import Rollups
 from tidegate.local.clickhouse import ClickHouseServer
 from tidegate.settings import Settings
 from tidegate.store import expiry, insight, site_events, site_levels
@@ -303,6 +305,94 @@ def test_an_erasure_waits_for_a_refresh_that_has_read_her_events(store: Store, s
     store.client.command("SYSTEM WAIT VIEW site_events_mv")
     left = store.client.query(f"SELECT count(), countIf(mac = '{mac}') FROM site_events").result_rows
     assert left == [(12 - events_, 0)]
+
+
+def test_a_refresh_that_has_read_her_events_does_not_count_them_again(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that began when refreshes had been waited for, and ends behind the counting anew."""
+    store.come(3 * HOUR)
+    [(mac, events_)] = store.client.query(
+        "SELECT mac, count() FROM client_events GROUP BY mac ORDER BY mac LIMIT 1"
+    ).result_rows
+    slowly = (
+        " FROM client_events WHERE NOT sleepEachRow(0.5) GROUP BY ALL"
+        " SETTINGS function_sleep_max_microseconds_per_block = 60000000"
+    )
+    counted = {
+        "site_levels": "site, toStartOfMinute(received_at) AS minute, count() AS events",
+        "radio_hours": "site, toStartOfHour(received_at) AS hour, coalesce(ap_name, bssid, '') AS ap, band,"
+        " count() AS events",
+    }
+    eraser = Eraser(store.client, settings, "demo", mac)
+    delete = eraser._delete
+
+    def begun(table: str, where: str) -> None:
+        if table == "site_events":
+            for name, columns in counted.items():
+                store.client.command(f"DROP VIEW {name}_mv SYNC")
+                store.client.command(
+                    f"CREATE MATERIALIZED VIEW {name}_mv REFRESH EVERY 1 HOUR APPEND TO {name} AS"
+                    f" SELECT fleet, {columns}{slowly}"
+                )
+        delete(table, where)
+
+    monkeypatch.setattr(eraser, "_delete", begun)
+    eraser.erase(lambda line: None)
+    for name in counted:
+        store.client.command(f"SYSTEM WAIT VIEW {name}_mv")
+        sums = store.client.query(f"SELECT sum(events) FROM {name} FINAL").result_rows
+        assert sums == [(12 - events_,)], name
+
+
+def test_levels_are_there_all_the_while_they_are_counted_anew(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for minutes in which nobody else was: those go."""
+    fill(store)
+    alone = builders.success(macAddress=MACS[0])
+    received = (store.now - 6 * HOUR) * 1_000_000
+    table_rows.store(store.client, "client_events", alone, offset=900, received_at=received)
+    refresh(store.client)
+    delete = Rollups._delete
+    there = []
+
+    def deleted(self: Rollups, table: str, where: str) -> None:
+        delete(self, table, where)
+        if table == "site_levels":
+            there.append(store.client.query(levels).result_rows)
+
+    over = f"toDateTime({(store.now - 2 * QUARTER) // QUARTER * QUARTER}, 'UTC')"
+    levels = f"SELECT sum(events), count() FROM site_levels FINAL WHERE fleet = 'demo' AND minute < {over}"
+    monkeypatch.setattr(Rollups, "_delete", deleted)
+    Eraser(store.client, settings, "demo", MACS[0]).erase(lambda line: None)
+    of_events = store.client.query(
+        "SELECT count(), uniqExact(site, toStartOfMinute(received_at)) FROM client_events"
+        f" WHERE fleet = 'demo' AND received_at < {over}"
+    ).result_rows
+    assert there and there[-1] == store.client.query(levels).result_rows == of_events
+    assert all(events_ >= of_events[0][0] for [(events_, _)] in there)
+
+
+def test_a_day_that_is_counted_anew_tells_of_the_hour_behind_it(store: Store) -> None:
+    """A roam behind midnight is none without the connection before it."""
+    midnight = store.now // 86_400 * 86_400 - 86_400
+    for number, (at, ap) in enumerate(((-300, "AP-1"), (300, "AP-2"))):
+        received = (midnight + at) * 1_000_000
+        place = {"macAddress": MACS[0], "timestamp": received, "ssid": "staff", "associatedAPName": ap}
+        event = builders.connected(received // 1000, 100, **place)
+        table_rows.store(store.client, "client_events", event, offset=number, received_at=received)
+
+    def roams() -> Any:
+        return store.client.query("SELECT sum(roams), sum(events) FROM site_levels FINAL").result_rows
+
+    day = datetime.fromtimestamp(midnight - 1, UTC).date()
+    database = str(store.client.database)
+    site_levels.recount(store.client, database, "demo", day)
+    assert roams() == [(1, 2)]
+    store.client.command("ALTER TABLE client_events DELETE WHERE offset = 0 SETTINGS mutations_sync = 2")
+    site_levels.recount(store.client, database, "demo", day)
+    assert roams() == [(0, 2)]  # the minute that is empty goes with the erasure
 
 
 def test_a_fleet_that_is_kept_shorter_is_out_of_the_copy(store: Store, settings: Settings) -> None:

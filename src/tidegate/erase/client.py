@@ -6,7 +6,6 @@ that are on record and still there, and goes on under the id that they have.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import date
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from typing import NamedTuple
 from clickhouse_connect.driver.client import Client
 
 from tidegate.contracts.topics import STREAMS
-from tidegate.erase import mentions
+from tidegate.erase import mentions, refreshes
 from tidegate.erase.rollups import Day, Rollups
 from tidegate.errors import RetryLater
 from tidegate.settings import Settings
@@ -26,8 +25,6 @@ TABLES = (*STREAMS, "rejects")
 BESIDE = ("alerts", "webhook_deliveries")  # no book counts their rows
 COPY = "site_events"  # of client_events; what is noted its view copies no more
 COPYING = ("site_events_mv", "site_levels_mv")  # views that may have read her events
-COPIED_SECONDS = 300.0  # within which a refresh that has begun before ends
-POLL_SECONDS = 0.2
 ROUNDS = 3  # of looking for rows that came meanwhile
 POSITION = "stream, epoch, partition, offset, `index`"
 
@@ -45,9 +42,9 @@ class Eraser:
     def __init__(self, client: Client, settings: Settings, fleet: str, mac: str) -> None:
         """`mac` is canonical."""
         self._client = client
+        self._settings = settings
         self._database = settings.clickhouse_database
         self._cluster = places(settings)["on_cluster"]
-        self._replicas = settings.clickhouse_cluster
         self._fleet = fleet
         self._rollups = Rollups(client, settings, fleet)
         self._names = mentions.names(settings, fleet, mac)
@@ -131,30 +128,11 @@ class Eraser:
                     rows = f"{noted} AND toDate(received_at) = toDate('{day}')"
                     self._rollups.take_off(Day(stream_, day), rows, f"erasure:{erasure}:{day}")
         if days and table == "client_events":
-            self._await_copied()
+            refreshes.await_ended(self._client, self._settings, COPYING)  # they may not know what is noted
             self._delete(COPY, noted)
         if days:
             self._delete(table, noted)
         return sum(rows for _, rows in days)
-
-    def _await_copied(self) -> None:
-        """Let a refresh end that may not know what is noted."""
-        views = "system.view_refreshes"
-        if self._replicas:
-            views = f"clusterAllReplicas({literal(self._replicas)}, {views})"
-        deadline = time.monotonic() + COPIED_SECONDS
-        while True:
-            with infrastructure():
-                [(running,)] = self._client.query(
-                    f"SELECT count() FROM {views} WHERE database = {{database:String}}"
-                    " AND view IN {views:Array(String)} AND startsWith(toString(status), 'Running')",
-                    parameters={"database": self._database, "views": list(COPYING)},
-                ).result_rows
-            if not running:
-                return
-            if time.monotonic() > deadline:
-                raise RetryLater(f"{' or '.join(COPYING)} is being refreshed all the while: erase again")
-            time.sleep(POLL_SECONDS)
 
     def _unfinished(self, table: str) -> list[str]:
         """Erasures of the fleet with rows on record that are still there."""

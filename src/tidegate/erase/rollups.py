@@ -16,6 +16,7 @@ from typing import NamedTuple
 from clickhouse_connect.driver.client import Client
 
 from tidegate.contracts.topics import STREAMS, Stream
+from tidegate.erase import refreshes
 from tidegate.errors import RetryLater
 from tidegate.settings import Settings
 from tidegate.store import site_levels
@@ -44,6 +45,8 @@ ADDED_UP = ("site_hours", "site_states")
 OUTCOMES = "site_outcomes"
 """Counts by day, made of rollups too: its view counts again what is there, and lets nothing go."""
 
+
+REFRESHED = tuple(f"{name}_mv" for name in (*HOURS, *ADDED_UP, OUTCOMES, "site_events", "site_levels"))
 
 OfDay = Callable[[str], str]
 """The condition on a fleet's rows of a day, of the SQL of their day. A fleet is any text: nothing is put into
@@ -166,9 +169,11 @@ class Rollups:
 
     def recount_hours(self, day: Day) -> None:
         """Count a day's hours of sites anew out of the events that are there. Their own views do so again, of
-        the last two days, when more events came."""
+        the last two days, when more events came; a refresh that began before some were erased would be last,
+        and none would take back what it counted."""
         if day.stream != "client_events":
             return
+        refreshes.await_ended(self._client, self._settings, REFRESHED)
         for target in (*HOURS, *ADDED_UP):
             if not self._keeps(target, day.day):
                 continue
@@ -176,9 +181,16 @@ class Rollups:
                 continue
             self._recount(target, day)
         if self._keeps("site_levels", day.day):
-            self._delete("site_levels", self._of(day.day)("toDate(minute)"))
-            with infrastructure():
+            with infrastructure():  # rows replace each other: readers find each minute all the while
                 site_levels.recount(self._client, self._database, self._fleet, day.day)
+            of_day = self._of(day.day)
+            empty = (
+                f"{of_day('toDate(minute)')} AND (site, minute) NOT IN"
+                f" (SELECT site, toStartOfMinute(received_at) FROM {self._database}.client_events"
+                f" WHERE {of_day('toDate(received_at)')})"
+            )
+            if self._one(f"SELECT count() FROM {self._database}.site_levels WHERE {empty}"):
+                self._delete("site_levels", empty)
 
     def _recount(self, target: str, day: Day) -> None:
         """Count a day anew in a table that a view refreshes: as the view does it, or out of the events where
@@ -239,7 +251,8 @@ class Rollups:
     def _delete(self, table: str, where: str) -> None:
         with infrastructure():
             self._client.command(
-                f"ALTER TABLE {self._database}.{table} DELETE WHERE {where}", settings={"mutations_sync": 2}
+                f"ALTER TABLE {self._database}.{table} DELETE WHERE {where}",
+                settings={"mutations_sync": 2, "allow_nondeterministic_mutations": 1},
             )
 
     def _counted(self, target: str, stream: Stream, rows: str) -> str:

@@ -245,7 +245,8 @@ def refreshed(database: str, due: str) -> str:
 
 
 def recount(client: Client, database: str, fleet: str, day: date) -> None:
-    """Count a received day of a fleet, as far as its quarters are over, out of the events themselves."""
+    """Count a received day of a fleet, and the hour behind it, whose lines begin in it, as far as their
+    quarters are over, out of the events themselves."""
     client.command(
         f"INSERT INTO {database}.site_levels (fleet, site, minute, {', '.join(COUNTS)})"
         f" {_of_day(database, literal(fleet), day)}",
@@ -256,7 +257,7 @@ def recount(client: Client, database: str, fleet: str, day: date) -> None:
 def _of_day(database: str, fleet: str, day: date) -> str:
     begins = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
     over = f"toUnixTimestamp(toStartOfFifteenMinutes(now('UTC') - toIntervalSecond({OVER_SECONDS})))"
-    end = f"toDateTime(least({begins + 86_400}, {over}), 'UTC')"
+    end = f"toDateTime(least({begins + 86_400 + LINE_SECONDS}, {over}), 'UTC')"
     own = f"(minute >= toDateTime({begins}, 'UTC') AND minute < {end})"
 
     def source(part: Part, columns: Sequence[str], only: str) -> str:
