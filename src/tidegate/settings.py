@@ -25,6 +25,7 @@ CLICKHOUSE_CREDENTIALS = "clickhouse-credentials.json"  # in the data folder of 
 
 LOG_FORMATS = ("text", "json")
 MOST_DAYS = 36_500
+LEAST_COPIED_DAYS = 3  # refreshes look two days back
 
 
 def setting(default: Any, help: str, *, secret: bool = False) -> Any:
@@ -138,8 +139,8 @@ class Settings:
     ttl_client_events_days: int = setting(90, "Days to keep client_events; 0: for ever")
     ttl_site_events_days: int = setting(
         3,
-        "Days to keep site_events, the copy of client_events that insight reads windows of these days from;"
-        " no longer than client_events; 0: as long",
+        "Days to keep site_events, the copy of client_events that insight reads windows of these days from:"
+        " 3 or more, but no longer than client_events; 0: as long",
     )
     ttl_device_logs_days: int = setting(365, "Days to keep device_logs; 0: for ever")
     ttl_rejects_days: int = setting(30, "Days to keep rejects; 0: for ever")
@@ -410,6 +411,11 @@ def load(
         raise UsageError(f"log_format: {loaded.log_format!r} is none of {', '.join(LOG_FORMATS)}")
     if not 0 <= loaded.otel_share <= 1:
         raise UsageError(f"otel_share: {loaded.otel_share} is not from 0 to 1")
+    if 0 < loaded.ttl_site_events_days < LEAST_COPIED_DAYS:
+        raise UsageError(
+            f"ttl_site_events_days is {loaded.ttl_site_events_days}, but at least {LEAST_COPIED_DAYS}, or 0:"
+            " events of the last two days are copied, those that have gone again and again"
+        )
     days_of_fleets(loaded.fleet_retention_days)
     _check_sizes(loaded)
     return loaded

@@ -241,3 +241,13 @@ def test_days_of_fleets() -> None:
 def test_days_of_fleets_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="fleet_retention_days"):
         load({"TIDEGATE_FLEET_RETENTION_DAYS": text})
+
+
+@pytest.mark.parametrize(("days", "taken"), [(0, True), (1, False), (2, False), (3, True)])
+def test_what_is_copied_is_kept_while_it_is_looked_for(days: int, taken: bool) -> None:
+    environment = {"TIDEGATE_TTL_SITE_EVENTS_DAYS": str(days)}
+    if taken:
+        assert load(environment).ttl_site_events_days == days
+        return
+    with pytest.raises(UsageError, match=rf"ttl_site_events_days is {days}, but at least 3, or 0"):
+        load(environment)
