@@ -313,7 +313,6 @@ async def test_a_notice_whose_first_entry_has_gone_is_told_once(
     bench: Bench, statuses: dict[str, list[int]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """With a fleet's retention shorter than its retries it was told at each look, every five seconds."""
-    caplog.set_level("ERROR")  # a command that another test ran may have left a higher one
     statuses["/hook"] = [503, 503]
     bench.endpoint()
     await bench.take(alert())

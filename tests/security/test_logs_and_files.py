@@ -45,19 +45,8 @@ HOSTILE = [
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
-@pytest.fixture
-def root_logger() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
 @pytest.mark.parametrize("text", HOSTILE)
-def test_nobody_writes_a_line_of_the_log(
-    text: str, root_logger: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_writes_a_line_of_the_log(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line end in what a client sent began a line of its own; colours and directions reached terminals."""
     written = io.StringIO()
     monkeypatch.setattr("sys.stderr", written)
@@ -75,9 +64,7 @@ def test_nobody_writes_a_line_of_the_log(
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_json_logs_are_an_object_a_line(
-    text: str, root_logger: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_json_logs_are_an_object_a_line(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     monkeypatch.setattr("sys.stderr", written)
     configure_logging("gateway", "info", "json")
