@@ -19,9 +19,7 @@ from tidegate.worker.producer import Producer
 log = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 5.0
-MOST_BYTES = (
-    64 << 20
-)  # of changes that the changelog has not acknowledged; no more are merged while there are
+MOST_BYTES = 64 << 20  # of changes that the changelog has not acknowledged: until then no more are merged
 FULL_SECONDS = 0.05  # until that is looked at again
 
 
