@@ -66,3 +66,13 @@ def test_sketches_that_were_cut_tell_how_far_they_reach(count: int) -> None:
     half = union(everything[:6], k)
     assert estimate(union([half, *everything[6:]], k), k) == near
     assert estimate(union([*everything, of(macs)], k), k) == near  # one that was not cut
+
+
+def test_beside_a_cut_sketch_only_what_lies_within_its_reach_counts() -> None:
+    """A minute of 5,000 clients, and ten of 150 others each, of which all are there."""
+    rng = random.Random(1)
+    macs = [f"{rng.getrandbits(48):012x}" for _ in range(6_500)]
+    k = 256
+    minutes = [of(macs[:5_000])[: 8 * k]] + [of(macs[at : at + 150]) for at in range(5_000, 6_500, 150)]
+    assert distinct_of(minutes, k) == pytest.approx(6_500, rel=0.2)
+    assert estimate(union(minutes, k), k) == pytest.approx(6_500, rel=0.2)
